@@ -1,0 +1,214 @@
+"""RedASGIMiddleware: when a request is started, answered and finished in ASGI.
+
+It tells `metrics.Exchange` so, and answers the metrics endpoint. Everything but `http` passes through untouched.
+"""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from typing import Any, Final, NoReturn
+
+from .exposition import Answer, answer
+from .metrics import SERVER_ERROR, Exchange, RedMetrics
+from .mounting import Mounting, Purpose
+from .routes import RouteOf, asgi_readers
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_EVENT_STREAM: Final = b"text/event-stream"
+_INTERIM: Final = frozenset(range(100, 200)) - {101}
+
+
+class RedASGIMiddleware:
+    """Count every HTTP request of an ASGI application into per-route RED metrics, and answer `/metrics`.
+
+    Args:
+        app: The ASGI application.
+        metrics: The numbers that this mounting feeds; by default one `RedMetrics()` shared by the process.
+        metrics_path: Where the endpoint answers, relative to `root_path`; `None`: nowhere. An application that has
+            this route itself keeps it.
+        exclude: Paths that are not recorded, exact, relative to `root_path`: health checks and the like.
+        route_of: Called with the scope when the response begins; its answer is the route, `None` leaves the question
+            to the readers of Starlette and FastAPI. The series that it makes are bounded by `max_label_sets`.
+
+    Raises:
+        TypeError: An option is of the wrong type.
+        ValueError: A path does not start with `/`, or the registry is taken, see `RedMetrics`.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        metrics: RedMetrics | None = None,
+        metrics_path: str | None = "/metrics",
+        exclude: Sequence[str] = (),
+        route_of: RouteOf | None = None,
+    ) -> None:
+        self.app = app
+        self.mounting = Mounting(type(self).__name__, app, metrics, metrics_path, exclude, route_of, asgi_readers)
+        self.metrics = self.mounting.metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        path = _relative_path(scope) if scope.get("root_path") else scope.get("path", "")
+        if path in self.mounting.special:
+            purpose = self.mounting.purpose(path, scope)
+            if purpose is Purpose.ENDPOINT:
+                return await _send_answer(await _off_the_loop(lambda: _answer(self.metrics, scope)), send)
+            if purpose is Purpose.EXCLUDED:
+                return await self.app(scope, receive, send)
+        exchange = self.metrics.start(scope.get("method"), scope)
+        if exchange is None:
+            return await self.app(scope, receive, send)
+        call = _Call()
+        call.exchange = exchange
+        call.mounting = self.mounting
+        call.scope = scope
+        call.receive_message = receive
+        call.send_message = send
+        call.trailers = call.ending = call.left = False
+        try:
+            await self.app(scope, call.receive, call.send)
+        except BaseException as error:
+            call.end(error)
+            raise
+        if not exchange.finished:
+            call.end(None)
+        return None
+
+    def __copy__(self) -> "RedASGIMiddleware":
+        return self
+
+    def __deepcopy__(self, memo: object) -> "RedASGIMiddleware":
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("RedASGIMiddleware cannot be pickled: its numbers belong to this process")
+
+
+class _Call:
+    """One request: the `receive` and `send` that the application gets, and what they saw."""
+
+    __slots__ = ("ending", "exchange", "left", "mounting", "receive_message", "scope", "send_message", "trailers")
+
+    exchange: Exchange
+    mounting: Mounting
+    scope: Scope
+    receive_message: Receive
+    send_message: Send
+    trailers: bool
+    ending: bool
+    left: bool
+
+    async def receive(self) -> Message:
+        message = await self.receive_message()
+        if message["type"] == "http.disconnect":
+            if self.ending:  # some servers say so at the end of every response, before the last send returns
+                self.left = True
+            else:
+                self.exchange.disconnect()
+        return message
+
+    async def send(self, message: Message) -> None:
+        try:
+            kind = message["type"]
+            if kind == "http.response.start":
+                last = False
+            else:
+                self.ending = last = kind in _ENDS and self._is_last(kind, message)
+        except Exception:  # no message at all: the server's to refuse
+            kind, last = None, False
+        try:
+            await self.send_message(message)
+        except BaseException as error:
+            self.ending = False
+            if self.left or isinstance(error, OSError):  # OSError: ASGI 2.4, "disconnected client"
+                self.exchange.disconnect()
+            raise
+        if kind == "http.response.start":
+            self._started(message)
+        elif last:
+            self.exchange.finish()
+
+    def end(self, error: BaseException | None) -> None:
+        """The application is through: with an exception, or without the end of a response."""
+        exchange = self.exchange
+        if not exchange.finished:
+            if exchange.row is None:
+                exchange.respond(SERVER_ERROR, self.mounting.routes.find(self.scope, self.scope.get("path", ""), error))
+            if error is not None:
+                exchange.raised(error)
+            exchange.finish(complete=False)
+        elif error is not None:
+            exchange.raised(error)
+
+    def _started(self, message: Message) -> None:
+        scope = self.scope
+        self.exchange.respond(message.get("status"), self.mounting.routes.find(scope, scope.get("path", "")))
+        try:
+            for name, value in message.get("headers", ()):
+                if len(name) == 12 and len(value) > 16 and value[:17].lower() == b"text/event-stream":
+                    self._streams_events(name)
+            if "trailers" in message:
+                self.trailers = bool(message["trailers"])
+        except Exception as fault:
+            self.mounting.metrics.fault("response headers", fault)
+
+    def _streams_events(self, name: bytes) -> None:
+        if name.lower() == b"content-type":
+            self.exchange.stop_clock()
+
+    def _is_last(self, kind: str, message: Message) -> bool:
+        if self.trailers:
+            return kind == "http.response.trailers" and not message.get("more_trailers")
+        return not message.get("more_body")
+
+
+_ENDS: Final = frozenset(
+    {
+        "http.response.body",
+        "http.response.pathsend",
+        "http.response.trailers",
+        "http.response.zerocopysend",
+    }
+)
+
+
+def _relative_path(scope: Scope) -> str:
+    """Return the path without `root_path`: servers differ in whether the path holds it."""
+    path: str = scope.get("path", "")
+    root: str = scope["root_path"].rstrip("/")
+    return path[len(root) :] if path.startswith(f"{root}/") else path
+
+
+def _answer(metrics: RedMetrics, scope: Scope) -> Answer:
+    headers = [(name.lower(), value.decode("latin-1")) for name, value in scope.get("headers") or ()]
+    accept, accept_encoding = (
+        ",".join(value for name, value in headers if name == wanted) for wanted in (b"accept", b"accept-encoding")
+    )
+    return answer(
+        metrics, scope["method"], accept, accept_encoding, (scope.get("query_string") or b"").decode("latin-1")
+    )
+
+
+async def _off_the_loop(work: Callable[[], Answer]) -> Answer:
+    """Run in a thread of the event loop at hand, so that a scrape stalls no request."""
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        trio = sys.modules.get("trio")
+        result: Answer = await trio.to_thread.run_sync(work) if trio else work()
+        return result
+    return await loop.run_in_executor(None, work)
+
+
+async def _send_answer(found: Answer, send: Send) -> None:
+    headers = [(name.lower().encode(), value.encode()) for name, value in found.headers]
+    await send({"type": "http.response.start", "status": found.status, "headers": headers})
+    await send({"type": "http.response.body", "body": found.body})

@@ -1,0 +1,127 @@
+"""The metrics endpoint: one request in, one answer out, the same for WSGI and ASGI.
+
+The adapters carry the answer. A request here is never counted, and no header of a client makes it fail.
+"""
+
+import gzip
+from collections.abc import Iterable, Iterator
+from time import perf_counter
+from typing import Final, NamedTuple
+from urllib.parse import parse_qs
+
+import prometheus_client
+from prometheus_client.metrics_core import Metric
+from prometheus_client.openmetrics import exposition as openmetrics
+from prometheus_client.registry import Collector
+
+from ..metrics import RedMetrics
+from ..table import SCRAPE_SECONDS, SCRAPES
+from .negotiate import OPENMETRICS, Format, accepts_gzip, choose_format
+from .text import openmetrics_metadata, render, text_metadata
+
+GZIP_LEVEL: Final = 1
+"""The text repeats itself so much that the fastest level already leaves a few per cent of it."""
+
+_EOF: Final = "# EOF\n"
+
+
+class Answer(NamedTuple):
+    """An HTTP response: status code, headers, body (empty for HEAD, whose headers are those of GET)."""
+
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes
+
+
+def answer(metrics: RedMetrics, method: str, accept: str, accept_encoding: str, query: str) -> Answer:
+    """Answer a request for the metrics of a registry.
+
+    Args:
+        metrics: Whose registry is shown, and in whose numbers the scrape's own duration is counted.
+        method: GET or HEAD; anything else is a 405 with `Allow`.
+        accept: The Accept header, or `""`: text format 0.0.4, or OpenMetrics 1.0.0 or 0.0.1 where it is preferred.
+        accept_encoding: The Accept-Encoding header, or `""`: gzip, or nothing.
+        query: The query string; `name[]=` chooses families, by their name or by that of one of their samples.
+    """
+    if method not in ("GET", "HEAD"):
+        body = b"Only GET and HEAD are allowed here.\n"
+        return Answer(405, [("Allow", "GET, HEAD"), *_entity("text/plain; charset=utf-8", body)], body)
+    started = perf_counter()
+    chosen, version = choose_format(accept)
+    body = _body(metrics, chosen, _names(query)).encode("utf-8", "replace")
+    headers = [("Vary", "Accept, Accept-Encoding")]
+    if accepts_gzip(accept_encoding):
+        body = gzip.compress(body, GZIP_LEVEL, mtime=0)
+        headers.append(("Content-Encoding", "gzip"))
+    headers += _entity(chosen.content_type(version), body)
+    metrics.table.add(SCRAPES)
+    metrics.table.add(SCRAPE_SECONDS, perf_counter() - started)
+    return Answer(200, headers, b"" if method == "HEAD" else body)
+
+
+def _body(metrics: RedMetrics, chosen: Format, names: frozenset[str]) -> str:
+    metadata = openmetrics_metadata if chosen is OPENMETRICS else text_metadata
+    parts = []
+    for collector in _collectors(metrics):
+        try:
+            if isinstance(collector, RedMetrics) and not names:
+                parts.append(render(collector, metadata))
+            else:
+                parts.append(_written(_named(collector.collect(), names), chosen))
+        except Exception as error:
+            metrics.fault(f"collector {type(collector).__name__}", error)
+    return "".join(parts) + (_EOF if chosen is OPENMETRICS else "")
+
+
+def _collectors(metrics: RedMetrics) -> list[Collector]:
+    """Return the collectors of the registry, our own in front.
+
+    One by one, so that a broken one does not take the others with it, and without the registry's lock, which another
+    thread may have held when this process was forked. `registry.collect()` offers neither.
+    """
+    registry = metrics.registry
+    collectors = getattr(registry, "_collector_to_names", None)
+    if collectors is None or type(registry).collect is not prometheus_client.CollectorRegistry.collect:
+        return [registry]
+    found = sorted(collectors.copy(), key=lambda collector: not isinstance(collector, RedMetrics))
+    target_info = getattr(registry, "_target_info", None)
+    return [*found, _Families([_target(target_info)])] if target_info else found
+
+
+class _Families(Collector):
+    """What prometheus_client's writers take for a registry."""
+
+    def __init__(self, families: Iterable[Metric]) -> None:
+        self.families = families
+
+    def collect(self) -> Iterable[Metric]:
+        return self.families
+
+
+def _target(target_info: dict[str, str]) -> Metric:
+    family = Metric("target", "Target metadata", "info")
+    family.add_sample("target_info", target_info, 1.0)
+    return family
+
+
+def _named(families: Iterable[Metric], names: frozenset[str]) -> Iterator[Metric]:
+    for family in families:
+        samples = {sample.name for sample in family.samples}
+        if not names or names & {family.name, f"{family.name}_total", *samples}:
+            yield family
+
+
+def _written(families: Iterable[Metric], chosen: Format) -> str:
+    registry = _Families(families)
+    if chosen is OPENMETRICS:
+        text: bytes = openmetrics.generate_latest(registry)  # type: ignore[no-untyped-call]  # it has no annotations
+        return text.decode().removesuffix(_EOF)
+    return prometheus_client.generate_latest(registry).decode()
+
+
+def _names(query: str) -> frozenset[str]:
+    return frozenset(parse_qs(query, errors="replace").get("name[]", ()))
+
+
+def _entity(content_type: str, body: bytes) -> list[tuple[str, str]]:
+    return [("Content-Type", content_type), ("Content-Length", str(len(body)))]

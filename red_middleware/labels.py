@@ -1,0 +1,79 @@
+"""Closed label sets: what a request says becomes one of finitely many label values.
+
+Pure functions and constants. This room knows nothing of tables, requests or frameworks; `table` and `metrics` call it.
+A value outside its set folds into a sentinel (`_OTHER`, `_unmatched`, `_overflow`), never into a new value.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+OTHER: Final = "_OTHER"
+"""A value outside its closed set. The name is OpenTelemetry's (HTTP semantic conventions, `http.request.method`)."""
+
+UNMATCHED: Final = "_unmatched"
+"""No declared (method, route) was known when the response began."""
+
+OVERFLOW: Final = "_overflow"
+"""The table was full, or the route's name too long: the request is counted here."""
+
+METHODS: Final = (
+    "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE", "QUERY", OTHER,
+)  # fmt: skip
+"""Every value of the label `method`: RFC 9110, PATCH (RFC 5789), QUERY, and `_OTHER`. Methods are case-sensitive."""
+
+UNDECLARED_METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", OTHER)
+"""What a route that declares no methods is expected to be asked with."""
+
+OTHER_STATUS: Final = 0
+"""The code that stands for the label `_OTHER` where statuses are numbers."""
+
+MAX_VALUE_BYTES: Final = 256
+"""Label values longer than this, in UTF-8, fold. Prometheus keeps every distinct value in memory."""
+
+_METHODS: Final = frozenset(METHODS)
+_CODES: Final[Mapping[object, int]] = {key: code for code in range(100, 600) for key in (code, f"{code}", f"{code} ")}
+
+
+def method_label(method: object) -> str:
+    """Return one of `METHODS`: the method itself, or `_OTHER`."""
+    return method if isinstance(method, str) and method in _METHODS else OTHER
+
+
+def status_code(status: object) -> int:
+    """Return 100 to 599, or 0 (`OTHER_STATUS`) for anything else.
+
+    Args:
+        status: An integer, or the first four characters of a WSGI status line (`200 ` of `200 OK`, or a bare `200`).
+    """
+    try:
+        return _CODES.get(status, OTHER_STATUS)
+    except TypeError:  # unhashable
+        return OTHER_STATUS
+
+
+def status_label(code: int) -> str:
+    """Return the label of a code from `status_code`: three digits, or `_OTHER`."""
+    return str(code) if code else OTHER
+
+
+def route_label(route: object) -> str:
+    """Return the label of a route template.
+
+    The template itself, made to start with `/`; `_unmatched` for `None`; `_overflow` where it is longer than
+    `MAX_VALUE_BYTES` or no string at all. Lone surrogates, which UTF-8 cannot carry, become `?`.
+    """
+    if route is None:
+        return UNMATCHED
+    if not isinstance(route, str):
+        return OVERFLOW
+    return _closed(route if route.startswith("/") else f"/{route}", OVERFLOW)
+
+
+def exception_label(error: BaseException) -> str:
+    """Return the name of the exception's class, or `_OTHER` where that is longer than `MAX_VALUE_BYTES`."""
+    return _closed(type(error).__name__, OTHER)
+
+
+def _closed(value: str, fallback: str) -> str:
+    encoded = value.encode("utf-8", "replace")
+    return encoded.decode("utf-8") if len(encoded) <= MAX_VALUE_BYTES else fallback

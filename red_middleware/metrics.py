@@ -1,0 +1,441 @@
+"""RedMetrics, the options and the numbers of one mounting, and Exchange, one request. The hot path is in Exchange.
+
+The adapters speak its verbs: start, respond, raised, disconnect, finish, forget. Only they know when each is due; this
+room knows neither WSGI nor ASGI nor any framework. Nothing here raises at request time: a fault of the instrumentation
+is logged once per kind, counted, and kept from the application.
+"""
+
+import logging
+import math
+import re
+import threading
+import time
+import weakref
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
+from numbers import Real
+from typing import Any, Final, NoReturn
+
+from prometheus_client import REGISTRY, CollectorRegistry
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from .families import FAMILIES, Bound, Family, bound, sample_text, samples
+from .labels import exception_label, status_code
+from .table import FAULTS, Method, Row, Table
+
+DEFAULT_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
+"""Upper bounds in seconds, as OpenTelemetry advises for `http.server.request.duration`."""
+
+KEY: Final = "red_middleware.exchange"
+"""Where a request's outermost exchange stands in its environ or scope."""
+
+CLIENT_GONE: Final = 499
+"""The status of a request whose client left before a response began; nginx's number."""
+
+SERVER_ERROR: Final = 500
+
+INTERIM: Final = frozenset(range(100, 200)) - {101}
+"""Statuses that announce a response and are none (RFC 9110, 15.2)."""
+
+logger = logging.getLogger("red_middleware")
+
+
+class Exchange:
+    """One request on its way through the application, from `RedMetrics.start` to `finish`."""
+
+    __slots__ = ("code", "error", "finished", "gone", "method", "metrics", "outer", "row", "started", "stopped")
+
+    metrics: "RedMetrics"
+    method: Method
+    outer: "Exchange | None"
+    started: float
+    stopped: float | None
+    row: Row | None
+    code: int
+    error: tuple[int, str] | None
+    gone: bool
+    finished: bool
+
+    def respond(self, status: object, route: str | None) -> None:
+        """Say that the response begins. The last call before `finish` holds.
+
+        Args:
+            status: See `labels.status_code`; anything but 100 to 599 counts as `_OTHER`.
+            route: The template that serves the request, or `None` where no declared one was known.
+        """
+        code = status_code(status)
+        if code < 200:
+            if code in INTERIM:
+                return
+        elif self.gone and self.row is None:
+            code = CLIENT_GONE
+        self.code = code
+        try:
+            self.row = self.method.rows.get(route) or self.metrics.table.row(self.method, route)
+        except Exception as error:
+            self.metrics.fault("route label", error)
+            self.row = self.metrics.table.row(self.method, None)
+
+    def stop_clock(self) -> None:
+        """Take the duration now: what follows is no latency (an event stream's lifetime)."""
+        self.stopped = self.metrics.now()
+
+    def raised(self, error: BaseException) -> None:
+        """Say that an exception left the application, or that its framework made a response of it.
+
+        Of several before `finish`, the first is counted, unless the client left before it. One that comes later is
+        counted at once, unless it is the same.
+        """
+        found = (id(error), exception_label(error))
+        if not self.finished:
+            self.error = self.error or (None if self.gone else found)
+        elif self.row is not None and self.error != found:
+            self.error = found
+            self._count_exception(self.row, found[1])
+
+    def disconnect(self) -> None:
+        """Say that the client was seen to be gone. It wins over an error; without a response the status is 499."""
+        if not self.finished:
+            self.gone = True
+
+    def finish(self, complete: bool = True) -> None:
+        """Count the request, once. Later calls do nothing.
+
+        Args:
+            complete: Whether the response reached its end; one that did not is an error, unless the client left.
+        """
+        if self.finished:
+            return
+        metrics = self.metrics
+        row = self.row or self._unanswered()
+        try:
+            seconds = (metrics.clock() if self.stopped is None else self.stopped) - self.started
+            bucket = row.buckets + bisect_left(metrics.bounds, seconds)
+        except Exception as error:
+            metrics.fault("clock", error)
+            seconds = math.nan
+        if not seconds >= 0.0:  # no clock, or one that runs backwards
+            seconds = 0.0
+            bucket = row.buckets
+        code = self.code
+        method = self.method
+        status = row.statuses.get(code) or metrics.table.status_cell(row, code)
+        if row.method is not method or code >= SERVER_ERROR or self.gone or self.error or not complete:
+            self._finish_apart(row, bucket, seconds, status, complete)
+            return
+        cells = metrics.cells
+        self.finished = True
+        with method.lock:
+            cells[bucket] += 1.0
+            cells[row.seconds] += seconds
+            cells[status] += 1.0
+        self._leave()
+
+    def forget(self) -> None:
+        """Leave the request, and what encloses it, uncounted: it was for an endpoint or is excluded further in."""
+        exchange: Exchange | None = self
+        while exchange is not None:
+            if not exchange.finished:
+                exchange.finished = True
+                exchange._leave()
+            exchange = exchange.outer
+
+    def _finish_apart(self, row: Row, bucket: int, seconds: float, status: int, complete: bool) -> None:
+        """Count what is not the common case: an error, a disconnect, a method that counts under another's label."""
+        cells = self.metrics.cells
+        failed = 1.0 if not self.gone and (self.code >= SERVER_ERROR or not complete) else 0.0
+        left = 1.0 if self.gone else 0.0
+        self.finished = True
+        with row.method.lock:
+            cells[bucket] += 1.0
+            cells[row.seconds] += seconds
+            cells[status] += 1.0
+            cells[row.errors] += failed
+            cells[row.disconnects] += left
+        self._leave()
+        if self.error is not None:
+            self._count_exception(row, self.error[1])
+
+    def _leave(self) -> None:
+        try:
+            self.method.in_progress.pop()
+        except IndexError:  # begun before a fork, ended in the child
+            pass
+
+    def _unanswered(self) -> Row:
+        self.code = CLIENT_GONE if self.gone else SERVER_ERROR
+        self.row = self.metrics.table.row(self.method, None)
+        return self.row
+
+    def _count_exception(self, row: Row, exception: str) -> None:
+        table = self.metrics.table
+        table.add(table.pair_cell(row.route, exception))
+
+
+class RedMetrics(Collector):
+    """The numbers that one or several middlewares feed, registered as one prometheus_client collector.
+
+    A second one on the same registry and namespace shares the first one's numbers if its options are equal.
+
+    Args:
+        registry: Where the families are registered, and what the endpoint shows.
+        namespace: Prefix of every family: `shop` makes `shop_http_requests_total`.
+        buckets: Upper bounds of the latency histogram, seconds, strictly increasing, > 0; +Inf is implied. Each adds
+            one series to every row.
+        slo_seconds: Objectives, seconds > 0; each becomes an exact bucket boundary, so that the share of requests
+            within it is exact.
+        max_label_sets: Rows of the table, one a (method, route), >= 1; raised where declared routes need more. See
+            `bound` for the series they can make.
+        clock: Monotonic seconds. For tests.
+
+    Raises:
+        TypeError: An option is of the wrong type.
+        ValueError: An option has a wrong value, differs from those of the `RedMetrics` that it would share, or a
+            family's name is taken in the registry.
+    """
+
+    def __init__(
+        self,
+        *,
+        registry: CollectorRegistry = REGISTRY,
+        namespace: str = "",
+        buckets: Sequence[float] = DEFAULT_BUCKETS,
+        slo_seconds: Sequence[float] = (),
+        max_label_sets: int = 1000,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        _check("namespace", namespace, str)
+        if namespace and not re.fullmatch(r"[a-zA-Z_][a-zA-Z0-9_]*", namespace):
+            _refuse(ValueError, "namespace", namespace, "must be a prefix of letters, digits and underscores")
+        _check("registry", registry, CollectorRegistry)
+        _check("max_label_sets", max_label_sets, int)
+        if max_label_sets < 1:
+            _refuse(ValueError, "max_label_sets", max_label_sets, "must be at least 1")
+        if not callable(clock):
+            _refuse(TypeError, "clock", clock, "must be a callable that returns seconds")
+        self.registry = registry
+        self.namespace = namespace
+        self.max_label_sets = max_label_sets
+        self.clock = clock
+        self.bounds = tuple(sorted({*_bounds(buckets), *_objectives(slo_seconds)}))
+        self._warned: set[str] = set()
+        self._announced = False
+        self.table = Table(self.bounds, max_label_sets)
+        self.cells = self.table.cells
+        self.born = self.now()
+        self._register()
+
+    def _register(self) -> None:
+        key = (id(self.registry), self.namespace)
+        with _registering:
+            try:
+                self.registry.register(self)
+            except ValueError as taken:
+                first = _registered.get(key)
+                if first is None or first.registry is not self.registry:
+                    reason = f"{taken}; choose a namespace= of your own for one of them"
+                    raise ValueError(f"RedMetrics(namespace={self.namespace!r}): {reason}") from taken
+                for option in ("bounds", "max_label_sets", "clock"):
+                    ours, theirs = getattr(self, option), getattr(first, option)
+                    if ours != theirs:
+                        name = "buckets" if option == "bounds" else option
+                        _refuse(ValueError, name, ours, f"the registry holds a RedMetrics with {name}={theirs!r}; "
+                                "pass that one as metrics=, or choose another registry= or namespace=")  # fmt: skip
+                self.__dict__ = first.__dict__  # from here on the same object under another name
+            else:
+                _registered[key] = self
+
+    def start(self, method: object, source: MutableMapping[str, Any]) -> Exchange | None:
+        """Begin a request.
+
+        Args:
+            method: Its method as the client wrote it.
+            source: Its environ or scope, in which the exchange is left for middlewares further in.
+
+        Returns:
+            The exchange; `None` if one that encloses this counts the request already.
+        """
+        table = self.table
+        try:
+            entry = table.methods.get(method) or table.other
+        except TypeError:  # unhashable
+            entry = table.other
+        outer = None
+        if KEY in source:
+            outer = _unfinished(source[KEY])
+            if _counts(outer, table):
+                return None
+        try:
+            started = self.clock()
+        except Exception as error:
+            self.fault("clock", error)
+            started = math.nan
+        exchange = source[KEY] = Exchange()  # filled here: an __init__ would cost as much as all of this
+        exchange.metrics = self
+        exchange.method = entry
+        exchange.outer = outer
+        exchange.started = started
+        exchange.stopped = exchange.row = exchange.error = None
+        exchange.gone = exchange.finished = False
+        entry.in_progress.append(None)
+        return exchange
+
+    def declare(self, routes: Iterable[tuple[str, Iterable[str] | None]]) -> None:
+        """Reserve rows for routes, and log the bound when it is first known or raised.
+
+        Args:
+            routes: Templates with their methods, `None` where the app names none. See `Table.declare`.
+        """
+        table = self.table
+        before = table.capacity
+        homeless = table.declare(routes)
+        if table.capacity > before:
+            logger.warning(
+                "RedMetrics(max_label_sets=%d): raised to %d, which the declared routes need",
+                self.max_label_sets,
+                table.capacity,
+            )
+        if homeless:
+            self.warn_once(
+                "late routes",
+                "RedMetrics(max_label_sets=%d): no rows left for %d routes declared late; they may count as _overflow",
+                self.max_label_sets,
+                homeless,
+            )
+        if not self._announced or table.capacity > before:
+            self._announced = True
+            logger.info("at most %(series)d time series: %(rows)d label sets, %(cells)d cells", self.bound()._asdict())
+
+    def bound(self) -> Bound:
+        """Return the most that clients can ever make: rows (label sets), cells (numbers), series.
+
+        series = rows x (buckets + 21) + 275, buckets counted without +Inf: a row shows its buckets and +Inf, sum,
+        count, errors, disconnects and 16 statuses; 275 are 257 exceptions, 11 methods in progress and 7 of our own.
+        """
+        return bound(self.table)
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the families for any prometheus_client writer."""
+        for family, found in samples(self.table, self.uptime_seconds()).items():
+            metric = _metric(family, self.namespace)
+            for suffix, labels, value in found:
+                metric.add_sample(self.full_name(family) + suffix, dict(labels), value)
+            yield metric
+
+    def describe(self) -> Iterator[Metric]:
+        """Yield the families without samples: a registry asks for their names."""
+        return (_metric(family, self.namespace) for family in FAMILIES)
+
+    def snapshot(self) -> dict[str, float]:
+        """Return every sample by the text that the endpoint shows for it. For tests.
+
+        Returns:
+            For instance `{'http_requests_total{method="GET",route="/hello",status="200"}': 1.0, ...}`.
+        """
+        return {
+            sample_text(self.full_name(family) + sample.suffix, sample.labels): sample.value
+            for family, found in samples(self.table, self.uptime_seconds()).items()
+            for sample in found
+        }
+
+    def clear(self) -> None:
+        """Set every number to zero but the requests in progress. For tests: a counter must never go backwards."""
+        self.table.clear()
+
+    def full_name(self, family: Family) -> str:
+        """Return a family's name with the namespace in front."""
+        return f"{self.namespace}_{family.name}" if self.namespace else family.name
+
+    def uptime_seconds(self) -> float:
+        """Return the seconds since these numbers began."""
+        return self.now() - self.born
+
+    def now(self) -> float:
+        """Return the clock's seconds; NaN if it fails."""
+        try:
+            return self.clock()
+        except Exception as error:
+            self.fault("clock", error)
+            return math.nan
+
+    def fault(self, kind: str, error: BaseException) -> None:
+        """Count a fault of the instrumentation, and log the first of its kind with its traceback."""
+        self.table.add(FAULTS)
+        self.warn_once(kind, "instrumentation fault (%s); the response is not touched", kind, error=error)
+
+    def warn_once(self, kind: str, message: str, *arguments: object, error: BaseException | None = None) -> None:
+        """Log a warning, the first time that its kind comes up."""
+        if kind not in self._warned:
+            self._warned.add(kind)
+            logger.warning(message, *arguments, exc_info=error)
+
+    def __copy__(self) -> "RedMetrics":
+        return self
+
+    def __deepcopy__(self, memo: object) -> "RedMetrics":
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("RedMetrics cannot be pickled: its numbers belong to this process")
+
+
+def _unfinished(exchange: Exchange | None) -> Exchange | None:
+    """Return the nearest exchange that still counts: an environ that is used again holds finished ones."""
+    while exchange is not None and exchange.finished:
+        exchange = exchange.outer
+    return exchange
+
+
+def _counts(exchange: Exchange | None, table: Table) -> bool:
+    """Tell whether one of these requests is counted in this table already."""
+    while exchange is not None:
+        if exchange.metrics.table is table and not exchange.finished:
+            return True
+        exchange = exchange.outer
+    return False
+
+
+def _metric(family: Family, namespace: str) -> Metric:
+    name = f"{namespace}_{family.name}" if namespace else family.name
+    return Metric(name.removesuffix("_total"), family.help, family.kind)
+
+
+_registering = threading.Lock()
+_registered: "weakref.WeakValueDictionary[tuple[int, str], RedMetrics]" = weakref.WeakValueDictionary()
+
+
+def _bounds(buckets: Sequence[float]) -> list[float]:
+    bounds = _seconds("buckets", buckets)
+    if bounds and bounds[-1] == math.inf:
+        bounds.pop()
+    increasing = all(low < high for low, high in zip([0.0, *bounds], [*bounds, math.inf], strict=True))
+    if not bounds or not increasing:
+        _refuse(ValueError, "buckets", buckets, "must be strictly increasing seconds > 0")
+    return bounds
+
+
+def _objectives(slo_seconds: Sequence[float]) -> list[float]:
+    objectives = _seconds("slo_seconds", slo_seconds)
+    if not all(0.0 < objective < math.inf for objective in objectives):
+        _refuse(ValueError, "slo_seconds", slo_seconds, "must be finite seconds > 0")
+    return objectives
+
+
+def _seconds(option: str, values: Sequence[float]) -> list[float]:
+    numbers = isinstance(values, Iterable) and not isinstance(values, str | bytes) and list(values)
+    if numbers is False or any(isinstance(n, bool) or not isinstance(n, Real) for n in numbers):
+        _refuse(TypeError, option, values, "must be a sequence of seconds")
+    try:
+        return [float(number) for number in numbers]
+    except OverflowError:
+        _refuse(ValueError, option, values, "must be seconds that a float can hold")
+
+
+def _check(option: str, value: object, kind: type) -> None:
+    if not isinstance(value, kind) or isinstance(value, bool):
+        _refuse(TypeError, option, value, f"must be of type {kind.__name__}")
+
+
+def _refuse(kind: type[Exception], option: str, value: object, rule: str) -> NoReturn:
+    raise kind(f"RedMetrics({option}={value!r}): {rule}")

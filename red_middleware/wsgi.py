@@ -1,0 +1,257 @@
+"""RedWSGIMiddleware: when a request is started, answered and finished in WSGI (PEP 3333).
+
+It tells `metrics.Exchange` so, and answers the metrics endpoint. A request is finished when its body is exhausted or
+closed, whichever comes first: servers close right after the last byte, test clients often never.
+"""
+
+import math
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from http import HTTPStatus
+from types import TracebackType
+from typing import Any, NoReturn
+
+from .exposition import answer
+from .metrics import KEY, SERVER_ERROR, Exchange, RedMetrics
+from .mounting import Mounting, Purpose
+from .routes import RouteOf, wsgi_readers
+
+Environ = dict[str, Any]
+ExcInfo = tuple[type[BaseException], BaseException, TracebackType]
+Write = Callable[[bytes], object]
+StartResponse = Callable[..., Write]
+WSGIApp = Callable[[Environ, StartResponse], Iterable[bytes]]
+
+
+class RedWSGIMiddleware:
+    """Count every request of a WSGI application into per-route RED metrics, and answer `/metrics`.
+
+    Args:
+        app: The WSGI application.
+        metrics: The numbers that this mounting feeds; by default one `RedMetrics()` shared by the process.
+        metrics_path: Where the endpoint answers, relative to `SCRIPT_NAME`; `None`: nowhere. An application that has
+            this route itself keeps it.
+        exclude: Paths that are not recorded, exact, relative to `SCRIPT_NAME`: health checks and the like.
+        route_of: Called with the environ when the response begins; its answer is the route, `None` leaves the
+            question to the reader of Flask. The series that it makes are bounded by `max_label_sets`.
+
+    Raises:
+        TypeError: An option is of the wrong type.
+        ValueError: A path does not start with `/`, or the registry is taken, see `RedMetrics`.
+    """
+
+    def __init__(
+        self,
+        app: WSGIApp,
+        *,
+        metrics: RedMetrics | None = None,
+        metrics_path: str | None = "/metrics",
+        exclude: Sequence[str] = (),
+        route_of: RouteOf | None = None,
+    ) -> None:
+        self.app = app
+        self.mounting = Mounting(
+            type(self).__name__, app, metrics, metrics_path, exclude, route_of,
+            lambda declare: wsgi_readers(declare, _raised),
+        )  # fmt: skip
+        self.metrics = self.mounting.metrics
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        path = environ.get("PATH_INFO", "")
+        if path in self.mounting.special:
+            purpose = self.mounting.purpose(path, environ)
+            if purpose is Purpose.ENDPOINT:
+                return _answer(self.metrics, environ, start_response)
+            if purpose is Purpose.EXCLUDED:
+                return self.app(environ, start_response)
+        exchange = self.metrics.start(environ.get("REQUEST_METHOD"), environ)
+        if exchange is None:
+            return self.app(environ, start_response)
+        response = _Response()  # filled here: an __init__ would cost as much as all of this
+        response.exchange = exchange
+        response.mounting = self.mounting
+        response.environ = environ
+        response.path = path
+        response.server_start_response = start_response
+        response.route = None
+        response.headers = ()
+        response.sent = 0
+        try:
+            body = self.app(environ, response.start_response)
+        except BaseException as error:
+            response.fail(error)
+            raise
+        return response.carrying(body)
+
+    def __copy__(self) -> "RedWSGIMiddleware":
+        return self
+
+    def __deepcopy__(self, memo: object) -> "RedWSGIMiddleware":
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("RedWSGIMiddleware cannot be pickled: its numbers belong to this process")
+
+
+class _Response:
+    """One response: the `start_response` and `write` that the application gets, and the body that the server gets."""
+
+    __slots__ = ("body", "environ", "exchange", "headers", "mounting", "path", "route", "sent", "server_start_response",
+                 "server_write")  # fmt: skip
+
+    exchange: Exchange
+    mounting: Mounting
+    environ: Environ
+    path: str
+    server_start_response: StartResponse
+    server_write: Write
+    route: str | None
+    headers: Sequence[tuple[str, str]]
+    body: Iterable[bytes]
+    sent: int
+
+    def start_response(self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None) -> Write:
+        if exc_info is None:
+            self.server_write = self.server_start_response(status, headers)
+        else:
+            self.server_write = self.server_start_response(status, headers, exc_info)
+        self.headers = headers
+        self.route = route = self.mounting.routes.find(self.environ, self.path)
+        try:
+            self.exchange.respond(status[:4], route)
+            for name, value in headers:
+                if len(name) == 12 and len(value) > 16 and value[:17].lower() == "text/event-stream":
+                    self._streams_events(name)
+        except Exception as fault:
+            self.mounting.metrics.fault("response headers", fault)
+        return self.write
+
+    def write(self, data: bytes) -> object:
+        try:
+            written = self.server_write(data)
+        except OSError:
+            self.exchange.disconnect()
+            raise
+        self.sent += len(data)
+        return written
+
+    def carrying(self, body: Iterable[bytes]) -> Iterable[bytes]:
+        """Return what the server is to send: a body like the application's, watched."""
+        self.body = body
+        if hasattr(body, "__len__"):
+            self.__class__ = _SizedResponse  # of a body of one piece a server makes the Content-Length
+        else:
+            wrapper = self.environ.get("wsgi.file_wrapper")
+            if isinstance(wrapper, type) and isinstance(body, wrapper):
+                return self._carrying_file(body)
+        return self
+
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            for piece in self.body:
+                try:
+                    self.sent += len(piece)
+                except TypeError:  # no bytes: the server's to refuse
+                    pass
+                yield piece
+        except GeneratorExit:
+            self._stop()
+            raise
+        except BaseException as error:
+            self.fail(error)
+            raise
+        exchange = self.exchange
+        if exchange.row is None:
+            self._unanswered()
+        exchange.finish()
+
+    def close(self) -> None:
+        if not self.exchange.finished:
+            self._stop()
+        close = getattr(self.body, "close", None)
+        if close is not None:
+            self._close(close)
+
+    def _close(self, close: Callable[[], object]) -> None:
+        try:
+            close()
+        except BaseException as error:
+            self.exchange.raised(error)
+            raise
+
+    def fail(self, error: BaseException) -> None:
+        """An exception left the application. Until a byte is sent the server makes a 500 of it."""
+        exchange = self.exchange
+        if not exchange.finished and not self.sent:
+            route = self.route or self.mounting.routes.find(self.environ, self.path, error)
+            exchange.respond(SERVER_ERROR, route)
+        exchange.raised(error)
+        exchange.finish(complete=False)
+
+    def _stop(self) -> None:
+        """The server closed the body before its end: the client left, unless the server itself is going down."""
+        if self.exchange.row is None:
+            self._unanswered()
+        cut = 0 < self.sent < self._length() and self.environ.get("REQUEST_METHOD") != "HEAD"
+        error = sys.exc_info()[1]
+        if cut and (error is None or isinstance(error, Exception | GeneratorExit)):  # else SystemExit and the like
+            self.exchange.disconnect()
+        self.exchange.finish(complete=not cut)
+
+    def _streams_events(self, name: str) -> None:
+        if name.lower() == "content-type":
+            self.exchange.stop_clock()
+
+    def _unanswered(self) -> None:
+        self.exchange.respond(SERVER_ERROR, self.mounting.routes.find(self.environ, self.path))
+
+    def _length(self) -> float:
+        """Return the body's length in bytes by its header, infinity without one: servers stop where it ends."""
+        try:
+            return min(float(value) for name, value in self.headers if name.lower() == "content-length")
+        except (ValueError, TypeError, AttributeError):
+            return math.inf
+
+    def _carrying_file(self, body: Any) -> Iterable[bytes]:
+        """Return the server's own file object as it is, which it may send by sendfile(2), with its `close` watched."""
+        close = getattr(body, "close", None)
+
+        def finish_and_close() -> None:
+            error = sys.exc_info()[1]
+            if isinstance(error, OSError):
+                self.exchange.disconnect()
+            if self.exchange.row is None:
+                self._unanswered()
+            self.exchange.finish(complete=error is None)
+            if close is not None:
+                self._close(close)
+
+        try:
+            body.close = finish_and_close
+        except (AttributeError, TypeError):  # of a type written in C: it counts as sent once the server has it
+            if self.exchange.row is None:
+                self._unanswered()
+            self.exchange.finish()
+        return body  # type: ignore[no-any-return]  # the server's class, known to the server only
+
+
+class _SizedResponse(_Response):
+    __slots__ = ()
+
+    def __len__(self) -> int:
+        return len(self.body)  # type: ignore[arg-type]  # made for bodies that have it
+
+
+def _raised(environ: Any, error: BaseException) -> None:
+    """Name an exception that the framework is about to answer itself."""
+    exchange: Exchange | None = environ.get(KEY)
+    while exchange is not None:
+        exchange.raised(error)
+        exchange = exchange.outer
+
+
+def _answer(metrics: RedMetrics, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    fields = ("REQUEST_METHOD", "HTTP_ACCEPT", "HTTP_ACCEPT_ENCODING", "QUERY_STRING")
+    found = answer(metrics, *(environ.get(field, "") for field in fields))
+    start_response(f"{found.status} {HTTPStatus(found.status).phrase}", found.headers)
+    return [found.body] if found.body else []
