@@ -7,19 +7,18 @@ is logged once per kind, counted, and kept from the application.
 
 import logging
 import math
-import re
 import threading
 import time
 import weakref
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
-from numbers import Real
 from typing import Any, Final, NoReturn
 
 from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from . import options
 from .families import FAMILIES, Bound, Family, bound, sample_text, samples
 from .labels import exception_label, status_code
 from .table import FAULTS, Method, Row, Table
@@ -65,12 +64,9 @@ class Exchange:
             route: The template that serves the request, or `None` where no declared one was known.
         """
         code = status_code(status)
-        if code < 200:
-            if code in INTERIM:
-                return
-        elif self.gone and self.row is None:
-            code = CLIENT_GONE
-        self.code = code
+        if code in INTERIM:
+            return
+        self.code = CLIENT_GONE if self.gone and self.row is None else code
         try:
             self.row = self.method.rows.get(route) or self.metrics.table.row(self.method, route)
         except Exception as error:
@@ -205,20 +201,15 @@ class RedMetrics(Collector):
         max_label_sets: int = 1000,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        _check("namespace", namespace, str)
-        if namespace and not re.fullmatch(r"[a-zA-Z_][a-zA-Z0-9_]*", namespace):
-            _refuse(ValueError, "namespace", namespace, "must be a prefix of letters, digits and underscores")
-        _check("registry", registry, CollectorRegistry)
-        _check("max_label_sets", max_label_sets, int)
-        if max_label_sets < 1:
-            _refuse(ValueError, "max_label_sets", max_label_sets, "must be at least 1")
-        if not callable(clock):
-            _refuse(TypeError, "clock", clock, "must be a callable that returns seconds")
+        options.check_type("RedMetrics", "registry", registry, CollectorRegistry)
+        options.check_namespace("RedMetrics", namespace)
+        options.check_count("RedMetrics", "max_label_sets", max_label_sets)
+        options.check_callable("RedMetrics", "clock", clock)
         self.registry = registry
         self.namespace = namespace
         self.max_label_sets = max_label_sets
         self.clock = clock
-        self.bounds = tuple(sorted({*_bounds(buckets), *_objectives(slo_seconds)}))
+        self.bounds = options.latency_bounds("RedMetrics", buckets, slo_seconds)
         self._warned: set[str] = set()
         self._announced = False
         self.table = Table(self.bounds, max_label_sets)
@@ -234,17 +225,24 @@ class RedMetrics(Collector):
             except ValueError as taken:
                 first = _registered.get(key)
                 if first is None or first.registry is not self.registry:
-                    reason = f"{taken}; choose a namespace= of your own for one of them"
-                    raise ValueError(f"RedMetrics(namespace={self.namespace!r}): {reason}") from taken
-                for option in ("bounds", "max_label_sets", "clock"):
-                    ours, theirs = getattr(self, option), getattr(first, option)
-                    if ours != theirs:
-                        name = "buckets" if option == "bounds" else option
-                        _refuse(ValueError, name, ours, f"the registry holds a RedMetrics with {name}={theirs!r}; "
-                                "pass that one as metrics=, or choose another registry= or namespace=")  # fmt: skip
+                    raise options.refusal(
+                        ValueError, "RedMetrics", "namespace", self.namespace,
+                        f"{taken}: held by another metric; choose another namespace=",
+                    ) from taken  # fmt: skip
+                self._check_equal(first)
                 self.__dict__ = first.__dict__  # from here on the same object under another name
             else:
                 _registered[key] = self
+
+    def _check_equal(self, first: "RedMetrics") -> None:
+        for option, name in (("bounds", "buckets"), ("max_label_sets", "max_label_sets"), ("clock", "clock")):
+            ours, theirs = getattr(self, option), getattr(first, option)
+            if ours != theirs:
+                raise options.refusal(
+                    ValueError, "RedMetrics", name, ours,
+                    f"the registry holds a RedMetrics with {name}={theirs!r}; pass that one as metrics=, "
+                    "or choose another registry= or namespace=",
+                )  # fmt: skip
 
     def start(self, method: object, source: MutableMapping[str, Any]) -> Exchange | None:
         """Begin a request.
@@ -403,39 +401,3 @@ def _metric(family: Family, namespace: str) -> Metric:
 
 _registering = threading.Lock()
 _registered: "weakref.WeakValueDictionary[tuple[int, str], RedMetrics]" = weakref.WeakValueDictionary()
-
-
-def _bounds(buckets: Sequence[float]) -> list[float]:
-    bounds = _seconds("buckets", buckets)
-    if bounds and bounds[-1] == math.inf:
-        bounds.pop()
-    increasing = all(low < high for low, high in zip([0.0, *bounds], [*bounds, math.inf], strict=True))
-    if not bounds or not increasing:
-        _refuse(ValueError, "buckets", buckets, "must be strictly increasing seconds > 0")
-    return bounds
-
-
-def _objectives(slo_seconds: Sequence[float]) -> list[float]:
-    objectives = _seconds("slo_seconds", slo_seconds)
-    if not all(0.0 < objective < math.inf for objective in objectives):
-        _refuse(ValueError, "slo_seconds", slo_seconds, "must be finite seconds > 0")
-    return objectives
-
-
-def _seconds(option: str, values: Sequence[float]) -> list[float]:
-    numbers = isinstance(values, Iterable) and not isinstance(values, str | bytes) and list(values)
-    if numbers is False or any(isinstance(n, bool) or not isinstance(n, Real) for n in numbers):
-        _refuse(TypeError, option, values, "must be a sequence of seconds")
-    try:
-        return [float(number) for number in numbers]
-    except OverflowError:
-        _refuse(ValueError, option, values, "must be seconds that a float can hold")
-
-
-def _check(option: str, value: object, kind: type) -> None:
-    if not isinstance(value, kind) or isinstance(value, bool):
-        _refuse(TypeError, option, value, f"must be of type {kind.__name__}")
-
-
-def _refuse(kind: type[Exception], option: str, value: object, rule: str) -> NoReturn:
-    raise kind(f"RedMetrics({option}={value!r}): {rule}")

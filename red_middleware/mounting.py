@@ -6,8 +6,8 @@ the set `special`, in which a request's path is looked up.
 
 from collections.abc import Callable, Container, Iterable, Sequence
 from enum import Enum
-from typing import Any
 
+from . import options
 from .metrics import KEY, RedMetrics, logger
 from .routes import Declare, Reader, RouteOf, Routes, Source
 
@@ -43,22 +43,17 @@ class Mounting:
         route_of: RouteOf | None,
         readers: Callable[[Declare], list[Reader]],
     ) -> None:
-        if not callable(app):
-            raise TypeError(f"{owner}(app={app!r}): must be an application to wrap")
-        if metrics is not None and not isinstance(metrics, RedMetrics):
-            raise TypeError(f"{owner}(metrics={metrics!r}): must be a RedMetrics or None")
+        options.check_callable(owner, "app", app)
+        if metrics is not None:
+            options.check_type(owner, "metrics", metrics, RedMetrics)
         if metrics_path is not None:
-            _check_path(owner, "metrics_path", metrics_path, metrics_path)
-        if isinstance(exclude, str) or not isinstance(exclude, Iterable):
-            raise TypeError(f"{owner}(exclude={exclude!r}): must be a sequence of paths")
-        for path in exclude:
-            _check_path(owner, "exclude", exclude, path)
-        if route_of is not None and not callable(route_of):
-            raise TypeError(f"{owner}(route_of={route_of!r}): must be a callable or None")
+            options.check_path(owner, "metrics_path", metrics_path)
+        if route_of is not None:
+            options.check_callable(owner, "route_of", route_of)
         self.app = app
         self.metrics = RedMetrics() if metrics is None else metrics
         self.metrics_path = metrics_path
-        self.excluded = frozenset(exclude)
+        self.excluded = options.paths(owner, "exclude", exclude)
         self.routes = Routes(readers(self._declare), route_of, self.metrics.fault)
         self.special: Container[str] = _Every()  # the first request comes to `purpose`, whatever its path
         self._learned = False
@@ -102,10 +97,3 @@ class _Every:
 
     def __contains__(self, path: object) -> bool:
         return True
-
-
-def _check_path(owner: str, option: str, value: object, path: Any) -> None:
-    if not isinstance(path, str):
-        raise TypeError(f"{owner}({option}={value!r}): must be of type str, a path")
-    if not path.startswith("/"):
-        raise ValueError(f"{owner}({option}={value!r}): must start with /")

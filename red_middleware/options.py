@@ -1,0 +1,87 @@
+"""What the options accept: checked at construction, refused with the option, its value and the rule.
+
+Pure functions; `metrics` and `mounting` call them. Nothing here runs at request time.
+"""
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+from numbers import Real
+
+
+def refusal(kind: type[Exception], owner: str, option: str, value: object, rule: str) -> Exception:
+    """Return the error for a wrong option: `RedMetrics(buckets=[1, 0.5]): must be strictly increasing seconds > 0`."""
+    return kind(f"{owner}({option}={value!r}): {rule}")
+
+
+def check_type(owner: str, option: str, value: object, kind: type) -> None:
+    """Refuse what is not of a type; a bool is no int."""
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise refusal(TypeError, owner, option, value, f"must be of type {kind.__name__}")
+
+
+def check_callable(owner: str, option: str, value: object) -> None:
+    """Refuse what cannot be called."""
+    if not callable(value):
+        raise refusal(TypeError, owner, option, value, "must be callable")
+
+
+def check_count(owner: str, option: str, value: object) -> None:
+    """Refuse what is not an integer >= 1."""
+    check_type(owner, option, value, int)
+    if isinstance(value, int) and value < 1:
+        raise refusal(ValueError, owner, option, value, "must be at least 1")
+
+
+def check_namespace(owner: str, value: object) -> None:
+    """Refuse what cannot stand in front of a metric's name."""
+    check_type(owner, "namespace", value, str)
+    if value and not re.fullmatch(r"[a-zA-Z_][a-zA-Z0-9_]*", str(value)):
+        rule = "must be letters, digits and underscores, and start with no digit"
+        raise refusal(ValueError, owner, "namespace", value, rule)
+
+
+def paths(owner: str, option: str, value: object) -> frozenset[str]:
+    """Return a collection of paths; one string is none."""
+    if isinstance(value, str | bytes) or not isinstance(value, Iterable):
+        raise refusal(TypeError, owner, option, value, "must be a sequence of paths")
+    found = tuple(value)
+    for path in found:
+        check_path(owner, option, path)
+    return frozenset(found)
+
+
+def check_path(owner: str, option: str, value: object) -> None:
+    """Refuse what is not a path from the root of the mounting."""
+    check_type(owner, option, value, str)
+    if not str(value).startswith("/"):
+        raise refusal(ValueError, owner, option, value, "must start with /")
+
+
+def latency_bounds(owner: str, buckets: Sequence[float], slo_seconds: Sequence[float]) -> tuple[float, ...]:
+    """Return the bucket boundaries, seconds in increasing order, without +Inf: the buckets and the objectives."""
+    bounds = _seconds(owner, "buckets", buckets)
+    if bounds and bounds[-1] == math.inf:
+        bounds.pop()
+    increasing = all(low < high for low, high in zip([0.0, *bounds], [*bounds, math.inf], strict=True))
+    if not bounds or not increasing:
+        raise refusal(ValueError, owner, "buckets", buckets, "must be strictly increasing seconds > 0")
+    objectives = _seconds(owner, "slo_seconds", slo_seconds)
+    if not all(0.0 < objective < math.inf for objective in objectives):
+        raise refusal(ValueError, owner, "slo_seconds", slo_seconds, "must be finite seconds > 0")
+    return tuple(sorted({*bounds, *objectives}))
+
+
+def _seconds(owner: str, option: str, values: object) -> list[float]:
+    rule = "must be a sequence of seconds"
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+        raise refusal(TypeError, owner, option, values, rule)
+    found = []
+    for number in values:
+        if not isinstance(number, Real) or isinstance(number, bool):
+            raise refusal(TypeError, owner, option, values, rule)
+        try:
+            found.append(float(number))
+        except OverflowError:
+            raise refusal(ValueError, owner, option, values, rule) from None
+    return found
