@@ -352,7 +352,7 @@ class RedMetrics(Collector):
     def now(self) -> float:
         """Return the clock's seconds; NaN if it fails."""
         try:
-            return self.clock()
+            return float(self.clock())
         except Exception as error:
             self.fault("clock", error)
             return math.nan

@@ -1,0 +1,569 @@
+"""RedMetrics and Exchange: options, sharing, the verbs, the helpers for users' tests."""
+
+import copy
+import gc
+import logging
+import math
+import pickle
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry, Counter, generate_latest
+
+from red_middleware import RedMetrics
+from red_middleware.metrics import DEFAULT_BUCKETS, KEY, Exchange
+
+
+class Clock:
+    """Seconds that pass when a test says so."""
+
+    def __init__(self) -> None:
+        self.seconds = 100.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def metrics(clock: Clock) -> RedMetrics:
+    return RedMetrics(registry=CollectorRegistry(), clock=clock)
+
+
+def started(metrics: RedMetrics, method: object = "GET", source: dict[str, Any] | None = None) -> Exchange:
+    """Begin a request that no other encloses."""
+    exchange = metrics.start(method, {} if source is None else source)
+    assert exchange is not None
+    return exchange
+
+
+def counted(metrics: RedMetrics) -> dict[str, float]:
+    """Return what is not zero of the counters of requests."""
+    families = ("http_requests_total", "http_errors_total", "http_exceptions_total", "http_client_disconnects_total")
+    return {text: n for text, n in metrics.snapshot().items() if text.startswith(families) and n}
+
+
+# Options
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"buckets": [1, 0.5]}, ValueError, r"RedMetrics(buckets=[1, 0.5]): must be strictly increasing seconds > 0"),
+        ({"buckets": [1, 1]}, ValueError, "strictly increasing"),
+        ({"buckets": [0, 1]}, ValueError, "> 0"),
+        ({"buckets": [-1, 1]}, ValueError, "> 0"),
+        ({"buckets": [math.nan]}, ValueError, "strictly increasing"),
+        ({"buckets": [math.inf]}, ValueError, "strictly increasing"),
+        ({"buckets": [1, math.inf, math.inf]}, ValueError, "strictly increasing"),
+        ({"buckets": []}, ValueError, "strictly increasing"),
+        ({"buckets": [10**400]}, ValueError, "must be a sequence of seconds"),
+        ({"buckets": "0.1"}, TypeError, "RedMetrics(buckets='0.1'): must be a sequence of seconds"),
+        ({"buckets": 0.1}, TypeError, "RedMetrics(buckets=0.1): must be a sequence of seconds"),
+        ({"buckets": None}, TypeError, "buckets=None"),
+        ({"buckets": ["0.1"]}, TypeError, "must be a sequence of seconds"),
+        ({"buckets": [True]}, TypeError, "must be a sequence of seconds"),
+        ({"slo_seconds": 0.3}, TypeError, "RedMetrics(slo_seconds=0.3): must be a sequence of seconds"),
+        ({"slo_seconds": [0]}, ValueError, "RedMetrics(slo_seconds=[0]): must be finite seconds > 0"),
+        ({"slo_seconds": [math.inf]}, ValueError, "must be finite seconds > 0"),
+        ({"slo_seconds": [math.nan]}, ValueError, "must be finite seconds > 0"),
+        ({"max_label_sets": 0}, ValueError, "RedMetrics(max_label_sets=0): must be at least 1"),
+        ({"max_label_sets": 1.5}, TypeError, "RedMetrics(max_label_sets=1.5): must be of type int"),
+        ({"max_label_sets": True}, TypeError, "must be of type int"),
+        ({"namespace": "a-b"}, ValueError, "RedMetrics(namespace='a-b'): must be letters"),
+        ({"namespace": "1a"}, ValueError, "must be letters"),
+        ({"namespace": "a\n"}, ValueError, "must be letters"),
+        ({"namespace": None}, TypeError, "must be of type str"),
+        ({"registry": None}, TypeError, "RedMetrics(registry=None): must be of type CollectorRegistry"),
+        ({"clock": 3}, TypeError, "RedMetrics(clock=3): must be callable"),
+    ],
+)
+def test_a_wrong_option_is_refused_by_name_value_and_rule(
+    options: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    """At construction, in one form."""
+    with pytest.raises(error) as refused:
+        RedMetrics(**{"registry": CollectorRegistry(), **options})
+    assert message in str(refused.value)
+    assert str(refused.value).startswith("RedMetrics(")
+
+
+def test_options_are_keyword_only() -> None:
+    """A positional option would freeze their order."""
+    with pytest.raises(TypeError):
+        RedMetrics(CollectorRegistry())  # type: ignore[call-arg]  # the point of the test
+
+
+def test_the_default_buckets_are_those_of_opentelemetry(metrics: RedMetrics) -> None:
+    """The semantic conventions' advice for HTTP server durations, in seconds."""
+    assert metrics.bounds == DEFAULT_BUCKETS
+    assert DEFAULT_BUCKETS == (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
+
+
+def test_objectives_become_exact_boundaries() -> None:
+    """Merged with the buckets, in order, once each; an explicit +Inf is the one that is there anyway."""
+    metrics = RedMetrics(registry=CollectorRegistry(), buckets=(0.1, 1, math.inf), slo_seconds=(0.3, 1, 0.2))
+    assert metrics.bounds == (0.1, 0.2, 0.3, 1.0)
+
+
+def test_a_request_as_long_as_the_objective_is_within_it(clock: Clock) -> None:
+    """Buckets are `le`: less or equal."""
+    metrics = RedMetrics(registry=CollectorRegistry(), buckets=[1], slo_seconds=[0.25], clock=clock)
+    exchange = started(metrics)
+    exchange.respond(200, "/a")
+    clock.seconds += 0.25
+    exchange.finish()
+    assert metrics.snapshot()['http_request_duration_seconds_bucket{le="0.25",method="GET",route="/a"}'] == 1.0
+
+
+# Sharing
+
+
+def test_a_second_one_with_equal_options_shares_the_numbers() -> None:
+    """An app factory that runs twice."""
+    registry = CollectorRegistry()
+    first, second = RedMetrics(registry=registry), RedMetrics(registry=registry)
+    exchange = started(first)
+    exchange.respond(200, "/a")
+    exchange.finish()
+    assert counted(first) == counted(second) == {'http_requests_total{method="GET",route="/a",status="200"}': 1.0}
+    assert generate_latest(registry).count(b"http_requests_total{") == 1
+    assert second.start("GET", {KEY: started(first)}) is None
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"buckets": (1.0,)}, "RedMetrics(buckets=(1.0,)): the registry holds a RedMetrics with buckets=(0.005,"),
+        ({"slo_seconds": (0.3,)}, "RedMetrics(buckets="),
+        ({"max_label_sets": 7}, "RedMetrics(max_label_sets=7): the registry holds a RedMetrics with max_label_sets=1"),
+    ],
+)
+def test_a_second_one_with_other_options_is_refused(options: dict[str, Any], message: str) -> None:
+    """The error names the option that differs, and both values."""
+    registry = CollectorRegistry()
+    RedMetrics(registry=registry)
+    with pytest.raises(ValueError, match=r"RedMetrics") as refused:
+        RedMetrics(registry=registry, **options)
+    assert message in str(refused.value)
+
+
+def test_a_name_that_another_metric_holds_points_to_the_namespace() -> None:
+    """Two owners of one name would be two truths."""
+    registry = CollectorRegistry()
+    Counter("http_requests", "Mine.", registry=registry)
+    with pytest.raises(ValueError, match=r"http_requests.*namespace="):
+        RedMetrics(registry=registry)
+    assert RedMetrics(registry=registry, namespace="red").snapshot()["red_uptime_seconds_total"] >= 0.0
+
+
+def test_namespaces_live_side_by_side_in_one_registry() -> None:
+    """Every family carries the prefix, our own ones too."""
+    registry = CollectorRegistry()
+    RedMetrics(registry=registry)
+    shop = RedMetrics(registry=registry, namespace="shop")
+    assert all(text.startswith("shop_") for text in shop.snapshot())
+
+
+def test_after_unregistering_a_new_one_begins_at_zero() -> None:
+    """Sharing ends with the registration."""
+    registry = CollectorRegistry()
+    first = RedMetrics(registry=registry)
+    registry.unregister(first)
+    second = RedMetrics(registry=registry, buckets=[1])
+    assert second.table is not first.table
+
+
+def test_a_registry_that_is_gone_is_not_mistaken_for_a_new_one() -> None:
+    """Two registries may have the same id, one after the other."""
+    for _ in range(50):
+        RedMetrics(registry=CollectorRegistry(), buckets=[1])
+        gc.collect()
+        RedMetrics(registry=CollectorRegistry(), buckets=[2])
+
+
+def test_a_copy_is_the_same_and_a_pickle_is_refused(metrics: RedMetrics) -> None:
+    """Numbers belong to their process."""
+    assert copy.copy(metrics) is metrics
+    assert copy.deepcopy({"m": metrics})["m"] is metrics
+    with pytest.raises(TypeError, match="RedMetrics cannot be pickled"):
+        pickle.dumps(metrics)
+
+
+# The verbs
+
+
+def test_a_request_is_counted_once_when_it_is_finished(metrics: RedMetrics, clock: Clock) -> None:
+    """In progress from start to finish; counted with its status, its route, its seconds."""
+    exchange = started(metrics)
+    assert metrics.snapshot()['http_requests_in_progress{method="GET"}'] == 1.0
+    exchange.respond(200, "/a")
+    assert counted(metrics) == {}
+    clock.seconds += 0.3
+    exchange.finish()
+    exchange.finish()
+    found = metrics.snapshot()
+    assert counted(metrics) == {'http_requests_total{method="GET",route="/a",status="200"}': 1.0}
+    assert found['http_errors_total{method="GET",route="/a"}'] == 0.0
+    assert found['http_requests_in_progress{method="GET"}'] == 0.0
+    assert found['http_request_duration_seconds_sum{method="GET",route="/a"}'] == pytest.approx(0.3)
+    buckets = {text: n for text, n in found.items() if "_bucket" in text}
+    assert buckets['http_request_duration_seconds_bucket{le="0.25",method="GET",route="/a"}'] == 0.0
+    assert buckets['http_request_duration_seconds_bucket{le="0.5",method="GET",route="/a"}'] == 1.0
+    assert buckets['http_request_duration_seconds_bucket{le="+Inf",method="GET",route="/a"}'] == 1.0
+
+
+@pytest.mark.parametrize(("status", "errors"), [(200, 0), (404, 0), (499, 0), (500, 1), (599, 1), (999, 0), ("x", 0)])
+def test_5xx_is_an_error_and_nothing_else(metrics: RedMetrics, status: object, errors: int) -> None:
+    """4xx is the client's doing."""
+    exchange = started(metrics)
+    exchange.respond(status, "/a")
+    exchange.finish()
+    assert metrics.snapshot()['http_errors_total{method="GET",route="/a"}'] == errors
+
+
+def test_the_last_response_before_the_end_holds(metrics: RedMetrics) -> None:
+    """PEP 3333 lets an application replace its response; an interim one is none."""
+    exchange = started(metrics)
+    for status in (103, 200, 500, 100):
+        exchange.respond(status, "/a")
+    exchange.finish()
+    assert 'http_requests_total{method="GET",route="/a",status="500"}' in counted(metrics)
+
+
+def test_switching_protocols_is_a_response(metrics: RedMetrics) -> None:
+    """Of 1xx only 101 is final."""
+    exchange = started(metrics)
+    exchange.respond(101, "/a")
+    exchange.finish()
+    assert counted(metrics) == {'http_requests_total{method="GET",route="/a",status="101"}': 1.0}
+
+
+def test_an_incomplete_response_is_an_error(metrics: RedMetrics) -> None:
+    """The code that was sent stays."""
+    exchange = started(metrics)
+    exchange.respond(200, "/a")
+    exchange.finish(complete=False)
+    assert counted(metrics) == {
+        'http_requests_total{method="GET",route="/a",status="200"}': 1.0,
+        'http_errors_total{method="GET",route="/a"}': 1.0,
+    }
+
+
+def test_no_response_is_a_500(metrics: RedMetrics) -> None:
+    """The server says so to the client."""
+    started(metrics).finish()
+    assert counted(metrics) == {
+        'http_requests_total{method="GET",route="_unmatched",status="500"}': 1.0,
+        'http_errors_total{method="GET",route="_unmatched"}': 1.0,
+    }
+
+
+def test_a_client_that_left_before_the_response_is_499(metrics: RedMetrics) -> None:
+    """Whether or not the application answers afterwards; no error."""
+    for respond in (False, True):
+        exchange = started(metrics)
+        exchange.disconnect()
+        if respond:
+            exchange.respond(200, None)
+        exchange.raised(ConnectionError())
+        exchange.finish(complete=False)
+    assert counted(metrics) == {
+        'http_requests_total{method="GET",route="_unmatched",status="499"}': 2.0,
+        'http_client_disconnects_total{method="GET",route="_unmatched"}': 2.0,
+    }
+
+
+def test_a_client_that_left_during_the_body_keeps_the_code(metrics: RedMetrics) -> None:
+    """A disconnect wins over an error, even of a 500; what comes after the end is not seen."""
+    for status in (200, 500):
+        exchange = started(metrics)
+        exchange.respond(status, "/a")
+        exchange.disconnect()
+        exchange.finish(complete=False)
+        exchange.disconnect()
+    assert counted(metrics) == {
+        'http_requests_total{method="GET",route="/a",status="200"}': 1.0,
+        'http_requests_total{method="GET",route="/a",status="500"}': 1.0,
+        'http_client_disconnects_total{method="GET",route="/a"}': 2.0,
+    }
+
+
+def test_the_first_exception_of_a_request_is_named(metrics: RedMetrics) -> None:
+    """With the route that served it; the framework's signal and the traceback may both tell."""
+    exchange = started(metrics)
+    exchange.raised(KeyError())
+    exchange.raised(ValueError())
+    exchange.respond(500, "/a")
+    exchange.finish(complete=False)
+    assert metrics.snapshot()['http_exceptions_total{exception="KeyError",route="/a"}'] == 1.0
+    assert sum(n for text, n in metrics.snapshot().items() if text.startswith("http_exceptions_total")) == 1.0
+
+
+def test_an_exception_after_the_end_is_named_once(metrics: RedMetrics) -> None:
+    """A background task; the same exception again is not news."""
+    exchange = started(metrics)
+    exchange.respond(200, "/a")
+    exchange.finish()
+    error = KeyError()
+    exchange.raised(error)
+    exchange.raised(error)
+    exchange.raised(ValueError())
+    found = {text: n for text, n in counted(metrics).items() if "exceptions" in text}
+    assert found == {
+        'http_exceptions_total{exception="KeyError",route="/a"}': 1.0,
+        'http_exceptions_total{exception="ValueError",route="/a"}': 1.0,
+    }
+
+
+def test_the_exception_that_ended_a_request_is_not_counted_again(metrics: RedMetrics) -> None:
+    """Reported by the framework, then raised through the middleware."""
+    exchange = started(metrics)
+    error = KeyError()
+    exchange.raised(error)
+    exchange.respond(500, "/a")
+    exchange.finish()
+    exchange.raised(error)
+    assert metrics.snapshot()['http_exceptions_total{exception="KeyError",route="/a"}'] == 1.0
+
+
+def test_a_stopped_clock_is_the_duration(metrics: RedMetrics, clock: Clock) -> None:
+    """An event stream counts at its end, with the time that its response took to begin."""
+    exchange = started(metrics)
+    exchange.respond(200, "/events")
+    clock.seconds += 0.02
+    exchange.stop_clock()
+    clock.seconds += 3600
+    exchange.finish()
+    assert metrics.snapshot()['http_request_duration_seconds_sum{method="GET",route="/events"}'] == pytest.approx(0.02)
+
+
+def test_a_method_that_counts_under_another_label_leaves_its_own_gauge(metrics: RedMetrics) -> None:
+    """The row is of `_OTHER`, the request was in progress as GET."""
+    metrics.declare([("/dav", ["PROPFIND"])])
+    exchange = started(metrics, "GET")
+    exchange.respond(200, "/dav")
+    exchange.finish()
+    assert counted(metrics) == {'http_requests_total{method="_OTHER",route="/dav",status="200"}': 1.0}
+    assert not any(n for text, n in metrics.snapshot().items() if text.startswith("http_requests_in_progress"))
+
+
+@pytest.mark.parametrize("method", ["BREW", "", None, b"GET", ["GET"]])
+def test_any_method_can_be_started(metrics: RedMetrics, method: object) -> None:
+    """What is no known method, no string, not even hashable, is `_OTHER`."""
+    exchange = started(metrics, method)
+    exchange.respond(200, None)
+    exchange.finish()
+    assert counted(metrics) == {'http_requests_total{method="_OTHER",route="_unmatched",status="200"}': 1.0}
+
+
+def test_a_route_that_cannot_be_looked_up_is_a_fault_and_counts(metrics: RedMetrics) -> None:
+    """Nothing is lost: the request is counted as unmatched."""
+    exchange = started(metrics)
+    exchange.respond(200, ["/a"])  # type: ignore[arg-type]  # what a user's route_of may return
+    exchange.finish()
+    assert counted(metrics) == {'http_requests_total{method="GET",route="_unmatched",status="200"}': 1.0}
+    assert metrics.snapshot()["red_instrumentation_errors_total"] == 1.0
+
+
+# One request, several middlewares
+
+
+def test_the_outermost_of_one_table_counts(metrics: RedMetrics) -> None:
+    """Inner ones pass through."""
+    source: dict[str, Any] = {}
+    outer = started(metrics, source=source)
+    assert metrics.start("GET", source) is None
+    outer.finish()
+    assert metrics.start("GET", source) is not None  # the environ is used for a new request
+
+
+def test_two_tables_count_one_request_each(metrics: RedMetrics) -> None:
+    """Each has numbers of its own."""
+    other = RedMetrics(registry=CollectorRegistry())
+    source: dict[str, Any] = {}
+    outer, inner = started(metrics, source=source), started(other, source=source)
+    assert inner.outer is outer
+    assert metrics.start("GET", source) is None
+    assert other.start("GET", source) is None
+    for exchange in (inner, outer):
+        exchange.respond(200, "/a")
+        exchange.finish()
+    assert counted(metrics) == counted(other) == {'http_requests_total{method="GET",route="/a",status="200"}': 1.0}
+
+
+def test_an_environ_used_for_ever_keeps_no_chain_of_requests(metrics: RedMetrics) -> None:
+    """Finished exchanges are let go."""
+    source: dict[str, Any] = {}
+    for _ in range(3):
+        exchange = started(metrics, source=source)
+        assert exchange.outer is None
+        exchange.finish()
+
+
+def test_what_is_forgotten_is_not_counted_anywhere(metrics: RedMetrics) -> None:
+    """The metrics endpoint of an inner middleware, seen from the outer ones."""
+    other = RedMetrics(registry=CollectorRegistry())
+    source: dict[str, Any] = {}
+    outer, inner = started(metrics, source=source), started(other, source=source)
+    inner.forget()
+    outer.finish()
+    inner.finish()
+    inner.forget()
+    assert counted(metrics) == counted(other) == {}
+    assert not any(n for text, n in metrics.snapshot().items() if "in_progress" in text)
+
+
+# Faults
+
+
+@pytest.mark.parametrize("broken", [lambda: 1 / 0, lambda: None, lambda: "now"])
+def test_a_broken_clock_loses_no_request(broken: Callable[[], Any], caplog: pytest.LogCaptureFixture) -> None:
+    """Counted with no duration; the fault is counted each time and logged once."""
+    metrics = RedMetrics(registry=CollectorRegistry(), clock=broken)
+    for _ in range(3):
+        exchange = started(metrics)
+        exchange.respond(200, "/a")
+        exchange.stop_clock()
+        exchange.finish()
+    found = metrics.snapshot()
+    assert found['http_requests_total{method="GET",route="/a",status="200"}'] == 3.0
+    assert found['http_request_duration_seconds_count{method="GET",route="/a"}'] == 3.0
+    assert found['http_request_duration_seconds_sum{method="GET",route="/a"}'] == 0.0
+    assert found["red_instrumentation_errors_total"] > 0.0
+    assert [record.name for record in caplog.records] == ["red_middleware"]
+
+
+def test_a_clock_that_runs_backwards_makes_no_negative_duration(metrics: RedMetrics, clock: Clock) -> None:
+    """A sum that falls would look like a restart to Prometheus."""
+    exchange = started(metrics)
+    clock.seconds -= 50
+    exchange.respond(200, "/a")
+    exchange.finish()
+    assert metrics.snapshot()['http_request_duration_seconds_sum{method="GET",route="/a"}'] == 0.0
+    assert metrics.snapshot()['http_request_duration_seconds_bucket{le="0.005",method="GET",route="/a"}'] == 1.0
+
+
+# The bound
+
+
+def test_the_bound_is_said_when_it_is_first_known(metrics: RedMetrics, caplog: pytest.LogCaptureFixture) -> None:
+    """Once, as rows x (buckets + 21) + 275; it is also a metric and a method."""
+    with caplog.at_level(logging.INFO, "red_middleware"):
+        metrics.declare([])
+        metrics.declare([("/a", ["GET"])])
+    assert [record.getMessage() for record in caplog.records] == [
+        "at most 35275 time series: 1000 label sets, 34260 cells"
+    ]
+    assert metrics.bound()._asdict() == {"rows": 1000, "cells": 34260, "series": 1000 * (14 + 21) + 275}
+    assert metrics.snapshot()["red_series_limit"] == 35275.0
+
+
+def test_a_table_that_is_too_small_for_the_routes_is_raised_once(caplog: pytest.LogCaptureFixture) -> None:
+    """With a warning that names the option, and the new bound."""
+    metrics = RedMetrics(registry=CollectorRegistry(), max_label_sets=10)
+    with caplog.at_level(logging.INFO, "red_middleware"):
+        metrics.declare([])
+        metrics.declare([(f"/{n}", ["GET"]) for n in range(20)])
+        metrics.declare([("/late", ["GET"])])
+        metrics.declare([("/later", ["GET"])])
+    assert [record.getMessage() for record in caplog.records] == [
+        "at most 1045 time series: 22 label sets, 1008 cells",
+        "RedMetrics(max_label_sets=10): raised to 42, which the declared routes need",
+        "at most 1745 time series: 42 label sets, 1688 cells",
+        "RedMetrics(max_label_sets=10): no rows left for 1 routes declared late; they may count as _overflow",
+    ]
+
+
+def test_every_row_filled_to_the_brim_makes_exactly_the_bound() -> None:
+    """The formula is reached, not only respected."""
+    metrics = RedMetrics(registry=CollectorRegistry(), buckets=[1, 2], max_label_sets=30)
+    routes: Iterator[str | None] = iter([None, "/" + "x" * 300, *(f"/{n}" for n in range(8))])
+    for route in routes:
+        for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE", "QUERY", "BREW"):
+            for status in range(200, 220):
+                exchange = started(metrics, method)
+                exchange.respond(status, route)
+                exchange.raised(type(f"E{status}{method}{route}"[:20], (Exception,), {})())
+                exchange.finish()
+            exchange = started(metrics, method)
+            exchange.respond(200, route)
+            exchange.disconnect()
+            exchange.finish()
+    for n in range(300):
+        exchange = started(metrics)
+        exchange.respond(200, None)
+        exchange.raised(type(f"Error{n}", (Exception,), {})())
+        exchange.finish()
+    assert len(metrics.snapshot()) == metrics.bound().series == metrics.snapshot()["red_series"]
+    assert len(generate_latest(metrics.registry).splitlines()) == metrics.bound().series + 2 * 12
+
+
+# For users' tests
+
+
+def test_a_snapshot_reads_like_the_exposition(metrics: RedMetrics) -> None:
+    """The key of a sample is its text at the endpoint."""
+    exchange = started(metrics)
+    exchange.respond(200, '/"quoted"\\\n')
+    exchange.finish()
+    text = generate_latest(metrics.registry).decode()
+    for sample in metrics.snapshot():
+        assert f"\n{sample} " in text
+
+
+def test_clear_begins_anew(metrics: RedMetrics) -> None:
+    """For the next test; a request in progress stays in progress."""
+    running = started(metrics)
+    exchange = started(metrics)
+    exchange.respond(500, "/a")
+    exchange.raised(KeyError())
+    exchange.finish()
+    metrics.clear()
+    assert counted(metrics) == {}
+    assert not any("/a" in text for text in metrics.snapshot())
+    assert metrics.snapshot()['http_requests_in_progress{method="GET"}'] == 1.0
+    running.finish()
+    assert metrics.snapshot()['http_requests_in_progress{method="GET"}'] == 0.0
+
+
+def test_uptime_is_monotonic_seconds_since_the_numbers_began(metrics: RedMetrics, clock: Clock) -> None:
+    """By the same clock as durations."""
+    clock.seconds += 12.5
+    assert metrics.snapshot()["uptime_seconds_total"] == 12.5
+
+
+# Threads
+
+
+def test_threads_lose_nothing(metrics: RedMetrics) -> None:
+    """Eight threads, one row, every cell exact."""
+
+    def work() -> None:
+        for n in range(2000):
+            exchange = started(metrics)
+            exchange.respond(500 if n % 4 == 0 else 200, "/a")
+            if n % 8 == 0:
+                exchange.raised(KeyError())
+            exchange.finish()
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    found = metrics.snapshot()
+    assert counted(metrics) == {
+        'http_requests_total{method="GET",route="/a",status="200"}': 12000.0,
+        'http_requests_total{method="GET",route="/a",status="500"}': 4000.0,
+        'http_errors_total{method="GET",route="/a"}': 4000.0,
+        'http_exceptions_total{exception="KeyError",route="/a"}': 2000.0,
+    }
+    assert found['http_request_duration_seconds_count{method="GET",route="/a"}'] == 16000.0
+    assert found['http_requests_in_progress{method="GET"}'] == 0.0
