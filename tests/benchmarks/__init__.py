@@ -1,0 +1,5 @@
+"""What the middleware costs, beside the least possible wrapper and beside the peers. Run `python -m tests.benchmarks`.
+
+`rounds` measures, `driving` sends the requests, `least` holds the baselines, `peers` knows how each peer is set up and
+what it counted, `tables` builds the comparisons, `__main__` prints them. No test asserts a timing.
+"""

@@ -1,0 +1,101 @@
+"""Measure and print: `python -m tests.benchmarks [--rounds N] [--quick] [table ...]`. The output is Markdown.
+
+Each table has, for every candidate, the median microseconds of a request in total, what it adds to the bare app (the
+median of the differences within a round, with the half-width of its 95 % interval), and both as ratios to one of the
+candidates. Below stand the project's targets. Nothing fails where one is not met.
+"""
+
+import argparse
+import asyncio
+import os
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+
+from . import peers
+from .rounds import Figure
+from .tables import TABLES, Effort, Table, Target
+
+ROUNDS = 301
+CHUNK_SECONDS = 0.004
+QUICK = Effort(rounds=31, chunk_seconds=0.001)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the tables that are asked for, all by default."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description="What the middleware costs.")
+    parser.add_argument("table", nargs="*", choices=[[], *TABLES], help=f"of {', '.join(TABLES)}; all by default")
+    parser.add_argument("--rounds", type=int, help=f"how often each candidate is measured, {ROUNDS} by default")
+    parser.add_argument("--quick", action="store_true", help="a rough look: few and short rounds")
+    options = parser.parse_args(arguments)
+    effort = QUICK if options.quick else Effort(ROUNDS, CHUNK_SECONDS)
+    if options.rounds is not None:
+        if options.rounds < 3:
+            parser.error("--rounds must be at least 3")
+        effort = effort._replace(rounds=options.rounds)
+    print(f"{platform.python_implementation()} {platform.python_version()}, {_cpu()}, {platform.system()}; ", end="")
+    print(f"{effort.rounds} interleaved rounds.\n")
+    print(", ".join(f"{name} {version}" for name, version in peers.versions()) + ".")
+    targets: list[Target] = []
+    loop = asyncio.new_event_loop()
+    try:
+        for name in options.table or TABLES:
+            try:
+                for table in TABLES[name](effort, loop):
+                    print(f"\n{_markdown(table)}", flush=True)
+                    targets += table.targets
+            except ImportError as error:
+                print(f"\n{name}: left out, {error}.", flush=True)
+    finally:
+        loop.close()
+    print(f"\n{sum(target.met for target in targets)} of {len(targets)} targets are met.")
+
+
+def _markdown(table: Table) -> str:
+    lines = [f"### {table.title}", ""]
+    reference = next(figure for figure in table.figures if figure.name == table.reference)
+    if table.renders:
+        lines += ["| | ms | ratio |", "|---|--:|--:|"]
+        lines += [
+            f"| {figure.name} | {figure.total / 1e3:.2f} | {figure.total / reference.total:.2f} |"
+            for figure in table.figures
+        ]
+    else:
+        ratio = f"{table.reference} = 1"
+        lines += [f"| microseconds a request | added | ± | added, {ratio} | total | total, {ratio} |"]
+        lines += ["|---|--:|--:|--:|--:|--:|"]
+        lines += [_row(figure, reference, figure is table.figures[0]) for figure in table.figures]
+    if table.targets or table.missing:
+        lines.append("")
+    lines += [_promise(target) for target in table.targets]
+    lines += [f"- {line}" for line in table.missing]
+    return "\n".join(lines)
+
+
+def _row(figure: Figure, reference: Figure, bare: bool) -> str:
+    if figure.void:
+        return f"| {figure.name} | void: {figure.void} | | | | |"
+    totals = f"{figure.total:.2f} | {figure.total / reference.total:.2f}"
+    if bare:
+        return f"| {figure.name} | | | | {totals} |"
+    added = f"{figure.added:.2f} | {figure.margin:.2f} | {figure.added / reference.added:.2f}"
+    return f"| {figure.name} | {added} | {totals} |"
+
+
+def _promise(target: Target) -> str:
+    bound = f"at {'least' if target.at_least else 'most'} {target.limit:g}"
+    return f"- {target.what}: **{target.ratio:.2f}** (target: {bound}): {'met' if target.met else 'NOT met'}"
+
+
+def _cpu() -> str:
+    """Return the processor's name, as far as the system tells."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        name = platform.processor() or platform.machine()
+    return f"{name} ({os.cpu_count()} cores)"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,153 @@
+"""The peers: how each is mounted, as its documentation says, and where it tells how many requests it counted.
+
+Each has numbers of its own, where it can have them. They are imported by name, since they are installed for the
+benchmark only, and know no types. One that is not installed raises `NotInstalledError`.
+"""
+
+import importlib
+from collections.abc import Callable, Iterator
+from importlib import metadata
+from itertools import count
+from typing import Any
+
+from prometheus_client import REGISTRY, CollectorRegistry
+
+from red_middleware import RedMetrics
+
+Counted = Callable[[], float]
+Mount = Callable[[Any], tuple[Any, Counted]]
+"""Mounts a peer on an app; returns what is to be driven, and what tells how many requests were counted."""
+
+VERSIONS = (
+    "red-middleware",
+    "prometheus-client",
+    "starlette",
+    "fastapi",
+    "flask",
+    "starlette-exporter",
+    "prometheus-fastapi-instrumentator",
+    "starlette-prometheus",
+    "aioprometheus",
+    "prometheus-flask-exporter",
+    "opentelemetry-sdk",
+    "opentelemetry-instrumentation-asgi",
+    "opentelemetry-instrumentation-wsgi",
+)
+
+
+class NotInstalledError(Exception):
+    """A peer, or what it needs, is not installed."""
+
+
+def module(name: str) -> Any:
+    """Return a module of a peer."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise NotInstalledError(f"{name}: {error}") from error
+
+
+def versions() -> Iterator[tuple[str, str]]:
+    """Yield the distributions that are compared, with their versions."""
+    for name in VERSIONS:
+        try:
+            yield name, metadata.version(name)
+        except metadata.PackageNotFoundError:
+            yield name, "not installed"
+
+
+def counted_by(registry: CollectorRegistry, sample_name: str) -> Counted:
+    """Return what sums the samples of one name in a registry."""
+    return lambda: sum(
+        sample.value for family in registry.collect() for sample in family.samples if sample.name == sample_name
+    )
+
+
+def counted_by_red(metrics: RedMetrics) -> Counted:
+    """Return what sums our own counts, of requests with a route only."""
+    return lambda: sum(
+        value
+        for name, value in metrics.snapshot().items()
+        if name.startswith("http_requests_total") and 'route="_' not in name
+    )
+
+
+_prefixes = (f"bench{n}" for n in count())  # starlette_exporter keeps its metrics by prefix, for the whole process
+
+
+def starlette_exporter(app: Any) -> tuple[Any, Counted]:
+    prefix = next(_prefixes)
+    app.add_middleware(module("starlette_exporter").PrometheusMiddleware, prefix=prefix)
+    return app, counted_by(REGISTRY, f"{prefix}_requests_total")
+
+
+def prometheus_fastapi_instrumentator(app: Any) -> tuple[Any, Counted]:
+    registry = CollectorRegistry()
+    module("prometheus_fastapi_instrumentator").Instrumentator(registry=registry).instrument(app)
+    return app, counted_by(registry, "http_requests_total")
+
+
+def starlette_prometheus(app: Any) -> tuple[Any, Counted]:
+    app.add_middleware(module("starlette_prometheus").PrometheusMiddleware)  # its metrics are the process's
+    return app, counted_by(REGISTRY, "starlette_requests_total")
+
+
+def aioprometheus(app: Any) -> tuple[Any, Counted]:
+    registry = module("aioprometheus").Registry()
+    app.add_middleware(module("aioprometheus").MetricsMiddleware, registry=registry)
+    return app, lambda: sum(
+        value
+        for collector in registry.get_all()
+        if collector.name == "requests_total_counter"
+        for _, value in collector.get_all()
+    )
+
+
+def opentelemetry_asgi(app: Any) -> tuple[Any, Counted]:
+    middleware = module("opentelemetry.instrumentation.asgi").OpenTelemetryMiddleware
+    registry, provider = _meter_provider()
+    wrapped = middleware(app, meter_provider=provider)
+    return wrapped, counted_by(registry, "http_server_duration_milliseconds_count")
+
+
+def opentelemetry_wsgi(app: Any) -> tuple[Any, Counted]:
+    middleware = module("opentelemetry.instrumentation.wsgi").OpenTelemetryMiddleware
+    registry, provider = _meter_provider()
+    wrapped = middleware(app, meter_provider=provider)
+    return wrapped, counted_by(registry, "http_server_duration_milliseconds_count")
+
+
+def prometheus_flask_exporter(app: Any) -> tuple[Any, Counted]:
+    return _flask_exporter(app)
+
+
+def prometheus_flask_exporter_by_rule(app: Any) -> tuple[Any, Counted]:
+    return _flask_exporter(app, group_by="url_rule")
+
+
+def _flask_exporter(app: Any, **options: str) -> tuple[Any, Counted]:
+    registry = CollectorRegistry()
+    module("prometheus_flask_exporter").PrometheusMetrics(app, registry=registry, **options)
+    return app, counted_by(registry, "flask_http_request_total")
+
+
+def _meter_provider() -> tuple[CollectorRegistry, Any]:
+    """Return a provider of metrics with the Prometheus reader; traces are off, which is their default."""
+    registry = CollectorRegistry()
+    reader = module("opentelemetry.exporter.prometheus").PrometheusMetricReader(registry=registry)
+    return registry, module("opentelemetry.sdk.metrics").MeterProvider(metric_readers=[reader])
+
+
+STARLETTE_PEERS: dict[str, Mount] = {
+    "starlette_exporter": starlette_exporter,
+    "prometheus-fastapi-instrumentator": prometheus_fastapi_instrumentator,
+    "starlette-prometheus": starlette_prometheus,
+    "aioprometheus (counts only, no durations)": aioprometheus,
+    "opentelemetry-instrumentation-asgi": opentelemetry_asgi,
+}
+
+FLASK_PEERS: dict[str, Mount] = {
+    "prometheus_flask_exporter": prometheus_flask_exporter,
+    'prometheus_flask_exporter, group_by="url_rule"': prometheus_flask_exporter_by_rule,
+    "opentelemetry-instrumentation-wsgi (no route)": opentelemetry_wsgi,
+}

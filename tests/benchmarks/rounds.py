@@ -1,0 +1,75 @@
+"""Medians of interleaved rounds: every candidate in every round, in an order that changes.
+
+What disturbs the machine then disturbs all of them alike. Seconds are those of the CPU that the thread had, so that
+other processes cost nothing; the garbage collector runs as in production.
+"""
+
+import gc
+import math
+import random
+from collections.abc import Callable, Sequence
+from statistics import median
+from typing import NamedTuple
+
+from .driving import Serve
+
+
+class Candidate(NamedTuple):
+    """What is measured: its name, what drives it, and how many requests it says that it has counted."""
+
+    name: str
+    serve: Serve
+    counted: Callable[[], float] | None = None
+
+
+class Figure(NamedTuple):
+    """Microseconds a request: in total, and added over the first candidate, give or take `margin`."""
+
+    name: str
+    total: float
+    added: float
+    margin: float
+    """Half of the interval that holds the true median of the added cost in 95 of 100 cases."""
+    void: str = ""
+    """Why the figure says nothing."""
+
+
+def measure(candidates: Sequence[Candidate], paths: int, rounds: int, chunk_seconds: float) -> dict[str, Figure]:
+    """Measure candidates that serve the same requests; the first is the bare app.
+
+    Args:
+        candidates: Those that have a `counted` are checked before anything is timed.
+        paths: How many requests a candidate serves when told to serve once.
+        rounds: How often each is measured.
+        chunk_seconds: What the bare app should take in one round; it sets how often the paths are asked for.
+    """
+    void = {candidate.name: _check(candidate, paths) for candidate in candidates}
+    bare = candidates[0]
+    times = max(1, math.ceil(chunk_seconds / max(min(bare.serve(3) / 3 for _ in range(5)), 1e-9)))
+    seconds: dict[str, list[float]] = {candidate.name: [] for candidate in candidates}
+    order = list(candidates)
+    shuffle = random.Random(1).shuffle
+    gc.collect()
+    for _ in range(rounds):
+        shuffle(order)
+        for candidate in order:
+            seconds[candidate.name].append(candidate.serve(times))
+    scale = 1e6 / (times * paths)
+    figures = {}
+    for name, found in seconds.items():
+        added = sorted(mine - theirs for mine, theirs in zip(found, seconds[bare.name], strict=True))
+        reach = math.ceil(0.98 * math.sqrt(rounds))  # the ranks around the median that hold it with 95 %
+        low, high = added[max(0, rounds // 2 - reach)], added[min(rounds - 1, rounds // 2 + reach)]
+        figures[name] = Figure(name, median(found) * scale, median(added) * scale, (high - low) / 2 * scale, void[name])
+    return figures
+
+
+def _check(candidate: Candidate, paths: int) -> str:
+    """Serve some requests, which also warms up, and return what is wrong with the count."""
+    times = max(3, 200 // paths)
+    before = candidate.counted() if candidate.counted else 0.0
+    candidate.serve(times)
+    if candidate.counted is None:
+        return ""
+    counted = candidate.counted() - before
+    return "" if counted == times * paths else f"counted {counted:g} of {times * paths}"

@@ -1,0 +1,356 @@
+"""The comparisons: which candidates, on which app, and what the targets are.
+
+Every peer gets an app of its own with the same routes. Our middleware and the baselines wrap the bare app itself where
+they stand outside of it.
+"""
+
+import asyncio
+import random
+import threading
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from functools import partial
+from time import perf_counter, thread_time
+from typing import Any, NamedTuple
+
+import prometheus_client
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+
+from red_middleware import RedASGIMiddleware, RedMetrics, RedWSGIMiddleware
+from red_middleware.exposition import answer
+from red_middleware.metrics import DEFAULT_BUCKETS
+
+from . import peers
+from .driving import Serve, null_asgi, null_wsgi, serve_asgi, serve_wsgi
+from .least import LeastASGI, LeastWSGI
+from .peers import Counted, Mount, NotInstalledError, counted_by_red
+from .rounds import Candidate, Figure, measure
+
+BARE = "bare app"
+LEAST = "least possible wrapper"
+OURS = "red_middleware"
+
+ROUTES = (50, 500)
+"""How many routes the apps have. All of 50 are asked for, and of 500 every tenth and the last."""
+
+THREADS = 8
+LINES = 12_000
+STATUSES = ("200", "404")
+
+
+class Target(NamedTuple):
+    """A ratio that the project promises, and its limit."""
+
+    what: str
+    ratio: float
+    limit: float
+    at_least: bool = False
+
+    @property
+    def met(self) -> bool:
+        return self.ratio >= self.limit if self.at_least else self.ratio <= self.limit
+
+
+class Table(NamedTuple):
+    """One comparison, measured."""
+
+    title: str
+    figures: Sequence[Figure]
+    reference: str
+    """The candidate whose cost is 1."""
+    targets: Sequence[Target] = ()
+    missing: Sequence[str] = ()
+    renders: bool = False
+    """Whether it is not requests but renderings that are measured: milliseconds, and nothing is bare."""
+
+
+class Effort(NamedTuple):
+    """How much is measured."""
+
+    rounds: int
+    chunk_seconds: float
+
+
+def asgi_null(effort: Effort, loop: asyncio.AbstractEventLoop) -> Iterator[Table]:
+    """Compare on an ASGI app that does nothing."""
+    metrics = _metrics()
+    least = LeastASGI(null_asgi)
+    ours = RedASGIMiddleware(null_asgi, metrics=metrics)
+    candidates = [
+        Candidate(BARE, serve_asgi(null_asgi, ["/"], loop)),
+        Candidate(LEAST, serve_asgi(least, ["/"], loop), lambda: least.requests),
+        Candidate(OURS, serve_asgi(ours, ["/"], loop), _counted_anywhere(metrics)),
+    ]
+    yield _null("ASGI, null app", measure(candidates, 1, effort.rounds, effort.chunk_seconds), 3.0)
+
+
+def wsgi_null(effort: Effort, loop: asyncio.AbstractEventLoop) -> Iterator[Table]:
+    """Compare on a WSGI app that does nothing."""
+    metrics = _metrics()
+    least = LeastWSGI(null_wsgi)
+    ours = RedWSGIMiddleware(null_wsgi, metrics=metrics)
+    candidates = [
+        Candidate(BARE, serve_wsgi(null_wsgi, ["/"])),
+        Candidate(LEAST, serve_wsgi(least, ["/"]), lambda: least.requests),
+        Candidate(OURS, serve_wsgi(ours, ["/"]), _counted_anywhere(metrics)),
+    ]
+    yield _null("WSGI, null app", measure(candidates, 1, effort.rounds, effort.chunk_seconds), 2.5)
+
+
+def starlette(effort: Effort, loop: asyncio.AbstractEventLoop) -> Iterator[Table]:
+    """Compare on Starlette with few and with many routes."""
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import PlainTextResponse, Response
+    from starlette.routing import Route
+
+    def endpoint() -> Callable[[Request], Awaitable[Response]]:
+        async def item(request: Request) -> Response:
+            return PlainTextResponse(f"item {request.path_params['item']}")
+
+        return item
+
+    def app_of(routes: int) -> Starlette:
+        return Starlette(routes=[Route(f"/section-{n}/items/{{item:int}}", endpoint()) for n in range(routes)])
+
+    yield from _asgi_framework("Starlette", app_of, ROUTES, peers.STARLETTE_PEERS, effort, loop, limit=15.0)
+
+
+def fastapi(effort: Effort, loop: asyncio.AbstractEventLoop) -> Iterator[Table]:
+    """Compare on FastAPI."""
+    from fastapi import FastAPI
+
+    def endpoint() -> Callable[[int], Awaitable[dict[str, int]]]:
+        async def read(item: int) -> dict[str, int]:
+            return {"item": item}
+
+        return read
+
+    def app_of(routes: int) -> FastAPI:
+        app = FastAPI()
+        for n in range(routes):
+            app.add_api_route(f"/section-{n}/items/{{item}}", endpoint())
+        return app
+
+    yield from _asgi_framework("FastAPI", app_of, ROUTES[:1], peers.STARLETTE_PEERS, effort, loop, limit=None)
+
+
+def flask(effort: Effort, loop: asyncio.AbstractEventLoop) -> Iterator[Table]:
+    """Compare on Flask with few and with many routes."""
+    from flask import Flask
+
+    def endpoint() -> Callable[[int], str]:
+        return lambda item: f"item {item}"
+
+    def app_of(routes: int) -> Flask:
+        app = Flask("bench")
+        for n in range(routes):
+            app.add_url_rule(f"/section-{n}/items/<int:item>", f"item_{n}", endpoint())
+        return app
+
+    ours_by_routes = {}
+    for routes in ROUTES:
+        paths = _paths(routes)
+        metrics = _metrics()
+        bare = app_of(routes)
+        candidates = [
+            Candidate(BARE, serve_wsgi(bare, paths)),
+            Candidate(OURS, serve_wsgi(RedWSGIMiddleware(bare, metrics=metrics), paths), counted_by_red(metrics)),
+        ]
+        found, missing = _mounted(peers.FLASK_PEERS, partial(app_of, routes), partial(serve_wsgi, paths=paths))
+        figures = measure([*candidates, *found], len(paths), effort.rounds, effort.chunk_seconds)
+        ours_by_routes[routes] = figures[OURS].added
+        targets = [*_against_peers(figures, [OURS], 5.0), *_flat(ours_by_routes)]
+        yield Table(f"Flask, {routes} routes", list(figures.values()), OURS, targets, missing)
+
+
+def threads(effort: Effort, loop: asyncio.AbstractEventLoop) -> Iterator[Table]:
+    """Compare on a WSGI app that does nothing, in several threads at once, by the clock on the wall."""
+    metrics = _metrics()
+    least = LeastWSGI(null_wsgi)
+    candidates = [
+        Candidate(BARE, _in_threads(serve_wsgi(null_wsgi, ["/"]))),
+        Candidate(LEAST, _in_threads(serve_wsgi(least, ["/"]))),  # it loses counts: it has no lock
+        Candidate(
+            OURS,
+            _in_threads(serve_wsgi(RedWSGIMiddleware(null_wsgi, metrics=metrics), ["/"])),
+            _counted_anywhere(metrics),
+        ),
+    ]
+    figures = measure(candidates, THREADS, max(3, effort.rounds // 3), 10 * effort.chunk_seconds)
+    yield Table(f"WSGI, null app, {THREADS} threads at once (wall clock)", list(figures.values()), LEAST)
+
+
+def rendering(effort: Effort, loop: asyncio.AbstractEventLoop) -> Iterator[Table]:
+    """Compare the writing of the metrics, against the same metrics made with prometheus_client."""
+    rows = LINES // (len(DEFAULT_BUCKETS) + 1 + 2 + 1 + len(STATUSES))
+    ours, theirs = _filled(rows)
+    openmetrics = "application/openmetrics-text; version=1.0.0"
+    writers: dict[str, Callable[[], bytes]] = {
+        OURS: lambda: answer(ours, "GET", "", "", "").body,
+        f"{OURS}, OpenMetrics": lambda: answer(ours, "GET", openmetrics, "", "").body,
+        f"{OURS}, gzip": lambda: answer(ours, "GET", "", "gzip", "").body,
+        "generate_latest, same metrics": lambda: generate_latest(theirs),
+        "generate_latest, our collector": lambda: generate_latest(ours.registry),
+    }
+    candidates = [Candidate(_with_lines(name, write), _rendering(write)) for name, write in writers.items()]
+    figures = measure(candidates, 1, max(5, effort.rounds // 10), 0.0)
+    mine, _, _, *others = figures.values()
+    targets = [Target(f"{other.name} / {OURS}", other.total / mine.total, 15.0, at_least=True) for other in others]
+    yield Table("Text rendering, in milliseconds", list(figures.values()), mine.name, targets, renders=True)
+
+
+TABLES: Mapping[str, Callable[[Effort, asyncio.AbstractEventLoop], Iterator[Table]]] = {
+    "asgi": asgi_null,
+    "wsgi": wsgi_null,
+    "starlette": starlette,
+    "fastapi": fastapi,
+    "flask": flask,
+    "rendering": rendering,
+    "threads": threads,
+}
+
+
+def _null(title: str, figures: dict[str, Figure], limit: float) -> Table:
+    ours, least = figures[OURS], figures[LEAST]
+    targets = [
+        Target("cost added over the bare app, ours / least", ours.added / least.added, limit),
+        Target("total with the bare app, ours / least", ours.total / least.total, limit),
+    ]
+    return Table(title, list(figures.values()), LEAST, targets)
+
+
+def _asgi_framework(
+    framework: str,
+    app_of: Callable[[int], Any],
+    sizes: Sequence[int],
+    peers_there: Mapping[str, Mount],
+    effort: Effort,
+    loop: asyncio.AbstractEventLoop,
+    limit: float | None,
+) -> Iterator[Table]:
+    outside, inside = f"{OURS}, outside", f"{OURS}, add_middleware"
+    ours_by_routes = {}
+    for routes in sizes:
+        paths = _paths(routes)
+        bare, added_to = app_of(routes), app_of(routes)
+        outer, inner = _metrics(), _metrics()
+        added_to.add_middleware(RedASGIMiddleware, metrics=inner)
+        candidates = [
+            Candidate(BARE, serve_asgi(bare, paths, loop)),
+            Candidate(outside, serve_asgi(RedASGIMiddleware(bare, metrics=outer), paths, loop), counted_by_red(outer)),
+            Candidate(inside, serve_asgi(added_to, paths, loop), counted_by_red(inner)),
+        ]
+        found, missing = _mounted(peers_there, partial(app_of, routes), partial(serve_asgi, paths=paths, loop=loop))
+        figures = measure([*candidates, *found], len(paths), effort.rounds, effort.chunk_seconds)
+        ours_by_routes[routes] = figures[outside].added
+        targets = [*_against_peers(figures, [outside, inside], limit), *_flat(ours_by_routes)] if limit else []
+        yield Table(f"{framework}, {routes} routes", list(figures.values()), outside, targets, missing)
+
+
+def _mounted(
+    mounts: Mapping[str, Mount], app_of: Callable[[], Any], serve: Callable[[Any], Serve]
+) -> tuple[list[Candidate], list[str]]:
+    """Return the peers, each on an app of its own, and those that are missing."""
+    candidates, missing = [], []
+    for name, mount in mounts.items():
+        try:
+            app, counted = mount(app_of())
+        except NotInstalledError as error:
+            missing.append(f"{name} is not installed, and not compared ({error})")
+        else:
+            candidates.append(Candidate(name, serve(app), counted))
+    return candidates, missing
+
+
+def _against_peers(figures: Mapping[str, Figure], ours: Sequence[str], limit: float) -> list[Target]:
+    valid = [f for f in figures.values() if f.name not in (BARE, *ours) and not f.void]
+    if not valid:
+        return []
+    cheapest = min(valid, key=lambda figure: figure.added)
+    return [
+        Target(
+            f"cost added, cheapest peer ({cheapest.name}) / {name}", cheapest.added / figures[name].added, limit, True
+        )
+        for name in ours
+    ]
+
+
+def _flat(added_by_routes: Mapping[int, float]) -> list[Target]:
+    """Return the promise that more routes cost no more. A tenth is left to the caches, which bigger apps fill."""
+    if len(added_by_routes) < 2:
+        return []
+    (few, cost_of_few), (many, cost_of_many) = added_by_routes.items()
+    return [Target(f"cost added by ours, {many} routes / {few} routes", cost_of_many / cost_of_few, 1.1)]
+
+
+def _metrics() -> RedMetrics:
+    return RedMetrics(registry=CollectorRegistry())
+
+
+def _counted_anywhere(metrics: RedMetrics) -> Counted:
+    """Return what sums our own counts, also of an app that declares no route."""
+    return lambda: sum(value for name, value in metrics.snapshot().items() if name.startswith("http_requests_total"))
+
+
+def _paths(routes: int) -> list[str]:
+    step = routes // 50
+    return [f"/section-{n}/items/42" for n in range(step - 1, routes, step)]
+
+
+def _in_threads(serve: Serve) -> Serve:
+    def serve_all(times: int) -> float:
+        pool = [threading.Thread(target=serve, args=(times,)) for _ in range(THREADS)]
+        begun = perf_counter()
+        for thread in pool:
+            thread.start()
+        for thread in pool:
+            thread.join()
+        return perf_counter() - begun
+
+    return serve_all
+
+
+def _rendering(write: Callable[[], bytes]) -> Serve:
+    def render(times: int) -> float:
+        begun = thread_time()
+        for _ in range(times):
+            write()
+        return thread_time() - begun
+
+    return render
+
+
+def _with_lines(name: str, write: Callable[[], bytes]) -> str:
+    text = write()
+    if text[:2] == b"\x1f\x8b":
+        return f"{name} ({len(text):,} bytes)"
+    lines = sum(not line.startswith(b"#") for line in text.splitlines())
+    return f"{name} ({lines:,} samples)"
+
+
+def _filled(rows: int) -> tuple[RedMetrics, CollectorRegistry]:
+    """Return our metrics, and a registry with the same metrics of prometheus_client, after the same traffic."""
+    now = 0.0
+    ours = RedMetrics(registry=CollectorRegistry(), clock=lambda: now)
+    theirs = CollectorRegistry()
+    prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # else it writes more lines than we do
+    requests = Counter("http_requests", "Finished HTTP requests.", ["method", "route", "status"], registry=theirs)
+    errors = Counter("http_errors", "HTTP requests that failed.", ["method", "route"], registry=theirs)
+    duration = Histogram(
+        "http_request_duration_seconds", "Seconds.", ["method", "route"], buckets=DEFAULT_BUCKETS, registry=theirs
+    )
+    traffic = random.Random(1)
+    for row in range(rows):
+        route = f"/section-{row}/items/{{item}}"
+        errors.labels("GET", route)
+        for n in range(20):
+            status = STATUSES[n % len(STATUSES)]
+            seconds = traffic.expovariate(10.0)
+            exchange = ours.start("GET", {})
+            if exchange is not None:
+                now += seconds
+                exchange.respond(int(status), route)
+                exchange.finish()
+            requests.labels("GET", route, status).inc()
+            duration.labels("GET", route).observe(seconds)
+    return ours, theirs
