@@ -17,10 +17,7 @@ Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
-
-_EVENT_STREAM: Final = b"text/event-stream"
-_INTERIM: Final = frozenset(range(100, 200)) - {101}
+ASGIApp = Callable[[Any, Any, Any], Awaitable[None]]  # users' annotations differ: Starlette's, asgiref's, their own
 
 
 class RedASGIMiddleware:

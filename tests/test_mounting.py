@@ -1,0 +1,196 @@
+"""One mounting: its options, the endpoint's path, exclusion, the app that keeps its own /metrics."""
+
+import copy
+import logging
+import pickle
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pytest
+from prometheus_client import REGISTRY, CollectorRegistry
+
+from red_middleware import RedASGIMiddleware, RedMetrics, RedWSGIMiddleware
+from red_middleware.mounting import Mounting, Purpose
+
+Middleware = type[RedASGIMiddleware] | type[RedWSGIMiddleware]
+both = pytest.mark.parametrize("middleware", [RedASGIMiddleware, RedWSGIMiddleware])
+
+
+def app(*_: object) -> Any:
+    """Stand for an application that nobody calls."""
+
+
+class Declaring:
+    """A reader that declares what it is told to, and knows no request."""
+
+    def __init__(self, declare: Callable[[Iterable[Any]], None], routes: Iterable[Any]) -> None:
+        self.declare = declare
+        self.routes = routes
+
+    def learn(self, *_: object) -> None:
+        self.declare(self.routes)
+
+    def route(self, *_: object) -> None:
+        return None
+
+
+def mounting(routes: Iterable[Any] = (), **options: Any) -> Mounting:
+    """Make a mounting with a registry of its own, whose app declares some routes."""
+    chosen = {
+        "metrics": RedMetrics(registry=CollectorRegistry()),
+        "metrics_path": "/metrics",
+        "exclude": (),
+        "route_of": None,
+        **options,
+    }
+    return Mounting("Owner", app, readers=lambda declare: [Declaring(declare, routes)], **chosen)
+
+
+@both
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"app": None}, TypeError, "(app=None): must be callable"),
+        ({"metrics": CollectorRegistry}, TypeError, "(metrics=<class"),
+        ({"metrics_path": "metrics"}, ValueError, "(metrics_path='metrics'): must start with /"),
+        ({"metrics_path": ""}, ValueError, "(metrics_path=''): must start with /"),
+        ({"metrics_path": b"/metrics"}, TypeError, "(metrics_path=b'/metrics'): must be of type str"),
+        ({"exclude": "/healthz"}, TypeError, "(exclude='/healthz'): must be a sequence of paths"),
+        ({"exclude": 7}, TypeError, "(exclude=7): must be a sequence of paths"),
+        ({"exclude": ["healthz"]}, ValueError, "(exclude='healthz'): must start with /"),
+        ({"exclude": [None]}, TypeError, "(exclude=None): must be of type str"),
+        ({"route_of": "/a"}, TypeError, "(route_of='/a'): must be callable"),
+    ],
+)
+def test_a_wrong_option_is_refused_by_name_value_and_rule(
+    middleware: Middleware, options: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    """At construction, in the same form as RedMetrics."""
+    metrics = RedMetrics(registry=CollectorRegistry())
+    with pytest.raises(error) as refused:
+        middleware(**{"app": app, "metrics": metrics, **options})
+    assert str(refused.value).startswith(f"{middleware.__name__}{message}")
+
+
+@both
+def test_options_are_keyword_only(middleware: Middleware) -> None:
+    """Only the application has a place."""
+    with pytest.raises(TypeError):
+        middleware(app, RedMetrics(registry=CollectorRegistry()))  # type: ignore[call-arg]  # the point of the test
+
+
+@both
+def test_without_metrics_the_process_shares_one(middleware: Middleware) -> None:
+    """On prometheus_client's own registry, which the user's other metrics are on."""
+    first, second = middleware(app), middleware(app)
+    assert first.metrics.table is second.metrics.table
+    assert first.metrics.registry is REGISTRY
+
+
+@both
+def test_a_copy_is_the_same_and_a_pickle_is_refused(middleware: Middleware) -> None:
+    """Frameworks copy apps; numbers belong to their process."""
+    wrapped = middleware(app, metrics=RedMetrics(registry=CollectorRegistry()))
+    assert copy.copy(wrapped) is wrapped
+    assert copy.deepcopy([wrapped])[0] is wrapped
+    with pytest.raises(TypeError, match=f"{middleware.__name__} cannot be pickled"):
+        pickle.dumps(wrapped)
+
+
+def test_paths_are_exact() -> None:
+    """The endpoint and what is excluded, and nothing that looks like them."""
+    mounted = mounting(exclude=iter(["/healthz", "/ready"]))
+    expected = {"/metrics": Purpose.ENDPOINT, "/healthz": Purpose.EXCLUDED, "/ready": Purpose.EXCLUDED}
+    for path in ("/", "", "/metrics/", "/a/metrics", "/METRICS", "/healthz2", *expected):
+        assert mounted.purpose(path, {}) is expected.get(path, Purpose.APP)
+    assert mounted.special == {"/metrics", "/healthz", "/ready"}
+
+
+def test_the_first_request_is_looked_at_whatever_its_path() -> None:
+    """It is when the app's routes are learned."""
+    mounted = mounting([("/a", ["GET"])])
+    assert "/anything" in mounted.special
+    assert mounted.purpose("/anything", {}) is Purpose.APP
+    assert "/anything" not in mounted.special
+    assert mounted.metrics.table.declared == {"/a": {"GET"}}
+
+
+def test_no_endpoint_where_none_is_wanted() -> None:
+    """`metrics_path=None`: another mounting, or another port, answers."""
+    mounted = mounting(metrics_path=None)
+    assert mounted.purpose("/metrics", {}) is Purpose.APP
+    assert mounted.special == frozenset()
+
+
+def test_an_app_that_has_the_path_itself_keeps_it(caplog: pytest.LogCaptureFixture) -> None:
+    """One warning says that no metrics are there."""
+    mounted = mounting([("/metrics", ["GET"])], exclude=["/healthz"])
+    with caplog.at_level(logging.WARNING, "red_middleware"):
+        assert mounted.purpose("/metrics", {}) is Purpose.APP
+        mounted.routes.learn(app, {})
+    assert mounted.purpose("/healthz", {}) is Purpose.EXCLUDED
+    assert mounted.special == {"/healthz"}
+    assert [record.getMessage() for record in caplog.records] == [
+        "the application has a route /metrics of its own and keeps it: no metrics there"
+    ]
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/healthz"])
+def test_an_enclosing_middleware_does_not_count_what_is_not_counted_here(path: str) -> None:
+    """The endpoint and excluded paths of an inner mounting, seen from outside."""
+    mounted = mounting(exclude=["/healthz"])
+    outer = RedMetrics(registry=CollectorRegistry())
+    source: dict[str, Any] = {}
+    exchange = outer.start("GET", source)
+    assert exchange is not None
+    mounted.purpose(path, source)
+    exchange.finish()
+    assert not any(n for text, n in outer.snapshot().items() if text.startswith("http_"))
+
+
+class Broken(Declaring):
+    """A reader that fails."""
+
+    def learn(self, *_: object) -> None:
+        raise LookupError
+
+    def route(self, *_: object) -> None:
+        raise LookupError
+
+
+def test_a_broken_reader_is_a_fault_and_no_more(caplog: pytest.LogCaptureFixture) -> None:
+    """No route is known, the next reader is not asked, the request goes on."""
+    metrics = RedMetrics(registry=CollectorRegistry())
+    mounted = Mounting("Owner", app, metrics, "/metrics", (), None, lambda declare: [Broken(declare, ())])
+    assert mounted.purpose("/a", {}) is Purpose.APP
+    assert mounted.routes.find({}, "/a") is None
+    assert metrics.snapshot()["red_instrumentation_errors_total"] == 2.0
+    assert len(caplog.records) == 2
+
+
+def test_the_users_answer_comes_first_and_may_fail() -> None:
+    """`route_of` is asked once; `None` or an exception leaves the question to the readers."""
+    asked = []
+
+    def route_of(source: dict[str, Any]) -> str | None:
+        asked.append(source)
+        return {"a": "/mine", "b": None}[source["key"]]
+
+    mounted = mounting(route_of=route_of)
+    assert [mounted.routes.find({"key": key}, "/a") for key in "abc"] == ["/mine", None, None]
+    assert len(asked) == 3
+    assert mounted.metrics.snapshot()["red_instrumentation_errors_total"] == 1.0
+
+
+def test_the_first_reader_that_knows_answers() -> None:
+    """In order."""
+
+    class Knowing(Declaring):
+        def route(self, *_: object) -> str:  # type: ignore[override]  # it knows
+            return "/known"
+
+    metrics = RedMetrics(registry=CollectorRegistry())
+    mounted = Mounting(
+        "Owner", app, metrics, None, (), None, lambda declare: [Declaring(declare, ()), Knowing(declare, ())]
+    )
+    assert mounted.routes.find({}, "/a") == "/known"

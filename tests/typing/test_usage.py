@@ -1,0 +1,87 @@
+"""The one line, and every option, as a type checker sees them."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Iterable
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+import fastapi
+import flask
+from prometheus_client import CollectorRegistry
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+
+import red_middleware
+from red_middleware import RedASGIMiddleware, RedMetrics, RedWSGIMiddleware
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+
+def test_the_public_names_are_three() -> None:
+    """Sorted, and nothing else."""
+    assert red_middleware.__all__ == ["RedASGIMiddleware", "RedMetrics", "RedWSGIMiddleware"]
+    assert sorted(red_middleware.__all__) == red_middleware.__all__
+
+
+def test_the_package_is_typed() -> None:
+    """PEP 561."""
+    assert files("red_middleware").joinpath("py.typed").is_file()
+    assert importlib.metadata.version("red-middleware")
+
+
+def test_flask_is_wrapped_in_one_line() -> None:
+    """As the README has it; Flask's own documentation assigns over the method as well."""
+    app = flask.Flask(__name__)
+    app.wsgi_app = RedWSGIMiddleware(app.wsgi_app, metrics=fresh())  # type: ignore[method-assign]  # Flask's way
+    assert app.test_client().get("/metrics").status_code == 200
+
+
+def test_fastapi_and_starlette_are_wrapped_in_one_line() -> None:
+    """Added last, so that it is outermost; or from outside; or in the list of middlewares."""
+    api = fastapi.FastAPI()
+    api.add_middleware(RedASGIMiddleware, metrics=fresh(), exclude=["/healthz"])
+    site = Starlette(middleware=[Middleware(RedASGIMiddleware, metrics=fresh(), metrics_path=None)])
+    outside: ASGIApp = RedASGIMiddleware(site, metrics=fresh(), route_of=lambda scope: scope["path"])
+    assert callable(outside)
+
+
+def test_any_callable_of_the_protocol_is_wrapped() -> None:
+    """With the annotations of the standard library, of Starlette, or of the user."""
+
+    def plain(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        start_response("200 OK", [])
+        return [b""]
+
+    async def mine(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200})
+
+    async def starlettes(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200})
+
+    wsgi: WSGIApplication = RedWSGIMiddleware(plain, metrics=fresh())
+    asgi: list[ASGIApp] = [RedASGIMiddleware(mine, metrics=fresh()), RedASGIMiddleware(starlettes, metrics=fresh())]
+    assert callable(wsgi)
+    assert len(asgi) == 2
+
+
+def fresh() -> RedMetrics:
+    """Return numbers of their own, with every option."""
+    metrics = RedMetrics(
+        registry=CollectorRegistry(),
+        namespace="shop",
+        buckets=(0.1, 1),
+        slo_seconds=[0.3],
+        max_label_sets=100,
+        clock=lambda: 0.0,
+    )
+    snapshot: dict[str, float] = metrics.snapshot()
+    rows: int = metrics.bound().rows
+    assert snapshot
+    assert rows == 100
+    metrics.clear()
+    return metrics
