@@ -7,11 +7,13 @@ cells a row in the order of the index, so that a mapped file can take the list's
 Every locked section below is subscripts, comparisons and assignments only: a call inside could start the garbage
 collector, whose finalisers may record here. The locks are re-entrant because CPython 3.14 may collect between a
 lock's `__enter__` and the first line under it; that a section has no call keeps re-entry from splitting an update.
+They are the interpreter's own even where gevent has patched `threading`: no section switches greenlets, and a lock
+written in Python can be interrupted half-taken.
 """
 
 import os
-import threading
 import weakref
+from _thread import RLock
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
@@ -45,7 +47,7 @@ class Method:
 
     def __init__(self, label: str) -> None:
         self.label = label
-        self.lock = threading.RLock()
+        self.lock = RLock()
         self.in_progress: list[None] = []
         self.rows: dict[object, Row] = {}
 
@@ -89,7 +91,7 @@ class Table:
     def __init__(self, bounds: Sequence[float], max_label_sets: int) -> None:
         self.bounds = tuple(bounds)
         self.bucket_cells = len(self.bounds) + 1
-        self.lock = threading.RLock()
+        self.lock = RLock()
         self.capacity = max(max_label_sets, SENTINEL_ROWS)
         self.reserved = SENTINEL_ROWS
         self.free = self.capacity - SENTINEL_ROWS  # rows for label sets that nothing reserved
@@ -243,9 +245,9 @@ class Table:
 
     def restart(self) -> None:
         """Begin anew in a forked child: another thread may have held any lock, and the parent's counts stay its."""
-        self.lock = threading.RLock()
+        self.lock = RLock()
         for method in self.methods.values():
-            method.lock = threading.RLock()
+            method.lock = RLock()
             method.in_progress = []
         self.clear()
 
