@@ -105,7 +105,11 @@ class _Call:
 
     async def receive(self) -> Message:
         message = await self.receive_message()
-        if message["type"] == "http.disconnect":
+        try:
+            left = message["type"] == "http.disconnect"
+        except Exception:  # no message at all: the application's to refuse
+            left = False
+        if left:
             if self.ending:  # some servers say so at the end of every response, before the last send returns
                 self.left = True
             else:
@@ -125,7 +129,11 @@ class _Call:
             await self.send_message(message)
         except BaseException as error:
             self.ending = False
-            if self.left or isinstance(error, OSError):  # OSError: ASGI 2.4, "disconnected client"
+            if self.left and not isinstance(
+                error, Exception
+            ):  # cancelled at the end, by who listens for it (Starlette)
+                self.exchange.finish()
+            elif self.left or isinstance(error, OSError):  # OSError: ASGI 2.4, "disconnected client"
                 self.exchange.disconnect()
             raise
         if kind == "http.response.start":
@@ -147,8 +155,9 @@ class _Call:
 
     def _started(self, message: Message) -> None:
         scope = self.scope
-        self.exchange.respond(message.get("status"), self.mounting.routes.find(scope, scope.get("path", "")))
+        route = self.mounting.routes.find(scope, scope.get("path", ""))
         try:
+            self.exchange.respond(message.get("status"), route)
             for name, value in message.get("headers", ()):
                 if len(name) == 12 and len(value) > 16 and value[:17].lower() == b"text/event-stream":
                     self._streams_events(name)
@@ -195,14 +204,18 @@ def _answer(metrics: RedMetrics, scope: Scope) -> Answer:
 
 
 async def _off_the_loop(work: Callable[[], Answer]) -> Answer:
-    """Run in a thread of the event loop at hand, so that a scrape stalls no request."""
+    """Run in a thread of the event loop at hand, so that a scrape stalls no request; here, where there is no loop."""
     try:
-        loop = asyncio.get_running_loop()
-    except RuntimeError:
-        trio = sys.modules.get("trio")
-        result: Answer = await trio.to_thread.run_sync(work) if trio else work()
-        return result
-    return await loop.run_in_executor(None, work)
+        trio = sys.modules["trio"]
+        trio.lowlevel.current_task()
+    except (KeyError, RuntimeError):  # asyncio, or a coroutine driven by hand: trio may be imported for another thread
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return work()
+        return await loop.run_in_executor(None, work)
+    result: Answer = await trio.to_thread.run_sync(work)
+    return result
 
 
 async def _send_answer(found: Answer, send: Send) -> None:
