@@ -132,18 +132,22 @@ class _Response:
         except OSError:
             self.exchange.disconnect()
             raise
-        self.sent += len(data)
+        try:
+            self.sent += len(data)
+        except Exception:  # no bytes: the server took it all the same
+            pass
         return written
 
     def carrying(self, body: Iterable[bytes]) -> Iterable[bytes]:
         """Return what the server is to send: a body like the application's, watched."""
         self.body = body
-        if hasattr(body, "__len__"):
-            self.__class__ = _SizedResponse  # of a body of one piece a server makes the Content-Length
-        else:
+        if type(body) is not list:
             wrapper = self.environ.get("wsgi.file_wrapper")
-            if isinstance(wrapper, type) and isinstance(body, wrapper):
+            if isinstance(wrapper, type) and isinstance(body, wrapper):  # asked first: waitress's has a length too
                 return self._carrying_file(body)
+            if not hasattr(body, "__len__"):
+                return self
+        self.__class__ = _SizedResponse  # of a body of one piece a server makes the Content-Length
         return self
 
     def __iter__(self) -> Iterator[bytes]:
@@ -151,11 +155,11 @@ class _Response:
             for piece in self.body:
                 try:
                     self.sent += len(piece)
-                except TypeError:  # no bytes: the server's to refuse
+                except Exception:  # no bytes: the server's to refuse
                     pass
                 yield piece
-        except GeneratorExit:
-            self._stop()
+        except GeneratorExit:  # a loop over it was left: `close` is due next, and sees which exception left it
+            self.__class__ = _DroppedResponse
             raise
         except BaseException as error:
             self.fail(error)
@@ -180,9 +184,9 @@ class _Response:
             raise
 
     def fail(self, error: BaseException) -> None:
-        """An exception left the application. Until a byte is sent the server makes a 500 of it."""
+        """An exception left the application. Until a byte is sent the server makes a 500 of it, if someone listens."""
         exchange = self.exchange
-        if not exchange.finished and not self.sent:
+        if not (exchange.finished or exchange.gone or self.sent):
             route = self.route or self.mounting.routes.find(self.environ, self.path, error)
             exchange.respond(SERVER_ERROR, route)
         exchange.raised(error)
@@ -194,7 +198,8 @@ class _Response:
             self._unanswered()
         cut = 0 < self.sent < self._length() and self.environ.get("REQUEST_METHOD") != "HEAD"
         error = sys.exc_info()[1]
-        if cut and (error is None or isinstance(error, Exception | GeneratorExit)):  # else SystemExit and the like
+        unsent = isinstance(error, OSError)  # the server failed to send what it had, be it the last or only piece
+        if unsent or (cut and (error is None or isinstance(error, Exception | GeneratorExit))):  # not on SystemExit
             self.exchange.disconnect()
         self.exchange.finish(complete=not cut)
 
@@ -240,6 +245,16 @@ class _SizedResponse(_Response):
 
     def __len__(self) -> int:
         return len(self.body)  # type: ignore[arg-type]  # made for bodies that have it
+
+
+class _DroppedResponse(_SizedResponse):
+    """One whose iteration was given up. PEP 3333 asks for `close`; of those who forget it the object's end tells."""
+
+    __slots__ = ()
+
+    def __del__(self) -> None:
+        if not self.exchange.finished:
+            self._stop()
 
 
 def _raised(environ: Any, error: BaseException) -> None:
