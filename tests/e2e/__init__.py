@@ -1,0 +1,42 @@
+"""End to end: real servers, real clients, a real Prometheus.
+
+What a machine lacks is skipped with what to install, and fails where `CI` is set: `require` is that rule, for all.
+"""
+
+import importlib.util
+import os
+import shutil
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+ROOT: Final = Path(__file__).parent.parent.parent
+
+
+def require(reason: str, present: object) -> None:
+    """Skip the test where something is not installed; fail it where `CI` promises that everything is.
+
+    Args:
+        reason: What is missing and how to install it.
+        present: Whether it is there.
+    """
+    if present:
+        return
+    if os.environ.get("CI"):
+        pytest.fail(f"CI is set, but: {reason}", pytrace=False)
+    pytest.skip(reason)
+
+
+def require_packages(*names: str) -> None:
+    """Ask for packages that a server or its application imports."""
+    for name in names:
+        require(f"{name} is not installed: pip install {name}", importlib.util.find_spec(name))
+
+
+def require_program(name: str) -> str:
+    """Return the path of one of Prometheus's programs."""
+    path = shutil.which(name)
+    require(f"{name} is not installed: apt-get install prometheus, or https://prometheus.io/download/", path)
+    assert path is not None  # require does not return otherwise
+    return path

@@ -1,0 +1,94 @@
+"""A real Prometheus, and questions to it in PromQL."""
+
+import json
+import socket
+import subprocess
+import urllib.error
+import urllib.parse
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from . import require_program
+from .servers import poll
+
+
+class Prometheus:
+    """Prometheus, scraping the given targets every second.
+
+    Args:
+        directory: An empty one of its own, for its data, its configuration and its log.
+        targets: Ports by the name of their job.
+    """
+
+    def __init__(self, directory: Path, targets: dict[str, int]) -> None:
+        self.program = require_program("prometheus")
+        self.directory = directory
+        self.targets = targets
+
+    def __enter__(self) -> "Prometheus":
+        jobs = [
+            {"job_name": name, "static_configs": [{"targets": [f"127.0.0.1:{port}"]}]}
+            for name, port in self.targets.items()
+        ]
+        configuration = {"global": {"scrape_interval": "1s", "scrape_timeout": "1s"}, "scrape_configs": jobs}
+        path = self.directory / "prometheus.yml"
+        path.write_text(json.dumps(configuration))  # JSON is YAML
+        for _ in range(5):  # another process may take the port between its choice and its use
+            with socket.socket() as free:
+                free.bind(("127.0.0.1", 0))
+                self.port: int = free.getsockname()[1]
+            with (self.directory / "log").open("wb") as log:
+                self.process = subprocess.Popen(
+                    [self.program, f"--config.file={path}", f"--storage.tsdb.path={self.directory / 'data'}",
+                     f"--web.listen-address=127.0.0.1:{self.port}"], stdout=log, stderr=log,
+                    cwd=self.directory,
+                )  # fmt: skip
+            try:
+                poll("Prometheus is ready", self._is_ready)
+            except ChildProcessError:
+                continue
+            except BaseException:
+                self.__exit__()
+                raise
+            return self
+        raise RuntimeError(f"prometheus does not start:\n{(self.directory / 'log').read_text()}")
+
+    def __exit__(self, *_: object) -> None:
+        self.process.terminate()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    def _is_ready(self) -> bool:
+        if self.process.poll() is not None:
+            raise ChildProcessError
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/-/ready") as response:
+                return bool(response.status == 200)
+        except OSError:
+            return False
+
+    def ask(self, promql: str) -> list[tuple[dict[str, str], float]]:
+        """Return an instant vector: labels and value of every element."""
+        query = urllib.parse.urlencode({"query": promql})
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/api/v1/query?{query}") as response:
+            found: dict[str, Any] = json.load(response)
+        return [(element["metric"], float(element["value"][1])) for element in found["data"]["result"]]
+
+    def number(self, promql: str) -> float | None:
+        """Return the value of a vector of one element, `None` for an empty one."""
+        found = self.ask(promql)
+        assert len(found) <= 1, found
+        return found[0][1] if found else None
+
+    def by(self, labels: str, promql: str) -> dict[tuple[str, ...], float]:
+        """Return a vector as values by the values of these labels, which are written `method route`."""
+        return {tuple(found[label] for label in labels.split()): value for found, value in self.ask(promql)}
+
+    def scrape_after(self, job: str, moment: float) -> None:
+        """Wait for a successful scrape of a job that began after a moment of `time.time()`."""
+        up = f'up{{job="{job}"}}'
+        poll(f"Prometheus scrapes {job}", lambda: (self.number(f"timestamp({up}) and {up} == 1") or 0) > moment)

@@ -1,0 +1,167 @@
+"""Real servers as subprocesses on free loopback ports."""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from . import ROOT, marks, require_packages
+
+DEADLINE_SECONDS: Final = 10.0
+"""For what must happen, and on a busy machine happens late."""
+
+
+def poll(what: str, found: Callable[[], object], seconds: float = DEADLINE_SECONDS) -> None:
+    """Wait until something holds; fail where it does not in time."""
+    deadline = time.monotonic() + seconds
+    while not found():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{what}: not within {seconds:.0f} seconds")
+        time.sleep(0.01)
+
+
+class Kind(NamedTuple):
+    """One way to serve: a server with its options, and the application's framework."""
+
+    server: str
+    framework: str
+    options: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
+
+    @property
+    def command(self) -> list[str]:
+        app = f"tests.e2e.{self.framework}_app:app"
+        # Kept alive for long: a server that closes a connection just when the client asks again proves nothing here.
+        common = {
+            "gunicorn": ["--bind=127.0.0.1:0", "--keep-alive=75"],
+            "uvicorn": ["--port=0", "--no-access-log", "--timeout-keep-alive=75"],
+            "hypercorn": ["--bind=127.0.0.1:0", "--keep-alive=75"],
+        }[self.server]
+        return [sys.executable, "-m", self.server, *common, *self.options, app]
+
+
+GTHREAD: Final = Kind("gunicorn", "flask", ("--worker-class=gthread", "--threads=8"))
+SYNC: Final = Kind("gunicorn", "flask", ("--worker-class=sync",))
+GEVENT: Final = Kind("gunicorn", "flask", ("--worker-class=gevent",), ("gevent",))
+HTTPTOOLS: Final = Kind("uvicorn", "starlette", ("--http=httptools",), ("httptools",))
+H11: Final = Kind("uvicorn", "starlette", ("--http=h11",), ("h11",))
+FASTAPI_HTTPTOOLS: Final = HTTPTOOLS._replace(framework="fastapi")
+FASTAPI_H11: Final = H11._replace(framework="fastapi")
+HYPERCORN: Final = Kind("hypercorn", "starlette", packages=("h2",))
+
+
+class Server:
+    """A server of the given kind. Its port and process are known once it is entered, and it has answered.
+
+    Args:
+        kind: What to start.
+        directory: An empty one of its own: for its log and its marks.
+        options: More of the server's command line.
+    """
+
+    def __init__(self, kind: Kind, directory: Path, *options: str) -> None:
+        require_packages(kind.server, kind.framework, *kind.packages)
+        self.kind = kind
+        self.directory = directory
+        self.log = directory / "log"
+        # uvicorn ends by raising the signal that it caught once more, which kills the process before it could leave
+        # its numbers. Where the signal was ignored from the start, as by nohup(1), it ends like any program.
+        patience = ["sh", "-c", 'trap "" TERM; exec "$@"', "sh"] if kind.server == "uvicorn" else []
+        self.command = [*patience, *kind.command[:-1], *options, kind.command[-1]]
+
+    def __enter__(self) -> "Server":
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "COV"))}
+        environment |= {
+            marks.DIRECTORY: str(self.directory),
+            "HOME": str(self.directory),  # gunicorn keeps a control socket there
+            "XDG_RUNTIME_DIR": str(self.directory),
+            "PYTHONUNBUFFERED": "1",
+        }
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                self.command, stdout=log, stderr=log, cwd=ROOT, env=environment, start_new_session=True
+            )
+        try:
+            poll("the server names its port", self._listens)
+            poll("the server answers", self._answers)
+        except BaseException:
+            self.kill()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(5)
+        self.kill()
+
+    def _listens(self) -> bool:
+        if self.process.poll() is not None:
+            raise RuntimeError(f"{' '.join(self.command)} ended:\n{self.log.read_text()}")
+        found = re.search(r"http://127\.0\.0\.1:(\d+)", self.log.read_text())
+        if found:
+            self.port = int(found[1])
+        return bool(found)
+
+    def _answers(self) -> bool:
+        try:
+            return self.read("/health") == "well"
+        except OSError:
+            return False
+
+    def read(self, path: str) -> str:
+        """Return the body of a GET."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=DEADLINE_SECONDS) as response:
+            body: bytes = response.read()
+        return body.decode()
+
+    def rest(self) -> None:
+        """Wait until no request is being served."""
+        poll(
+            "no request is in progress", lambda: not re.search(r'in_progress{method="\w+"} [^0]', self.read("/metrics"))
+        )
+
+    def terminate(self) -> None:
+        """Send SIGTERM, and return at once."""
+        self.process.terminate()
+
+    def interrupt_workers(self, number: int) -> None:
+        """Send a signal to the worker processes of gunicorn."""
+        for worker in re.findall(r"Booting worker with pid: (\d+)", self.log.read_text()):
+            os.kill(int(worker), number)
+
+    def numbers(self) -> dict[str, float]:
+        """Wait for the end of the process, and return what it had counted."""
+        self.process.wait(DEADLINE_SECONDS)
+        found = [json.loads(path.read_text()) for path in self.directory.glob(f"{marks.NUMBERS}-*")]
+        assert len(found) == 1, f"{len(found)} processes left their numbers:\n{self.log.read_text()}"
+        numbers: dict[str, float] = found[0]
+        return numbers
+
+    def leave(self, mark: str) -> None:
+        (self.directory / mark).touch()
+
+    def has_left(self, mark: str) -> bool:
+        return (self.directory / mark).exists()
+
+    def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)  # its own session: its workers too, and nobody else's
+        self.process.wait()
+
+
+@contextlib.contextmanager
+def all_of(servers: list[Server]) -> Iterator[None]:
+    with contextlib.ExitStack() as stack:
+        for server in servers:
+            stack.enter_context(server)
+        yield
