@@ -129,9 +129,7 @@ class _Call:
             await self.send_message(message)
         except BaseException as error:
             self.ending = False
-            if self.left and not isinstance(
-                error, Exception
-            ):  # cancelled at the end, by who listens for it (Starlette)
+            if self.left and not isinstance(error, Exception):  # cancelled by who listens for the end (Starlette)
                 self.exchange.finish()
             elif self.left or isinstance(error, OSError):  # OSError: ASGI 2.4, "disconnected client"
                 self.exchange.disconnect()
