@@ -1,0 +1,46 @@
+"""`python -m examples.demo`: serve both shops, send them customers, and show the RED of each route live.
+
+Ctrl-C stops it; `--seconds N` ends it by itself; `--once` draws nothing but the table at the end.
+"""
+
+import argparse
+import sys
+from importlib.util import find_spec
+
+NEEDED = ("flask", "starlette", "gunicorn", "uvicorn", "httpx", "rich", "prometheus_client", "red_middleware")
+ONCE_SECONDS = 5.0
+
+
+def main() -> int:
+    """Run the command line, and return the exit code: 0 also after Ctrl-C, 1 if a shop could not be kept open."""
+    parser = argparse.ArgumentParser(prog="python -m examples.demo", description=__doc__)
+    parser.add_argument("--seconds", type=_seconds, help="end after so many seconds")
+    parser.add_argument("--once", action="store_true", help="draw one table at the end, after 5 seconds or --seconds")
+    parser.add_argument("--flask-port", type=int, default=0, metavar="PORT", help="instead of a free one")
+    parser.add_argument("--starlette-port", type=int, default=0, metavar="PORT", help="instead of a free one")
+    options = parser.parse_args()
+    missing = [name.replace("_", "-") for name in NEEDED if find_spec(name) is None]
+    if missing:
+        print(f"The demo needs more packages: python -m pip install {' '.join(missing)}", file=sys.stderr)
+        return 1
+    if sys.platform == "win32":
+        print("The demo needs gunicorn, which does not run on Windows.", file=sys.stderr)
+        return 1
+    from .run import run  # here, since it imports what may be missing
+
+    seconds = ONCE_SECONDS if options.once and options.seconds is None else options.seconds
+    return run(options.flask_port, options.starlette_port, seconds, live=not options.once)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds > 0")
+    return seconds
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,134 @@
+"""The course of the demo: open the shops, let customers in, look once a second, close everything whatever happens."""
+
+import asyncio
+import signal
+import sys
+import time
+from collections import deque
+from collections.abc import Sequence
+from contextlib import AsyncExitStack, nullcontext
+
+import httpx
+from rich.console import Console
+from rich.live import Live
+
+from .numbers import Scrape
+from .screen import screen
+from .shops import Shop, ShopClosedError, flask_shop, free_ports, starlette_shop
+from .traffic import visit
+
+WINDOW_SECONDS = 10
+OPENING_SECONDS = 30.0
+
+Look = list[Scrape]
+"""One scrape of each shop, taken together."""
+
+
+def run(flask_port: int, starlette_port: int, seconds: float | None, live: bool) -> int:
+    """Run the demo, and return its exit code.
+
+    Args:
+        flask_port: Where the shop on Flask listens; 0 is a free port.
+        starlette_port: The same for the shop on Starlette.
+        seconds: When it ends by itself; `None`: with Ctrl-C.
+        live: Whether to redraw the table once a second, where the output is a terminal.
+    """
+    free = free_ports(2)
+    shops = [flask_shop(flask_port or free[0]), starlette_shop(starlette_port or free[1])]
+    try:
+        asyncio.run(_run(shops, seconds, live))
+    except ShopClosedError as reason:
+        print(reason, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:  # before the signals had their handlers
+        pass
+    return 0
+
+
+async def _run(shops: Sequence[Shop], seconds: float | None, live: bool) -> None:
+    stop = asyncio.Event()
+    for sign in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(sign, stop.set)
+    console = Console(highlight=False)
+    async with AsyncExitStack() as stack:
+        client = await stack.enter_async_context(httpx.AsyncClient(timeout=5, trust_env=False))
+        for shop in shops:
+            stack.push_async_callback(shop.stop)
+            await shop.start()
+        places = " and ".join(f"{shop.name} on {shop.url}" for shop in shops)
+        console.print(f"Opening two shops: {places}", soft_wrap=True)
+        first = await _opened(shops, client, stop)
+        if first is None:
+            return
+        customers = [asyncio.create_task(visit(shop)) for shop in shops]
+        try:
+            last = await _watch(shops, client, first, seconds, stop, console if live else None)
+        finally:
+            for customer in customers:
+                customer.cancel()
+            await asyncio.gather(*customers, return_exceptions=True)
+        last = await _look(shops, client) or last
+        shown = f"RED of the whole run, {last[0].seconds - first[0].seconds:.0f} s"
+        console.print(screen(shops, first, last, shown))
+
+
+async def _opened(shops: Sequence[Shop], client: httpx.AsyncClient, stop: asyncio.Event) -> Look | None:
+    """Return the first look at the shops, or `None` if the demo is to stop before they are open."""
+    deadline = time.monotonic() + OPENING_SECONDS
+    while not stop.is_set():
+        look = await _look(shops, client)
+        if look is not None:
+            return look
+        if time.monotonic() > deadline:
+            raise ShopClosedError(f"The shops do not answer within {OPENING_SECONDS:.0f} s.")
+        await _pause(0.1, stop)
+    return None
+
+
+async def _watch(
+    shops: Sequence[Shop],
+    client: httpx.AsyncClient,
+    first: Look,
+    seconds: float | None,
+    stop: asyncio.Event,
+    console: Console | None,
+) -> Look:
+    """Look at the shops once a second until the end, and return the last look. Draws if there is a console."""
+    looks = deque([first], maxlen=WINDOW_SECONDS + 1)
+    end = float("inf") if seconds is None else time.monotonic() + seconds
+    hint = "Ctrl-C ends it" if seconds is None else f"ends after {seconds:g} s, or with Ctrl-C"
+    drawing = Live(console=console, auto_refresh=False, transient=True) if console and console.is_terminal else None
+    with drawing or nullcontext():
+        while not stop.is_set() and time.monotonic() < end:
+            await _pause(min(1.0, end - time.monotonic()), stop)
+            look = await _look(shops, client)
+            if look is None:  # too busy to answer
+                continue
+            looks.append(look)
+            if drawing is not None:
+                shown = f"RED of the last {look[0].seconds - looks[0][0].seconds:.0f} s ({hint})"
+                drawing.update(screen(shops, looks[0], look, shown), refresh=True)
+    return looks[-1]
+
+
+async def _look(shops: Sequence[Shop], client: httpx.AsyncClient) -> Look | None:
+    """Scrape the shops, and see that their servers live. Returns `None` if one does not answer."""
+    look = []
+    for shop in shops:
+        try:
+            answer = await client.get(f"{shop.url}/metrics")
+        except httpx.TransportError:
+            answer = None
+        shop.check()
+        if answer is None or answer.status_code != httpx.codes.OK:
+            return None
+        look.append(Scrape(answer.text, time.monotonic()))
+    return look
+
+
+async def _pause(seconds: float, stop: asyncio.Event) -> None:
+    """Wait, but not for long once the demo is to stop."""
+    try:
+        await asyncio.wait_for(stop.wait(), seconds)
+    except asyncio.TimeoutError:
+        pass

@@ -1,0 +1,75 @@
+"""What the terminal shows: one table of routes, and below it what each shop says of itself with the URL to open."""
+
+import math
+from collections.abc import Sequence
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from .numbers import Red, Scrape, red_between
+from .shops import Shop
+
+QUANTILES = (0.5, 0.95, 0.99)
+NOTHING = Text("-", "dim")
+
+
+def screen(shops: Sequence[Shop], before: Sequence[Scrape], now: Sequence[Scrape], title: str) -> RenderableType:
+    """Draw the RED of the shops.
+
+    Args:
+        shops: In the order in which they are shown.
+        before: A scrape of each shop from the beginning of the time that is shown.
+        now: The same from its end.
+        title: Above the table.
+    """
+    # 80 columns and 24 lines are enough for it.
+    routes = Table(
+        title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", show_edge=False, padding=0
+    )
+    routes.add_column("service", style="bold cyan")
+    routes.add_column("method")
+    routes.add_column("route", no_wrap=True)
+    for heading in ("total", "req/s", "errors", *(f"p{q * 100:.0f} ms" for q in QUANTILES)):
+        routes.add_column(heading, justify="right", no_wrap=True)
+    for shop, first, last in zip(shops, before, now, strict=True):
+        name = shop.name
+        for red in red_between(first, last, QUANTILES):
+            routes.add_row(name, *_cells(red))
+            name = ""
+        routes.add_section()
+    notes = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    notes.add_column("service", style="bold cyan")
+    for heading in ("in progress", "clients gone", "orders"):
+        notes.add_column(heading, justify="right")
+    notes.add_column("open", no_wrap=True)
+    for shop, last in zip(shops, now, strict=True):
+        families = ("http_requests_in_progress", "http_client_disconnects_total", "shop_orders_total")
+        notes.add_row(shop.name, *(str(last.totals[name]) for name in families), f"{shop.url}/metrics")
+    return Group(routes, notes)
+
+
+def _cells(red: Red) -> list[Text]:
+    return [
+        Text(red.method),
+        Text(red.route, "dim" if red.route.startswith("_") else ""),
+        Text(str(red.total)),
+        Text(f"{red.per_second:.1f}"),
+        _share(red.error_share),
+        *(_milliseconds(seconds, red.shortest) for seconds in red.quantiles),
+    ]
+
+
+def _share(share: float) -> Text:
+    if math.isnan(share):
+        return NOTHING
+    return Text(f"{share:.1%}", "bold red") if share else Text("0%", "dim")
+
+
+def _milliseconds(seconds: float, shortest: float) -> Text:
+    if math.isnan(seconds):
+        return NOTHING
+    if seconds <= shortest:  # the histogram tells no more, and a guess within its first bucket would look exact
+        return Text(f"<{shortest * 1000:g}", "dim")
+    return Text(f"{seconds * 1000:.0f}")
