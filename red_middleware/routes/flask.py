@@ -6,6 +6,7 @@ names the exceptions that Flask answers with a 500 itself.
 """
 
 import sys
+import weakref
 from collections.abc import Callable, Iterable, MutableMapping
 from typing import Any
 
@@ -25,7 +26,8 @@ class FlaskReader:
         self.declare = declare
         self.raised = raised
         self.known_map: object = None
-        self.maps: dict[int, object] = {}
+        # Weak, since an app may be made for a tenant or a request. Dead ones leave, so that an id stays its own.
+        self.maps: weakref.WeakValueDictionary[tuple[int, str], Any] = weakref.WeakValueDictionary()
         self.mounts: set[str] = set()
         self.foreign_mounts: set[str] = set()
 
@@ -38,24 +40,22 @@ class FlaskReader:
                 self._learn_map(found.url_map, prefix)  # type: ignore[attr-defined]  # _is_flask
             else:
                 self.mounts |= {prefix + mount for mount in found.mounts}  # type: ignore[attr-defined]  # a dispatcher
-        self.foreign_mounts = {mount for mount in self.mounts if not any(p.startswith(mount) for p in prefixes)}
+        inner = prefixes | self.mounts
+        self.foreign_mounts = {
+            m for m in self.mounts if m not in prefixes and not any(p.startswith(m + "/") for p in inner)
+        }
         self.declare([(mount, None) for mount in self.foreign_mounts])
 
     def route(self, source: Environ, path: str, error: BaseException | None = None) -> str | None:
         """Return the rule that serves the request, with its mount."""
-        request = source.get("werkzeug.request")
-        if request is not None and hasattr(request, "url_rule"):
-            rule = request.url_rule
-        elif not self.maps:
-            return None
-        else:
-            rule = _rule_elsewhere(source, error)
+        rule = getattr(source.get("werkzeug.request"), "url_rule", None)
+        if rule is None and self.known_map is not None:
+            rule, source = _rule_elsewhere(source, error)
         mount = self._mount(source, path) if self.mounts else ""
         if rule is None:
             return mount if mount in self.foreign_mounts else None
-        if rule.map is not self.known_map:
+        if rule.map is not self.known_map or mount:
             self._learn_map(rule.map, mount)
-            self.known_map = rule.map
         template: str = rule.rule
         return mount + template if mount else template
 
@@ -66,8 +66,9 @@ class FlaskReader:
         return mount if mount in self.mounts and path == mount + rest else ""
 
     def _learn_map(self, url_map: Any, prefix: str) -> None:
-        if id(url_map) not in self.maps:
-            self.maps[id(url_map)] = url_map  # held, so that the id stays its own
+        self.known_map = url_map
+        if (id(url_map), prefix) not in self.maps:
+            self.maps[id(url_map), prefix] = url_map
             rules = [rule for rule in url_map.iter_rules() if not (rule.build_only or rule.websocket)]
             self.declare([(prefix + rule.rule, rule.methods) for rule in rules])
             _watch_exceptions(self.raised)
@@ -75,39 +76,40 @@ class FlaskReader:
 
 def _is_app_or_dispatcher(found: object) -> bool:
     dispatcher = sys.modules.get("werkzeug.middleware.dispatcher")
-    return _is_flask(found) or (dispatcher is not None and isinstance(found, dispatcher.DispatcherMiddleware))
+    return _is_flask(found) or (dispatcher is not None and issubclass(type(found), dispatcher.DispatcherMiddleware))
 
 
 def _is_flask(found: object) -> bool:
-    flask = sys.modules.get("flask")
-    return flask is not None and isinstance(found, flask.Flask)
+    app = sys.modules.get("flask.app")  # where the class stays itself: instrumentations exchange `flask.Flask`
+    return app is not None and issubclass(type(found), app.Flask)
 
 
-def _rule_elsewhere(source: Environ, error: BaseException | None) -> Any:
-    """Return the rule where the environ does not hold it, or `None`.
+def _rule_elsewhere(source: Environ, error: BaseException | None) -> tuple[Any, Environ]:
+    """Return the rule where the environ does not hold it, or `None`, and the environ that Flask was called with.
 
     It is gone once Flask has popped its context, it is hidden where a middleware copied the environ, and it is
     overwritten where the app made a second request object.
     """
-    flask = sys.modules.get("flask")
-    if flask is None:
-        return None
+    flask = sys.modules["flask"]
     if error is not None:
-        return _rule_of_traceback(error, flask)
-    if flask.has_request_context() and flask.request.environ.get("wsgi.input") is source.get("wsgi.input"):
-        return flask.request.url_rule
-    return None
+        request = _request_of_traceback(error)
+    else:
+        request = flask.request if flask.has_request_context() else None
+    # The input tells whose request it is: an app may ask another one, and a copied environ still has it.
+    if request is not None and request.environ.get("wsgi.input") is source.get("wsgi.input"):
+        return request.url_rule, request.environ
+    return None, source
 
 
-def _rule_of_traceback(error: BaseException, flask: Any) -> Any:
-    """Return the rule of the request in whose `Flask.wsgi_app` the exception was raised, or `None`."""
+def _request_of_traceback(error: BaseException) -> Any:
+    """Return the request in whose `Flask.wsgi_app` the exception was raised, or `None`."""
+    code = sys.modules["flask.app"].Flask.wsgi_app.__code__
     traceback = error.__traceback__
     for _ in range(MAX_FRAMES):
         if traceback is None:
             break
-        frame = traceback.tb_frame
-        if frame.f_code is flask.Flask.wsgi_app.__code__ and "ctx" in frame.f_locals:
-            return frame.f_locals["ctx"].request.url_rule
+        if traceback.tb_frame.f_code is code and "ctx" in traceback.tb_frame.f_locals:
+            return traceback.tb_frame.f_locals["ctx"].request
         traceback = traceback.tb_next
     return None
 
@@ -118,8 +120,10 @@ _watching: set[Raised] = set()
 def _watch_exceptions(raised: Raised) -> None:
     if raised not in _watching:
         _watching.add(raised)
+        flask = sys.modules["flask"]
 
         def tell(sender: Any, exception: BaseException, **extra: Any) -> None:
-            raised(sys.modules["flask"].request.environ, exception)
+            if flask.has_request_context():  # else somebody else sent the signal
+                raised(flask.request.environ, exception)
 
-        sys.modules["flask"].got_request_exception.connect(tell, weak=False)
+        flask.got_request_exception.connect(tell, weak=False)

@@ -13,16 +13,17 @@ from typing import Any, Final, NamedTuple
 from .wrapped import wrapped
 
 Scope = MutableMapping[str, Any]
+Candidate = tuple[re.Pattern[str], str | None]
 
-
-MAX_DEPTH: Final = 32
-"""How deep mounts are followed; an app mounted in itself has no end."""
+MAX_ROUTERS: Final = 64
+"""How many routers are learned; an app may make one for every request."""
 
 
 class Place(NamedTuple):
     """Where a route stands: what a scope may hold for it, its full path, its methods.
 
-    A `branch` is a mount with routes of its own: a request that got no further matched no declared route.
+    A `branch` is a mount with routes of its own: a request that got no further matched no declared route. What has no
+    `holders` is known by its path alone.
     """
 
     holders: tuple[object, ...]
@@ -44,9 +45,10 @@ class StarletteReader:
         self.declare = declare
         self.routers: list[Any] = []
         self.templates: dict[int, str | None] = {}  # by id, since routes define no hash
-        self.several: dict[int, list[tuple[re.Pattern[str], str | None]]] = {}  # what stands in several places
+        self.several: dict[int, list[Candidate]] = {}  # what stands in several places
+        self.frontends: list[Candidate] = []  # FastAPI's static frontends leave nothing in the scope but their path
         self.places: list[Place] = []  # holds the objects, so that their ids stay theirs
-        self.lengths: list[tuple[Any, int]] = []  # the routers walked, and how many routes they had
+        self.lengths: list[tuple[Any, str, int]] = []  # the lists walked, by owner and name, and how long they were
         self.misses = 0
 
     def learn(self, app: object, source: Scope) -> None:
@@ -54,44 +56,58 @@ class StarletteReader:
         router = source.get("router")
         found = [router] if router is not None else [inner for inner, _ in wrapped(app, _is_router)]
         if found:
-            self.routers += [getattr(inner, "router", inner) for inner in found]
+            self.routers += [getattr(inner, "router", inner) for inner in found[:MAX_ROUTERS]]
             self._walk()
 
     def route(self, source: Scope, path: str, error: BaseException | None = None) -> str | None:
         """Return the template of the route that the routers chose."""
-        found = source.get("route")
-        if found is None and "endpoint" not in source:
-            return None
-        try:
-            return self.templates[id(found)]
-        except KeyError:
-            return self._look_further(source)
+        template = self.templates.get(id(source.get("route")))
+        if template is not None:
+            return template
+        return self._look_further(source) if "endpoint" in source or "fastapi" in source else None
 
     def _look_further(self, scope: Scope) -> str | None:
         """Answer where the scope holds no route, or one that stands in several places, or one added since."""
-        router = scope.get("router")
+        if self._grew(scope.get("router")):
+            self._walk()
+        if "frontend_path" in scope.get("fastapi", ()):  # the end of the way: a frontend leads nowhere else
+            return _best(self.frontends, scope)
         holders = [scope[key] for key in ("route", "endpoint") if scope.get(key) is not None]
-        if router is None or not holders:
-            return None
-        if not any(router is known for known in self.routers):
-            self.routers.append(router)
-            self._walk()
-        elif any(len(walked.routes) != length for walked, length in self.lengths):
-            self._walk()
+        known, template = self._template(holders, scope)
+        if holders and not known:
+            self.misses += 1
+            if self.misses & (self.misses - 1) == 0:  # routes were exchanged one for one; ever more rarely looked for
+                self._walk()
+                known, template = self._template(holders, scope)
+        if not known:
+            path = getattr(scope.get("route"), "path", None)
+            return path if isinstance(path, str) else None
+        return template
+
+    def _template(self, holders: Iterable[object], scope: Scope) -> tuple[bool, str | None]:
+        """Tell whether the innermost holder is known, and its template.
+
+        FastAPI leaves the route of the mount around it in the scope where a plain Starlette route serves the request;
+        the endpoint is always the innermost, but may serve several routes.
+        """
+        known, template = False, None
         for holder in holders:
-            if id(holder) in self.templates:
-                return self.templates[id(holder)]
-            if id(holder) in self.several:
-                return _best(self.several[id(holder)], scope)
-        self.misses += 1
-        if self.misses & (self.misses - 1) == 0:  # routes were exchanged one for one; ever more rarely looked for
-            self._walk()
-        path = getattr(holders[0], "path", None)
-        return path if isinstance(path, str) else None
+            candidates = self.several.get(id(holder))
+            known = candidates is not None or id(holder) in self.templates
+            template = self.templates.get(id(holder)) if candidates is None else _best(candidates, scope)
+            if template is not None:
+                break
+        return known, template
+
+    def _grew(self, router: Any) -> bool:
+        if router is not None and len(self.routers) < MAX_ROUTERS and not any(router is r for r in self.routers):
+            self.routers.append(router)
+            return True
+        return any(len(getattr(owner, name)) != length for owner, name, length in self.lengths)
 
     def _walk(self) -> None:
         self.lengths = []
-        places = [place for router in self.routers for place in self._places(router, "", 0)]
+        places = [place for router in self.routers for place in self._places(router, "", ())]
         by_holder: dict[int, list[Place]] = {}
         for place in places:
             for holder in place.holders:
@@ -103,25 +119,45 @@ class StarletteReader:
                 templates[holder_id] = found[0].template
             else:
                 several[holder_id] = [(_pattern(place), place.template) for place in found]
+        frontends = sorted((place for place in places if not place.holders), key=lambda place: -len(place.path))
+        self.frontends = [(_pattern(place), place.template) for place in frontends]
         self.places, self.templates, self.several = places, templates, several
         self.declare([(place.template, place.methods) for place in places if place.template is not None])
 
-    def _places(self, router: Any, prefix: str, depth: int) -> Iterator[Place]:
-        routes = list(getattr(router, "routes", ()))
-        self.lengths.append((router, len(routes)))
-        for route in routes if depth < MAX_DEPTH else ():
-            if not hasattr(route, "effective_route_contexts"):
-                yield from self._place(route, prefix, depth)
-                continue
-            self.lengths.append((route.original_router, len(route.original_router.routes)))
-            for context in route.effective_route_contexts():  # FastAPI >= 0.137: what include_router made of a route
-                original = context.original_route
-                if context.starlette_route is not None:
-                    yield from self._place(context.starlette_route, prefix, depth, original)
-                elif hasattr(original, "endpoint"):
-                    yield Place((original, original.endpoint), prefix + context.path, context.methods)
+    def _places(self, router: Any, prefix: str, enclosing: Sequence[object]) -> Iterator[Place]:
+        """Yield the places behind a router that is not one of those `enclosing` it: an app may be mounted in itself."""
+        if any(router is outer for outer in enclosing):
+            return
+        inside = (*enclosing, router)
+        for route in self._list(router, "routes"):
+            if hasattr(route, "effective_route_contexts"):
+                yield from self._included(route, prefix, inside)
+            else:
+                yield from self._place(route, prefix, inside)
+        for group in self._list(router, "_low_priority_routes"):
+            yield from self._frontends(group, prefix)
 
-    def _place(self, route: Any, prefix: str, depth: int, *originals: object) -> Iterator[Place]:
+    def _included(self, inclusion: Any, prefix: str, inside: Sequence[object]) -> Iterator[Place]:
+        """Yield what `include_router` made of the routes of another router (FastAPI >= 0.137)."""
+        self._watch(inclusion.original_router)
+        for context in inclusion.effective_route_contexts():
+            original = context.original_route
+            if context.starlette_route is not None:
+                yield from self._place(context.starlette_route, prefix, inside, original)
+            elif hasattr(original, "endpoint"):
+                yield Place((original, original.endpoint), prefix + context.path, context.methods)
+        for context in getattr(inclusion, "effective_low_priority_routes", list)():
+            yield from self._frontends(context.original_route, prefix + context.frontend_prefix)
+
+    def _watch(self, router: Any) -> None:
+        """Notice routes that are added to a router later, or to one that it includes."""
+        for route in self._list(router, "routes"):
+            if hasattr(route, "original_router"):
+                self._watch(route.original_router)
+        for group in self._list(router, "_low_priority_routes"):
+            self._list(group, "routes")
+
+    def _place(self, route: Any, prefix: str, inside: Sequence[object], *originals: object) -> Iterator[Place]:
         routing = sys.modules["starlette.routing"]
         path = prefix + getattr(route, "path", "")
         if isinstance(route, routing.Mount | routing.Host):
@@ -129,24 +165,36 @@ class StarletteReader:
             holders = (*originals, route, route.app)
             yield Place(holders, path, None, open_ended=True, branch=inner is not None)
             if inner is not None:
-                yield from self._places(inner, path, depth + 1)
-        elif hasattr(route, "endpoint") and not isinstance(route, routing.WebSocketRoute):
-            yield Place((*originals, route, route.endpoint), path, getattr(route, "methods", None))
+                yield from self._places(getattr(inner, "router", inner), path, inside)
+        elif not isinstance(route, routing.WebSocketRoute) and isinstance(getattr(route, "path", None), str):
+            holders = (*originals, route, getattr(route, "endpoint", route))
+            yield Place(holders, path, getattr(route, "methods", None))
+
+    def _frontends(self, group: Any, prefix: str) -> Iterator[Place]:
+        for route in self._list(group, "routes"):
+            yield Place((), (prefix + route.path).rstrip("/"), route.methods, open_ended=True)
+
+    def _list(self, owner: Any, name: str) -> list[Any]:
+        found = list(getattr(owner, name, ()))
+        if hasattr(owner, name):
+            self.lengths.append((owner, name, len(found)))
+        return found
 
 
 def _is_router(found: object) -> bool:
     routing, applications = sys.modules.get("starlette.routing"), sys.modules.get("starlette.applications")
     kinds = (getattr(routing, "Router", ()), getattr(applications, "Starlette", ()))
-    return isinstance(found, kinds)
+    return any(isinstance(kind, type) and issubclass(type(found), kind) for kind in kinds)
 
 
-def _best(candidates: Sequence[tuple[re.Pattern[str], str | None]], scope: Scope) -> str | None:
+def _best(candidates: Sequence[Candidate], scope: Scope) -> str | None:
     """Return the template of the first of a few candidates that the request's path matches."""
     path: str = scope["path"]
     root: str = scope.get("app_root_path", scope.get("root_path", ""))
     if root and path.startswith(root) and path[len(root) :][:1] in ("", "/"):
         path = path[len(root) :]
-    return next((template for pattern, template in candidates if pattern.fullmatch(path)), candidates[0][1])
+    first = candidates[0][1] if candidates else None
+    return next((template for pattern, template in candidates if pattern.fullmatch(path)), first)
 
 
 def _pattern(place: Place) -> re.Pattern[str]:

@@ -1,13 +1,15 @@
-"""What does an application wrap? Follows attributes, bound methods and closures, and calls nothing.
+"""What does an application wrap? Follows attributes, bound methods, partials and closures, and calls nothing.
 
-Used by the readers, once, to find the framework's own app behind the middlewares around it.
+Used by the readers, once, to find the framework's own app behind the middlewares around it. Objects are looked at by
+their type and their own storage only: a proxy or a lazy object on the way stays as it is.
 """
 
+import functools
 import types
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import Any, Final
 
-MAX_OBJECTS: Final = 256
+MAX_OBJECTS: Final = 1000
 """Where the search ends: a framework's app lies within a few steps of what wraps it."""
 
 _LEAVES: Final = (str, bytes, int, float, type(None), type, types.ModuleType, types.BuiltinFunctionType)
@@ -16,17 +18,18 @@ _LEAVES: Final = (str, bytes, int, float, type(None), type, types.ModuleType, ty
 def wrapped(app: object, wanted: Callable[[object], bool]) -> Iterator[tuple[object, str]]:
     """Yield the objects that are wanted, nearest first, each with the prefix under which it is mounted.
 
-    Prefixes come from `mounts`, a mapping of prefixes to apps, as in Werkzeug's `DispatcherMiddleware`. Of an object
-    that is wanted only a replaced `wsgi_app` and its mounts are followed: the rest is its own business.
+    Prefixes come from `mounts`, a mapping of prefixes to apps, as in Werkzeug's `DispatcherMiddleware`; an object that
+    is mounted twice comes twice. Of an object that is wanted only what it may be wrapped in, or wrap, is followed
+    (`app`, `wsgi_app`) and its mounts: the rest is its own business.
     """
     queue: list[tuple[object, str]] = [(app, "")]
-    seen: dict[int, object] = {}
+    seen: dict[tuple[int, str], object] = {}
     for found, prefix in queue:  # grows while it is walked
-        if id(found) in seen or isinstance(found, _LEAVES):
+        if (id(found), prefix) in seen or issubclass(type(found), _LEAVES):
             continue
         if len(seen) == MAX_OBJECTS:
             return
-        seen[id(found)] = found
+        seen[id(found), prefix] = found
         attributes = _attributes(found)
         if wanted(found):
             yield found, prefix
@@ -38,19 +41,30 @@ def wrapped(app: object, wanted: Callable[[object], bool]) -> Iterator[tuple[obj
 
 
 def _attributes(found: object) -> dict[str, object]:
-    attributes = dict(getattr(found, "__dict__", {}))
+    """Return what the object holds in its `__dict__` and its slots, by descriptors that run no code of its class."""
+    attributes: dict[str, object] = {}
     for kind in type(found).__mro__:
-        for name in getattr(kind, "__slots__", ()):
-            if hasattr(found, name):
-                attributes[name] = getattr(found, name)
+        for name, member in vars(kind).items():
+            if name == "__dict__" and isinstance(member, types.GetSetDescriptorType):
+                attributes = {**member.__get__(found), **attributes}
+            elif isinstance(member, types.MemberDescriptorType):
+                try:
+                    attributes[name] = member.__get__(found)
+                except AttributeError:  # an empty slot
+                    continue
     return attributes
 
 
 def _enclosed(found: object) -> Iterator[object]:
     """Yield what a bound method, a partial or a closure holds."""
-    yield from (getattr(found, name, None) for name in ("__self__", "__func__", "func"))
-    for cell in getattr(found, "__closure__", None) or ():
-        try:
-            yield cell.cell_contents
-        except ValueError:  # not assigned yet
-            continue
+    held: Any = found
+    if issubclass(type(found), types.MethodType):
+        yield from (held.__self__, held.__func__)
+    elif issubclass(type(found), functools.partial):
+        yield from (held.func, *held.args, *held.keywords.values())
+    elif issubclass(type(found), types.FunctionType):
+        for cell in held.__closure__ or ():
+            try:
+                yield cell.cell_contents
+            except ValueError:  # not assigned yet
+                continue

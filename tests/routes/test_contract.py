@@ -1,0 +1,209 @@
+"""One table of scenarios through every framework and every way to wrap it: the same rows come out."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import fastapi
+import flask
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Mount, Route
+from werkzeug.routing import Rule
+
+from red_middleware import RedASGIMiddleware, RedMetrics, RedWSGIMiddleware
+
+from .asking import Receive, Scope, Seen, Send, ask_asgi, ask_wsgi, exceptions, faults, fresh, requests
+
+
+class HandledError(Exception):
+    """Raised by a view; the app has a handler for it."""
+
+
+class UnhandledError(Exception):
+    """Raised by a view; nobody handles it."""
+
+
+class Wrapped(NamedTuple):
+    """An app behind the middleware."""
+
+    ask: Callable[..., Seen]
+    app: Any
+    reraises: bool = False
+    redirect: int = 307
+
+
+def flask_app() -> flask.Flask:
+    app = flask.Flask("shop", static_folder=None)
+    app.add_url_rule("/hello", "hello", lambda: "hello")
+    app.add_url_rule("/items/<int:item>", "item", lambda item: str(item))
+    app.add_url_rule("/slash/", "slash", lambda: "slash")
+    app.add_url_rule("/asked", "asked", lambda: "asked", methods=["OPTIONS"])
+    app.add_url_rule("/gone", "gone", lambda: flask.abort(404))
+    app.add_url_rule("/boom", "boom", lambda: fail(HandledError))
+    app.add_url_rule("/bang", "bang", lambda: fail(UnhandledError))
+    app.url_map.add(Rule("/any", endpoint="any"))
+    app.view_functions["any"] = lambda: "any"
+    app.register_error_handler(HandledError, lambda error: ("boom", 500))
+    orders = flask.Blueprint("orders", "orders", url_prefix="/orders")
+    orders.add_url_rule("/<order>", "order", lambda order: str(order))
+    shop = flask.Blueprint("shop", "shop", url_prefix="/shop")
+    shop.register_blueprint(orders)
+    app.register_blueprint(shop)
+    return app
+
+
+def fail(kind: type[Exception]) -> Any:
+    raise kind
+
+
+def starlette_routes(order: Any) -> list[Any]:
+    return [
+        Route("/hello", lambda request: PlainTextResponse("hello")),
+        Route("/items/{item:int}", lambda request: PlainTextResponse(str(request.path_params["item"]))),
+        Route("/slash", lambda request: PlainTextResponse("slash")),
+        Route("/asked", lambda request: PlainTextResponse("asked"), methods=["OPTIONS"]),
+        Route("/gone", lambda request: Response(status_code=404)),
+        Route("/boom", lambda request: fail(HandledError)),
+        Route("/bang", lambda request: fail(UnhandledError)),
+        Route("/any", AnyMethod()),
+        *order,
+    ]
+
+
+class AnyMethod:
+    """An ASGI application as an endpoint: Starlette declares no methods for it."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await PlainTextResponse("any")(scope, receive, send)
+
+
+async def boom(request: Request, error: Exception) -> Response:
+    return PlainTextResponse("boom", 500)
+
+
+def starlette_app() -> Starlette:
+    order = Route("/{order}", lambda request: PlainTextResponse(request.path_params["order"]))
+    nested = [Mount("/shop", routes=[Mount("/orders", routes=[order])])]
+    return Starlette(routes=starlette_routes(nested), exception_handlers={HandledError: boom})
+
+
+def fastapi_app() -> fastapi.FastAPI:
+    orders = fastapi.APIRouter(prefix="/orders")
+    orders.add_api_route("/{order}", lambda order: order)
+    shop = fastapi.APIRouter()
+    shop.include_router(orders)
+    app = fastapi.FastAPI(exception_handlers={HandledError: boom})
+    app.add_api_route("/hello", lambda: "hello", methods=["GET", "HEAD"])
+    app.add_api_route("/items/{item:int}", lambda item: item)
+    app.add_api_route("/slash", lambda: "slash")
+    app.add_api_route("/asked", lambda: "asked", methods=["OPTIONS"])
+    app.add_api_route("/gone", lambda: Response(status_code=404))
+    app.add_api_route("/boom", lambda: fail(HandledError))
+    app.add_api_route("/bang", lambda: fail(UnhandledError))
+    app.router.routes.append(Route("/any", AnyMethod()))
+    app.include_router(shop, prefix="/shop")
+    return app
+
+
+def flask_inside(metrics: RedMetrics) -> Wrapped:
+    app = flask_app()
+    app.wsgi_app = RedWSGIMiddleware(app.wsgi_app, metrics=metrics)  # type: ignore[method-assign]  # Flask's own way
+    return Wrapped(ask_wsgi, app, redirect=308)
+
+
+def flask_whole(metrics: RedMetrics) -> Wrapped:
+    return Wrapped(ask_wsgi, RedWSGIMiddleware(flask_app(), metrics=metrics), redirect=308)
+
+
+def flask_propagating(metrics: RedMetrics) -> Wrapped:
+    app = flask_app()
+    app.config["PROPAGATE_EXCEPTIONS"] = True
+    return Wrapped(ask_wsgi, RedWSGIMiddleware(app, metrics=metrics), reraises=True, redirect=308)
+
+
+def starlette_outside(metrics: RedMetrics) -> Wrapped:
+    return Wrapped(ask_asgi, RedASGIMiddleware(starlette_app(), metrics=metrics), reraises=True)
+
+
+def starlette_inside(metrics: RedMetrics) -> Wrapped:
+    app = starlette_app()
+    app.add_middleware(RedASGIMiddleware, metrics=metrics)
+    return Wrapped(ask_asgi, app, reraises=True)
+
+
+def fastapi_outside(metrics: RedMetrics) -> Wrapped:
+    return Wrapped(ask_asgi, RedASGIMiddleware(fastapi_app(), metrics=metrics), reraises=True)
+
+
+def fastapi_inside(metrics: RedMetrics) -> Wrapped:
+    app = fastapi_app()
+    app.add_middleware(RedASGIMiddleware, metrics=metrics)
+    return Wrapped(ask_asgi, app, reraises=True)
+
+
+WRAPPINGS = [
+    flask_inside,
+    flask_whole,
+    flask_propagating,
+    starlette_outside,
+    starlette_inside,
+    fastapi_outside,
+    fastapi_inside,
+]
+
+
+class Scenario(NamedTuple):
+    """A request, the row that it counts in, and the exceptions that it counts."""
+
+    says: str
+    method: str
+    path: str
+    row: tuple[str, str, str]
+    exceptions: dict[tuple[str, str], int]
+
+
+SCENARIOS = [
+    Scenario("a route", "GET", "/hello", ("GET", "/hello", "200"), {}),
+    Scenario("a query is no route", "GET", "/hello?a=1", ("GET", "/hello", "200"), {}),
+    Scenario("HEAD", "HEAD", "/hello", ("HEAD", "/hello", "200"), {}),
+    Scenario("OPTIONS", "OPTIONS", "/asked", ("OPTIONS", "/asked", "200"), {}),
+    Scenario("a nested prefix", "GET", "/shop/orders/7", ("GET", "/shop/orders/ORDER", "200"), {}),
+    Scenario("a parameter", "GET", "/items/7", ("GET", "/items/ITEM", "200"), {}),
+    Scenario("a converter refuses", "GET", "/items/x", ("GET", "_unmatched", "404"), {}),
+    Scenario("404 of the router", "GET", "/nowhere", ("GET", "_unmatched", "404"), {}),
+    Scenario("404 under a prefix", "GET", "/shop/nowhere", ("GET", "_unmatched", "404"), {}),
+    Scenario("404 of a view", "GET", "/gone", ("GET", "/gone", "404"), {}),
+    Scenario("405", "DELETE", "/hello", ("DELETE", "_unmatched", "405"), {}),
+    Scenario("405 of an unknown method", "BREW", "/hello", ("_OTHER", "_unmatched", "405"), {}),
+    Scenario("slash redirect", "GET", "/slash?redirect", ("GET", "_unmatched", "REDIRECT"), {}),
+    Scenario("no methods declared", "GET", "/any", ("GET", "/any", "200"), {}),
+    Scenario("no methods declared, a rare one", "TRACE", "/any", ("_OTHER", "/any", "200"), {}),
+    Scenario("no methods declared, an unknown one", "BREW", "/any", ("_OTHER", "/any", "200"), {}),
+    Scenario("an exception that the app handles", "GET", "/boom", ("GET", "/boom", "500"), {}),
+    Scenario("an exception", "GET", "/bang", ("GET", "/bang", "500"), {("/bang", "UnhandledError"): 1}),
+]
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=[scenario.says for scenario in SCENARIOS])
+@pytest.mark.parametrize("wrap", WRAPPINGS)
+def test_a_request_counts_in_the_row_of_its_declared_route(
+    wrap: Callable[[RedMetrics], Wrapped], scenario: Scenario
+) -> None:
+    """Whatever the framework and the way it is wrapped."""
+    metrics = fresh()
+    wrapped = wrap(metrics)
+    is_flask = wrapped.redirect == 308
+    path = scenario.path
+    if "redirect" in path:
+        path = "/slash" if is_flask else "/slash/"
+    item = {"ORDER": "<order>", "ITEM": "<int:item>"} if is_flask else {"ORDER": "{order}", "ITEM": "{item:int}"}
+    method, route, status = scenario.row
+    for name, text in item.items():
+        route = route.replace(name, text)
+    raises = UnhandledError if scenario.path == "/bang" and wrapped.reraises else None
+    wrapped.ask(wrapped.app, path, scenario.method, catch=raises)
+    assert requests(metrics) == {(method, route, status.replace("REDIRECT", str(wrapped.redirect))): 1}
+    assert exceptions(metrics) == scenario.exceptions
+    assert faults(metrics) == 0
