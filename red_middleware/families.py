@@ -4,13 +4,13 @@
 families by a faster path and is held against this one by tests. Reads the table, never writes it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import accumulate
 from typing import Final, NamedTuple
 
 from prometheus_client.utils import floatToGoString
 
-from .labels import METHODS, OTHER, OVERFLOW, status_label
+from .labels import METHODS, OTHER, OTHER_STATUS, OVERFLOW, status_label
 from .table import (
     EXCEPTION_PAIRS,
     EXCEPTIONS,
@@ -31,13 +31,35 @@ class Family(NamedTuple):
     kind: str
     help: str
 
+    def names(self, full_name: str) -> set[str]:
+        """Return what the family and its samples are called in the text formats, given its name with the namespace."""
+        return {full_name, full_name.removesuffix("_total"), *(full_name + suffix for suffix in _SUFFIXES[self.kind])}
+
+
+class Series(NamedTuple):
+    """What one number is called: what follows the family's name in its own, and its labels."""
+
+    suffix: str
+    labels: Mapping[str, str]
+
 
 class Sample(NamedTuple):
-    """One number: what follows the family's name in its own, its labels, its value."""
+    """One number: as a `Series`, and its value."""
 
     suffix: str
     labels: Mapping[str, str]
     value: float
+
+
+RowValues = tuple[tuple[float, ...], ...]
+"""The numbers of one row, a tuple for each of `ROW_FAMILIES`."""
+
+_SUFFIXES: Final[Mapping[str, tuple[str, ...]]] = {
+    "counter": (),
+    "gauge": (),
+    "histogram": ("_bucket", "_count", "_sum"),
+    "summary": ("_count", "_sum"),
+}
 
 
 REQUESTS: Final = Family("http_requests_total", "counter", "Finished HTTP requests.")
@@ -66,6 +88,9 @@ SCRAPED: Final = Family("red_scrape_duration_seconds", "summary", "Time that fin
 ROW_FAMILIES: Final = (REQUESTS, ERRORS, DURATION, DISCONNECTS)
 SMALL_FAMILIES: Final = (IN_FLIGHT, RAISED, UPTIME, SERIES, LIMIT, OVERFLOWED, FAULTED, SCRAPED)
 FAMILIES: Final = (*ROW_FAMILIES, *SMALL_FAMILIES)
+
+SPARSE_FAMILIES: Final = (REQUESTS, DISCONNECTS)
+"""Families of a row that leave out what is zero: a code that has not come, a client that has not left."""
 
 SELF_SERIES: Final = 7
 """Series of the small families that carry no labels; the summary has two."""
@@ -102,66 +127,74 @@ def number(value: float) -> str:
 
 
 def samples(table: Table, uptime_seconds: float) -> dict[Family, list[Sample]]:
-    """Return every family with its samples, from one reading of the table.
-
-    Rows that have counted nothing, and codes and disconnects at zero, are space and not series: they are left out.
-    """
+    """Return every family with its samples, from one reading of the table."""
     reading = table.read()
-    cells = reading.cells
     les = bucket_labels(table.bounds)
     found: dict[Family, list[Sample]] = {family: [] for family in ROW_FAMILIES}
-    overflowed = 0.0
+    for row, codes, values in rows(reading):
+        for family, series, numbers in zip(ROW_FAMILIES, row_series(row, codes, les), values, strict=True):
+            found[family] += [
+                Sample(suffix, labels, value)
+                for (suffix, labels), value in zip(series, numbers, strict=True)
+                if value or family not in SPARSE_FAMILIES
+            ]
+    found.update(small_samples(table, reading, uptime_seconds, sum(map(len, found.values()))))
+    return found
+
+
+def rows(reading: Reading) -> Iterator[tuple[Row, tuple[int, ...], RowValues]]:
+    """Yield the rows that have counted something, each with its codes and its values, in the order of `row_series`.
+
+    A row that has counted nothing is space and not series.
+    """
+    cells = reading.cells
     for row in reading.rows:
-        buckets = list(accumulate(cells[row.buckets : row.seconds]))
-        count = buckets[-1]
-        if not count:
-            continue
-        labels = {"method": row.method.label, "route": row.route}
-        for code, cell in row_statuses(row):
-            if cells[cell]:
-                found[REQUESTS].append(Sample("", {**labels, "status": status_label(code)}, cells[cell]))
-        found[ERRORS].append(Sample("", labels, cells[row.errors]))
-        found[DURATION] += [Sample("_bucket", {**labels, "le": le}, n) for le, n in zip(les, buckets, strict=True)]
-        found[DURATION] += [Sample("_count", labels, count), Sample("_sum", labels, cells[row.seconds])]
-        if cells[row.disconnects]:
-            found[DISCONNECTS].append(Sample("", labels, cells[row.disconnects]))
-        if row.route == OVERFLOW:
-            overflowed += count
-    found.update(small_samples(table, reading, uptime_seconds, overflowed, sum(map(len, found.values()))))
-    return {family: found[family] for family in FAMILIES}
+        buckets = tuple(accumulate(cells[row.buckets : row.seconds]))
+        if buckets[-1]:
+            codes = row.codes
+            first = row.disconnects + 1  # cell of the first code
+            by_code = (*cells[first : first + len(codes)], cells[row.other])
+            seconds = (*buckets, buckets[-1], cells[row.seconds])
+            yield row, codes, (by_code, (cells[row.errors],), seconds, (cells[row.disconnects],))
+
+
+def row_series(row: Row, codes: tuple[int, ...], les: Iterable[str]) -> tuple[list[Series], ...]:
+    """Return the series that a row can show, a list for each of `ROW_FAMILIES`, in the order of its values."""
+    labels = {"method": row.method.label, "route": row.route}
+    return (
+        [Series("", {**labels, "status": status_label(code)}) for code in (*codes, OTHER_STATUS)],
+        [Series("", labels)],
+        [*(Series("_bucket", {**labels, "le": le}) for le in les), Series("_count", labels), Series("_sum", labels)],
+        [Series("", labels)],
+    )
 
 
 def small_samples(
-    table: Table, reading: Reading, uptime_seconds: float, overflowed: float, row_series: int
+    table: Table, reading: Reading, uptime_seconds: float, row_series_shown: int
 ) -> dict[Family, list[Sample]]:
-    """Return the families that are not of a row, given what the rows came to: overflowed requests, series shown."""
+    """Return `SMALL_FAMILIES` with their samples, given how many series the rows show."""
     cells = reading.cells
     in_progress = [
         Sample("", {"method": method}, float(n)) for method, n in zip(METHODS, reading.in_progress, strict=True)
     ]
-    pairs = [*reading.pairs, (OVERFLOW, OTHER)]
-    places = [*range(EXCEPTIONS, EXCEPTIONS + len(reading.pairs)), EXCEPTIONS + EXCEPTION_PAIRS]
-    raised = [
-        Sample("", {"exception": exception, "route": route}, cells[cell])
-        for (route, exception), cell in zip(pairs, places, strict=True)
-        if cells[cell]
+    raised = dict(zip(reading.pairs, cells[EXCEPTIONS:], strict=False))
+    rest = (OVERFLOW, OTHER)  # may be a pair of its own, too: a name too long to show, on a route without a row
+    raised[rest] = raised.get(rest, 0.0) + cells[EXCEPTIONS + EXCEPTION_PAIRS]
+    exceptions = [
+        Sample("", {"exception": exception, "route": route}, n) for (route, exception), n in raised.items() if n
     ]
-    series = row_series + len(in_progress) + len(raised) + SELF_SERIES
+    overflowed = sum(sum(cells[row.buckets : row.seconds]) for row in reading.rows if row.route == OVERFLOW)
+    series = row_series_shown + len(in_progress) + len(exceptions) + SELF_SERIES
     return {
         IN_FLIGHT: in_progress,
-        RAISED: raised,
+        RAISED: exceptions,
         UPTIME: [Sample("", {}, uptime_seconds)],
         SERIES: [Sample("", {}, float(series))],
         LIMIT: [Sample("", {}, float(bound(table).series))],
-        OVERFLOWED: [Sample("", {}, overflowed)],
+        OVERFLOWED: [Sample("", {}, float(overflowed))],
         FAULTED: [Sample("", {}, cells[FAULTS])],
         SCRAPED: [Sample("_count", {}, cells[SCRAPES]), Sample("_sum", {}, cells[SCRAPE_SECONDS])],
     }
-
-
-def row_statuses(row: Row) -> list[tuple[int, int]]:
-    """Return the status codes of a row with their cells, in the order in which they came, `_OTHER` last."""
-    return [*((code, row.disconnects + n) for n, code in enumerate(row.codes, 1)), (0, row.other)]
 
 
 def sample_text(name: str, labels: Mapping[str, str]) -> str:

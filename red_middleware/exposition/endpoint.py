@@ -20,9 +20,9 @@ from .negotiate import OPENMETRICS, Format, accepts_gzip, choose_format
 from .text import openmetrics_metadata, render, text_metadata
 
 GZIP_LEVEL: Final = 1
-"""The text repeats itself so much that the fastest level already leaves a few per cent of it."""
+"""Of 1 MB of our text level 1 leaves 9 % in 2 ms; level 6 takes three times as long to leave 7.5 %, 9 eleven times."""
 
-_EOF: Final = "# EOF\n"
+_EOF: Final = b"# EOF\n"
 
 
 class Answer(NamedTuple):
@@ -41,14 +41,15 @@ def answer(metrics: RedMetrics, method: str, accept: str, accept_encoding: str, 
         method: GET or HEAD; anything else is a 405 with `Allow`.
         accept: The Accept header, or `""`: text format 0.0.4, or OpenMetrics 1.0.0 or 0.0.1 where it is preferred.
         accept_encoding: The Accept-Encoding header, or `""`: gzip, or nothing.
-        query: The query string; `name[]=` chooses families, by their name or by that of one of their samples.
+        query: The query string. `name[]=` chooses families, by their name or by that of one of their samples, and
+            shows them whole, as Go's promhttp does: OpenMetrics has no histogram without its buckets.
     """
     if method not in ("GET", "HEAD"):
         body = b"Only GET and HEAD are allowed here.\n"
         return Answer(405, [("Allow", "GET, HEAD"), *_entity("text/plain; charset=utf-8", body)], body)
     started = perf_counter()
     chosen, version = choose_format(accept)
-    body = _body(metrics, chosen, _names(query)).encode("utf-8", "replace")
+    body = _body(metrics, chosen, frozenset(parse_qs(query, errors="replace").get("name[]", ())))
     headers = [("Vary", "Accept, Accept-Encoding")]
     if accepts_gzip(accept_encoding):
         body = gzip.compress(body, GZIP_LEVEL, mtime=0)
@@ -59,25 +60,28 @@ def answer(metrics: RedMetrics, method: str, accept: str, accept_encoding: str, 
     return Answer(200, headers, b"" if method == "HEAD" else body)
 
 
-def _body(metrics: RedMetrics, chosen: Format, names: frozenset[str]) -> str:
+def _body(metrics: RedMetrics, chosen: Format, asked: frozenset[str]) -> bytes:
     metadata = openmetrics_metadata if chosen is OPENMETRICS else text_metadata
-    parts = []
+    parts: list[bytes] = []
     for collector in _collectors(metrics):
         try:
-            if isinstance(collector, RedMetrics) and not names:
-                parts.append(render(collector, metadata))
+            if isinstance(collector, RedMetrics):
+                parts += render(collector, metadata, asked)
             else:
-                parts.append(_written(_named(collector.collect(), names), chosen))
+                parts.append(_written(_asked(collector.collect(), asked), chosen))
         except Exception as error:
             metrics.fault(f"collector {type(collector).__name__}", error)
-    return "".join(parts) + (_EOF if chosen is OPENMETRICS else "")
+    if chosen is OPENMETRICS:
+        parts.append(_EOF)
+    return b"".join(parts)
 
 
 def _collectors(metrics: RedMetrics) -> list[Collector]:
     """Return the collectors of the registry, our own in front.
 
     One by one, so that a broken one does not take the others with it, and without the registry's lock, which another
-    thread may have held when this process was forked. `registry.collect()` offers neither.
+    thread may have held when this process was forked. `registry.collect()` offers neither, and is asked only where it
+    is not prometheus_client's own.
     """
     registry = metrics.registry
     collectors = getattr(registry, "_collector_to_names", None)
@@ -85,7 +89,19 @@ def _collectors(metrics: RedMetrics) -> list[Collector]:
         return [registry]
     found = sorted(collectors.copy(), key=lambda collector: not isinstance(collector, RedMetrics))
     target_info = getattr(registry, "_target_info", None)
-    return [*found, _Families([_target(target_info)])] if target_info else found
+    return [*found, _TargetInfo(target_info)] if target_info else found
+
+
+class _TargetInfo(Collector):
+    """The labels of the whole process, which prometheus_client's registry shows as a family."""
+
+    def __init__(self, labels: dict[str, str]) -> None:
+        self.labels = labels
+
+    def collect(self) -> Iterable[Metric]:
+        family = Metric("target", "Target metadata", "info")
+        family.add_sample("target_info", self.labels, 1.0)
+        return [family]
 
 
 class _Families(Collector):
@@ -98,29 +114,19 @@ class _Families(Collector):
         return self.families
 
 
-def _target(target_info: dict[str, str]) -> Metric:
-    family = Metric("target", "Target metadata", "info")
-    family.add_sample("target_info", target_info, 1.0)
-    return family
-
-
-def _named(families: Iterable[Metric], names: frozenset[str]) -> Iterator[Metric]:
+def _asked(families: Iterable[Metric], asked: frozenset[str]) -> Iterator[Metric]:
     for family in families:
-        samples = {sample.name for sample in family.samples}
-        if not names or names & {family.name, f"{family.name}_total", *samples}:
+        names = {family.name, f"{family.name}_total", *(sample.name for sample in family.samples)}
+        if not asked or asked & names:
             yield family
 
 
-def _written(families: Iterable[Metric], chosen: Format) -> str:
+def _written(families: Iterable[Metric], chosen: Format) -> bytes:
     registry = _Families(families)
     if chosen is OPENMETRICS:
         text: bytes = openmetrics.generate_latest(registry)  # type: ignore[no-untyped-call]  # it has no annotations
-        return text.decode().removesuffix(_EOF)
-    return prometheus_client.generate_latest(registry).decode()
-
-
-def _names(query: str) -> frozenset[str]:
-    return frozenset(parse_qs(query, errors="replace").get("name[]", ()))
+        return text.removesuffix(_EOF)
+    return prometheus_client.generate_latest(registry)
 
 
 def _entity(content_type: str, body: bytes) -> list[tuple[str, str]]:
