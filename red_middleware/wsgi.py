@@ -96,8 +96,8 @@ class RedWSGIMiddleware:
 class _Response:
     """One response: the `start_response` and `write` that the application gets, and the body that the server gets."""
 
-    __slots__ = ("body", "environ", "exchange", "headers", "mounting", "path", "route", "sent", "server_start_response",
-                 "server_write")  # fmt: skip
+    __slots__ = ("body", "dropped", "environ", "exchange", "headers", "mounting", "path", "route", "sent",
+                 "server_start_response", "server_write")  # fmt: skip
 
     exchange: Exchange
     mounting: Mounting
@@ -109,6 +109,7 @@ class _Response:
     headers: Sequence[tuple[str, str]]
     body: Iterable[bytes]
     sent: int
+    dropped: "_Dropped"
 
     def start_response(self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None) -> Write:
         if exc_info is None:
@@ -159,7 +160,7 @@ class _Response:
                     pass
                 yield piece
         except GeneratorExit:  # a loop over it was left: `close` is due next, and sees which exception left it
-            self.__class__ = _DroppedResponse
+            self.dropped = _Dropped(self.exchange, self._is_cut())
             raise
         except BaseException as error:
             self.fail(error)
@@ -194,14 +195,18 @@ class _Response:
 
     def _stop(self) -> None:
         """The server closed the body before its end: the client left, unless the server itself is going down."""
-        if self.exchange.row is None:
-            self._unanswered()
-        cut = 0 < self.sent < self._length() and self.environ.get("REQUEST_METHOD") != "HEAD"
+        cut = self._is_cut()
         error = sys.exc_info()[1]
         unsent = isinstance(error, OSError)  # the server failed to send what it had, be it the last or only piece
         if unsent or (cut and (error is None or isinstance(error, Exception | GeneratorExit))):  # not on SystemExit
             self.exchange.disconnect()
         self.exchange.finish(complete=not cut)
+
+    def _is_cut(self) -> bool:
+        """Tell whether the client was sent a part of the body, and lacks the rest."""
+        if self.exchange.row is None:
+            self._unanswered()
+        return 0 < self.sent < self._length() and self.environ.get("REQUEST_METHOD") != "HEAD"
 
     def _streams_events(self, name: str) -> None:
         if name.lower() == "content-type":
@@ -247,14 +252,23 @@ class _SizedResponse(_Response):
         return len(self.body)  # type: ignore[arg-type]  # made for bodies that have it
 
 
-class _DroppedResponse(_SizedResponse):
-    """One whose iteration was given up. PEP 3333 asks for `close`; of those who forget it the object's end tells."""
+class _Dropped:
+    """Counts a response whose iteration was given up, if no `close` follows, which PEP 3333 asks for.
 
-    __slots__ = ()
+    An object of its own: where the response is part of a cycle, the collector has emptied it before it ends.
+    """
+
+    __slots__ = ("cut", "exchange")
+
+    def __init__(self, exchange: Exchange, cut: bool) -> None:
+        self.exchange = exchange
+        self.cut = cut
 
     def __del__(self) -> None:
         if not self.exchange.finished:
-            self._stop()
+            if self.cut:
+                self.exchange.disconnect()
+            self.exchange.finish(complete=not self.cut)
 
 
 def _raised(environ: Any, error: BaseException) -> None:

@@ -79,9 +79,11 @@ def one_request(
     return {text: n for text, n in found.items() if n}
 
 
-def environ(path: str = "/", method: str = "GET", **more: Any) -> Environ:
+def environ(path: str = "/", method: str = "GET", *, file_wrapper: Any = None, **more: Any) -> Environ:
     """Return a request as a WSGI server makes it."""
     found: Environ = {"PATH_INFO": path, "REQUEST_METHOD": method, "SCRIPT_NAME": "", "QUERY_STRING": "", **more}
+    if file_wrapper is not None:
+        found["wsgi.file_wrapper"] = file_wrapper
     setup_testing_defaults(found)
     return found
 

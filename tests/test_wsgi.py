@@ -1,0 +1,1023 @@
+"""RedWSGIMiddleware: PEP 3333 to the letter, each request counted once, and nothing that an application could notice.
+
+The applications that keep to the protocol run between two of `wsgiref.validate`'s checkers, one that watches the
+middleware as an application and one that watches it as a server. `WSGIServer` is the server.
+"""
+
+import copy
+import gc
+import io
+import logging
+import pickle
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+from wsgiref.util import FileWrapper
+from wsgiref.validate import validator
+
+import flask
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from werkzeug.middleware.lint import LintMiddleware
+from werkzeug.test import Client
+
+from red_middleware import RedMetrics, RedWSGIMiddleware
+
+from .drive import Environ, WSGIApp, WSGIServer, counted, environ, fresh_metrics, one_request
+
+PLAIN = [("Content-Type", "text/plain")]
+
+StartResponse = Callable[..., Callable[[bytes], object]]
+
+
+def serve(
+    app: WSGIApp,
+    request: Environ | None = None,
+    *,
+    legal: bool = True,
+    server: WSGIServer | None = None,
+    **options: Any,
+) -> tuple[WSGIServer, dict[str, float]]:
+    """Serve one request through the middleware; return what the server saw and what was counted."""
+    metrics = options.setdefault("metrics", fresh_metrics())
+    server = server or WSGIServer()
+    if legal:
+        server.serve(validator(RedWSGIMiddleware(validator(app), **options)), request)
+        assert not isinstance(server.raised, AssertionError), server.raised
+    else:
+        server.serve(RedWSGIMiddleware(app, **options), request)
+    return server, counted(metrics)
+
+
+def hello(environ: Environ, start_response: StartResponse) -> list[bytes]:
+    start_response("200 OK", list(PLAIN))
+    return [b"hello"]
+
+
+class Body:
+    """A body that counts how often it is closed, and fails where it is told to.
+
+    Args:
+        pieces: What it yields; an exception among them is raised.
+        closing: What its `close` raises, if anything.
+    """
+
+    def __init__(self, *pieces: Any, closing: BaseException | None = None) -> None:
+        self.pieces = pieces
+        self.closing = closing
+        self.closed = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        for piece in self.pieces:
+            if isinstance(piece, BaseException):
+                raise piece
+            yield piece
+
+    def close(self) -> None:
+        self.closed += 1
+        if self.closing is not None:
+            raise self.closing
+
+
+def answering(body: Any, status: str = "200 OK", headers: Iterable[tuple[str, str]] = PLAIN) -> WSGIApp:
+    """Return an application that answers with a body."""
+
+    def app(environ: Environ, start_response: StartResponse) -> Any:
+        start_response(status, list(headers))
+        return body
+
+    return app
+
+
+# start_response
+
+
+def test_a_late_start_response_is_seen() -> None:
+    """A generator application calls it on its first `next`."""
+
+    def app(environ: Environ, start_response: StartResponse) -> Iterator[bytes]:
+        start_response("404 Not Found", list(PLAIN))
+        yield b"none"
+
+    assert serve(app)[1] == one_request("404")
+
+
+def test_a_second_start_response_before_the_headers_went_out_replaces_the_first() -> None:
+    """PEP 3333: with `exc_info`, the last that took effect is what the client sees."""
+
+    def app(environ: Environ, start_response: StartResponse) -> list[bytes]:
+        start_response("200 OK", list(PLAIN))
+        try:
+            raise KeyError("late")
+        except KeyError:
+            start_response("503 Service Unavailable", list(PLAIN), sys.exc_info())
+        return [b"sorry"]
+
+    server, found = serve(app)
+    assert found == one_request("503")
+    assert [entry[1] for entry in server.record if isinstance(entry, tuple) and entry[0] == "start"] == [
+        "200 OK", "503 Service Unavailable",
+    ]  # fmt: skip
+
+
+def test_a_second_start_response_after_the_headers_went_out_raises_the_applications_error() -> None:
+    """PEP 3333: the server raises what `exc_info` holds; the status that was sent stays."""
+    error = KeyError("late")
+
+    def app(environ: Environ, start_response: StartResponse) -> Iterator[bytes]:
+        start_response("200 OK", list(PLAIN))
+        yield b"half"
+        try:
+            raise error
+        except KeyError:
+            start_response("500 Oops", list(PLAIN), sys.exc_info())
+
+    server, found = serve(app)
+    assert server.raised is error
+    assert found == one_request("200", error=True, raised="KeyError")
+
+
+def test_a_second_start_response_without_exc_info_is_the_servers_to_refuse() -> None:
+    """Its error reaches the application, which counts by what it makes of it."""
+
+    def app(environ: Environ, start_response: StartResponse) -> list[bytes]:
+        start_response("200 OK", list(PLAIN))
+        with pytest.raises(AssertionError, match="called before"):
+            start_response("500 Oops", list(PLAIN))
+        return [b"fine"]
+
+    assert serve(app, legal=False)[1] == one_request("200")
+
+
+@pytest.mark.parametrize(
+    ("status", "label"),
+    [("200", "200"), ("200 ", "200"), ("204 No Content", "204"), ("200OK", "_OTHER"), ("20", "_OTHER"),
+     ("", "_OTHER"), ("abc", "_OTHER"), ("2000 OK", "_OTHER"), ("-200", "_OTHER")],
+)  # fmt: skip
+def test_a_status_counts_by_its_first_three_digits(status: str, label: str) -> None:
+    """A reason phrase may be missing; what is no status is `_OTHER`, and the server gets what the app wrote."""
+    server, found = serve(answering([b""], status), legal=False)
+    assert found == one_request(label)
+    assert server.record[0] == ("start", status, PLAIN, None)
+
+
+@pytest.mark.parametrize("status", [None, 200, b"200 OK"])
+def test_a_status_that_is_no_text_reaches_the_server_and_counts_as_other(status: Any) -> None:
+    """What a lenient server accepts cannot fail here: it is a request, counted once."""
+    metrics = fresh_metrics()
+    server = WSGIServer().serve(RedWSGIMiddleware(answering([b"x"], status), metrics=metrics))
+    assert server.raised is None
+    found = metrics.snapshot()
+    assert sum(n for text, n in found.items() if text.startswith("http_requests_total")) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("headers", "faults"),
+    [
+        ([], 0),
+        ([("X", "")], 0),
+        ([("Content-Type", "text/event-stream-not-quite")], 0),
+        ([("X-Media-Type", "text/event-stream")], 0),
+        ([("x-mediatypes", "text/event-stream")], 0),
+        ([("Content-Length", "many"), ("CONTENT-LENGTH", "-1")], 0),
+        ([("a", "b", "c")], 1),
+        ([(None, None)], 1),
+        ([7], 1),
+    ],
+)
+def test_strange_headers_reach_the_server_as_they_are(headers: Any, faults: int) -> None:
+    """The instrumentation reads two of them and chokes on none."""
+    metrics = fresh_metrics()
+    server = WSGIServer().serve(RedWSGIMiddleware(answering([b"x"], "200 OK", headers), metrics=metrics))
+    assert server.raised is None
+    assert server.record[0] == ("start", "200 OK", headers, None)
+    assert counted(metrics).pop("red_instrumentation_errors_total", 0) == faults
+    assert counted(metrics)['http_requests_total{method="GET",route="_unmatched",status="200"}'] == 1.0
+
+
+# write
+
+
+def test_write_works_and_the_request_is_counted() -> None:
+    """The imperative way to send: pieces go to the server in order, what the body yields comes after."""
+
+    def app(environ: Environ, start_response: StartResponse) -> list[bytes]:
+        write = start_response("200 OK", list(PLAIN))
+        write(b"one")
+        write(b"two")
+        return [b"three"]
+
+    server, found = serve(app)
+    assert [entry[1] for entry in server.record if isinstance(entry, tuple) and entry[0] == "send"] == [
+        b"one", b"two", b"three",
+    ]  # fmt: skip
+    assert found == one_request("200")
+
+
+def test_what_write_returns_is_what_the_servers_write_returns() -> None:
+    """PEP 3333 gives it no meaning; some servers do."""
+    seen: list[object] = []
+
+    def app(environ: Environ, start_response: StartResponse) -> list[bytes]:
+        seen.append(start_response("200 OK", list(PLAIN))(b"one"))
+        return []
+
+    def start_response(status: str, headers: object) -> Callable[[bytes], str]:
+        return lambda data: f"took {data!r}"
+
+    RedWSGIMiddleware(app, metrics=fresh_metrics())(environ(), start_response)
+    assert seen == ["took b'one'"]
+
+
+def test_write_of_what_is_no_bytes_is_the_servers_to_judge() -> None:
+    """A lenient server takes it: so does the middleware."""
+
+    def app(environ: Environ, start_response: StartResponse) -> list[bytes]:
+        start_response("200 OK", list(PLAIN))(7)  # type: ignore[arg-type]  # the point of the test
+        return []
+
+    server, found = serve(app, legal=False, server=WSGIServer(strict=False))
+    assert server.raised is None
+    assert found == one_request("200")
+
+
+@pytest.mark.parametrize("swallow", [False, True])
+@pytest.mark.parametrize("nth", [0, 1])
+def test_write_that_raises_oserror_is_a_client_that_left(swallow: bool, nth: int) -> None:
+    """Whether the application lets it through or goes on; the status stays, and no exception is named."""
+
+    def app(environ: Environ, start_response: StartResponse) -> list[bytes]:
+        write = start_response("200 OK", list(PLAIN))
+        try:
+            write(b"one")
+            write(b"two")
+        except OSError:
+            if not swallow:
+                raise
+        return []
+
+    server, found = serve(app, server=WSGIServer(fail_at=nth))
+    assert isinstance(server.raised, ConnectionResetError) is not swallow
+    assert found == one_request("200", left=True)
+
+
+def test_write_that_raises_something_else_is_an_error() -> None:
+    """A server's own failure is no disconnect; no byte was taken, so the client gets a 500."""
+
+    def app(environ: Environ, start_response: StartResponse) -> list[bytes]:
+        start_response("200 OK", list(PLAIN))(b"one")
+        return []
+
+    server, found = serve(app, server=WSGIServer(fail_at=0, fault=MemoryError))
+    assert isinstance(server.raised, MemoryError)
+    assert found == one_request("500", raised="MemoryError")
+
+
+def test_an_exception_after_write_keeps_the_status_that_was_sent() -> None:
+    """The client has it already."""
+
+    def app(environ: Environ, start_response: StartResponse) -> list[bytes]:
+        start_response("200 OK", list(PLAIN))(b"one")
+        raise KeyError
+
+    assert serve(app)[1] == one_request("200", error=True, raised="KeyError")
+
+
+def test_an_exception_after_start_response_and_before_a_byte_is_a_500() -> None:
+    """Nothing was sent: the server answers with a 500 of its own. In the call, and in the iteration."""
+
+    def app(environ: Environ, start_response: StartResponse) -> list[bytes]:
+        start_response("200 OK", list(PLAIN))
+        raise KeyError
+
+    assert serve(app)[1] == one_request("500", raised="KeyError")
+    assert serve(answering(Body(KeyError())))[1] == one_request("500", raised="KeyError")
+
+
+# The body
+
+
+class SlottedFile:
+    """A server's file class like one written in C: its attributes cannot be set."""
+
+    __slots__ = ("file",)
+
+    def __init__(self, file: io.BytesIO, block_size: int = 8192) -> None:
+        self.file = file
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield self.file.read()
+
+
+class SizedFile(FileWrapper):
+    """A server's file class with a length, as waitress has it."""
+
+    def __len__(self) -> int:
+        return 0
+
+
+def sending_file(file: io.BytesIO, start: bool = True) -> WSGIApp:
+    """Return an application that answers with the server's file class."""
+
+    def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        if start:
+            start_response("200 OK", list(PLAIN))
+        body: Iterable[bytes] = environ["wsgi.file_wrapper"](file)
+        return body
+
+    return app
+
+
+@pytest.mark.parametrize("wrapper", [FileWrapper, SizedFile, SlottedFile])
+def test_a_file_stays_an_instance_of_the_servers_class(wrapper: type) -> None:
+    """Servers look at the class and use sendfile(2), which no wrapper around it would get."""
+    server, found = serve(sending_file(io.BytesIO(b"file")), environ(file_wrapper=wrapper), legal=False)
+    assert type(server.body) is wrapper
+    assert ("send", b"file") in server.record
+    assert found == one_request("200")
+
+
+def test_a_file_is_counted_when_the_server_closes_it() -> None:
+    """Its `close` is the only sign of the end; the file itself is closed as without the middleware, once."""
+    metrics, file = fresh_metrics(), io.BytesIO(b"file")
+    body: Any = RedWSGIMiddleware(sending_file(file), metrics=metrics)(
+        environ(file_wrapper=FileWrapper), WSGIServer().start_response
+    )
+    assert counted(metrics) == {'http_requests_in_progress{method="GET"}': 1.0}
+    metrics.clock.seconds += 2  # type: ignore[attr-defined]  # the test's clock
+    body.close()
+    assert file.closed
+    assert counted(metrics) == one_request("200", seconds=2.0)
+
+
+def test_a_file_whose_class_takes_no_attribute_is_counted_when_the_server_has_it() -> None:
+    """There is no sign of its end to wait for."""
+    metrics = fresh_metrics()
+    for start, status in ((True, "200"), (False, "500")):
+        metrics.clear()
+        RedWSGIMiddleware(sending_file(io.BytesIO(b"file"), start), metrics=metrics)(
+            environ(file_wrapper=SlottedFile), WSGIServer().start_response
+        )
+        assert counted(metrics) == one_request(status)
+
+
+@pytest.mark.parametrize(
+    ("fault", "expected"),
+    [
+        (ConnectionResetError, one_request("200", left=True)),
+        (ValueError, one_request("200", error=True)),
+        (SystemExit, one_request("200", error=True)),
+    ],
+)
+def test_a_file_that_was_not_sent_to_its_end(fault: type[BaseException], expected: dict[str, float]) -> None:
+    """The exception in flight when the server closes it says why: the client, or the server."""
+    found = serve(
+        sending_file(io.BytesIO(b"file")),
+        environ(file_wrapper=FileWrapper),
+        legal=False,
+        server=WSGIServer(fail_at=0, fault=fault),
+    )[1]
+    assert found == expected
+
+
+def test_a_file_without_a_status_is_an_error() -> None:
+    """The server's refusal, a 500, comes after its close."""
+    server, found = serve(sending_file(io.BytesIO(b""), start=False), environ(file_wrapper=FileWrapper), legal=False)
+    assert isinstance(server.raised, AssertionError)
+    assert found == one_request("500")
+
+
+class FileWithoutClose(FileWrapper):
+    def __init__(self, file: io.BytesIO) -> None:
+        super().__init__(file)
+        if hasattr(self, "close"):
+            del self.close
+
+
+class FileThatFailsToClose(FileWrapper):
+    def __init__(self, file: io.BytesIO) -> None:
+        super().__init__(file)
+
+        def fail() -> None:
+            raise KeyError("closing")
+
+        self.close = fail
+
+
+@pytest.mark.parametrize(("wrapper", "raised"), [(FileWithoutClose, None), (FileThatFailsToClose, "KeyError")])
+def test_a_file_with_no_close_or_a_broken_one(wrapper: type, raised: str | None) -> None:
+    """It is complete all the same; what `close` raises passes through and is named."""
+    server, found = serve(sending_file(io.BytesIO(b"f")), environ(file_wrapper=wrapper), legal=False)
+    assert isinstance(server.raised, KeyError) is (raised is not None)
+    assert found == one_request("200", raised=raised)
+
+
+def test_a_file_wrapper_that_is_no_class_cannot_be_kept() -> None:
+    """A function gives no class to compare with; the body is sent as any other."""
+    request = environ(file_wrapper=lambda file: FileWrapper(file))
+    server, found = serve(sending_file(io.BytesIO(b"file")), request, legal=False)
+    assert ("send", b"file") in server.record
+    assert found == one_request("200")
+
+
+class SizedBody(Body):
+    def __len__(self) -> int:
+        return len(self.pieces)
+
+
+@pytest.mark.parametrize(
+    ("body", "length"),
+    [
+        ([b"a"], 1),
+        ([b"a", b"b"], 2),
+        ([], 0),
+        ((b"a",), 1),
+        (SizedBody(b"a"), 1),
+        (Body(b"a"), None),
+        (iter([b"a"]), None),
+        ((piece for piece in [b"a"]), None),
+        ({b"a": 1}, 1),
+    ],
+)
+def test_a_body_has_a_length_exactly_if_the_applications_has_one(body: Any, length: int | None) -> None:
+    """From a body of one piece a server makes the Content-Length."""
+    server, found = serve(answering(body), legal=False)
+    assert server.record[1] == ("length", length)
+    assert found == one_request("200")
+
+
+def test_a_body_with_getitem_only_is_iterated() -> None:
+    """The old protocol of iteration still makes an iterable."""
+
+    class Sequence:
+        def __getitem__(self, index: int) -> bytes:
+            return [b"a", b"b"][index]
+
+    server, found = serve(answering(Sequence()), legal=False)
+    assert [entry for entry in server.record if entry in (("send", b"a"), ("send", b"b"))] == server.record[2:]
+    assert found == one_request("200")
+
+
+@pytest.mark.parametrize("body", [None, 7, b"bytes", "text", ["text"], [b"a", 7], [bytearray(b"a")]])
+def test_a_body_that_is_none_fails_as_without_the_middleware(body: Any) -> None:
+    """The exception is the one that the bare application gets out of the same server."""
+    bare = WSGIServer().serve(answering(body))
+    server, _ = serve(answering(body), legal=False)
+    assert server.record == bare.record
+    assert type(server.raised) is type(bare.raised) is TypeError
+
+
+class Uncountable:
+    def __len__(self) -> int:
+        raise KeyError("no length")
+
+
+def test_a_piece_whose_length_cannot_be_asked_reaches_the_server() -> None:
+    """What it is worth is the server's to say."""
+    piece = Uncountable()
+    server, found = serve(answering(Body(piece)), legal=False, server=WSGIServer(strict=False))
+    assert ("send", piece) in server.record
+    assert found == one_request("200")
+
+
+# The end
+
+
+@pytest.mark.parametrize(
+    ("body", "server", "expected"),
+    [
+        pytest.param(Body(b"a", b"b"), {}, one_request("200"), id="iterated to the end"),
+        pytest.param(Body(), {}, one_request("200"), id="empty"),
+        pytest.param(Body(b"a", b"b"), {"stop_at": 1}, one_request("200", left=True), id="half iterated"),
+        pytest.param(Body(b"a"), {"stop_at": 0}, one_request("200"), id="never iterated"),
+        pytest.param(Body(b"a", b"b"), {"fail_at": 1}, one_request("200", left=True), id="the client left"),
+        pytest.param(Body(b"a"), {"fail_at": 0}, one_request("200", left=True), id="the client left at the only piece"),
+        pytest.param(
+            Body(b"a", KeyError()), {}, one_request("200", error=True, raised="KeyError"), id="raises half-way"
+        ),
+        pytest.param(
+            Body(b"a", GeneratorExit()), {}, one_request("200", left=True), id="raises what closes generators"
+        ),
+        pytest.param(Body(b"a", closing=KeyError()), {}, one_request("200", raised="KeyError"), id="raises in close"),
+        pytest.param(
+            Body(b"a", b"b", closing=KeyError()),
+            {"stop_at": 1},
+            one_request("200", left=True, raised="KeyError"),
+            id="half iterated, raises in close",
+        ),
+    ],
+)
+def test_close_is_called_once(body: Body, server: dict[str, Any], expected: dict[str, float]) -> None:
+    """On every path, as PEP 3333 asks of servers."""
+    body.closed = 0
+    assert serve(answering(body), server=WSGIServer(**server))[1] == expected
+    assert body.closed == 1
+
+
+def test_an_exception_that_iteration_and_close_both_raise_is_named_once() -> None:
+    """It is one exception."""
+    error = KeyError()
+    found = serve(answering(Body(b"a", error, closing=error)))[1]
+    assert found == one_request("200", error=True, raised="KeyError")
+
+
+def test_a_request_ends_with_its_body_and_not_with_close() -> None:
+    """What comes first: test clients often never close, and what an application does in `close` is background work."""
+    metrics = fresh_metrics()
+    body = RedWSGIMiddleware(hello, metrics=metrics)(environ(), WSGIServer().start_response)
+    assert list(body) == [b"hello"]
+    assert counted(metrics) == one_request("200")
+    metrics.clock.seconds += 5  # type: ignore[attr-defined]  # the test's clock
+    body.close()  # type: ignore[attr-defined]  # every body of the middleware has it
+    assert counted(metrics) == one_request("200")
+
+
+def test_a_never_iterated_body_without_a_status_is_an_error() -> None:
+    """A generator application that the server closed before its first `next`."""
+
+    def app(environ: Environ, start_response: StartResponse) -> Iterator[bytes]:
+        start_response("200 OK", list(PLAIN))
+        yield b"never"
+
+    server, found = serve(app, legal=False, server=WSGIServer(stop_at=0))
+    assert isinstance(server.raised, AssertionError)
+    assert found == one_request("500")
+
+
+def test_a_server_that_goes_down_is_an_error_and_no_disconnect() -> None:
+    """A worker that stops closes the body with `SystemExit` in flight; its client gets a part."""
+    for fault in (SystemExit, KeyboardInterrupt):
+        body = Body(b"a", b"b")
+        server, found = serve(answering(body), server=WSGIServer(fail_at=0, fault=fault))
+        assert isinstance(server.raised, fault)
+        assert found == one_request("200", error=True)
+        assert body.closed == 1
+
+
+@pytest.mark.parametrize(("length", "left"), [("2", False), ("1", False), ("3", True), ("x", True), (None, True)])
+def test_a_body_is_complete_where_its_content_length_is_reached(length: str | None, left: bool) -> None:
+    """A server that counts stops there, and need not exhaust the iterator."""
+    headers = [*PLAIN, *([("Content-Length", length)] if length else [])]
+    found = serve(answering(Body(b"ab", b"c"), headers=headers), server=WSGIServer(stop_at=1))[1]
+    assert found == one_request("200", left=left)
+
+
+def test_the_body_of_a_head_request_need_not_be_read() -> None:
+    """Servers throw it away, after a piece or before."""
+    for stop_at in (0, 1):
+        app = answering(Body(b"a", b"b"), headers=[])
+        found = serve(app, environ(method="HEAD"), legal=False, server=WSGIServer(stop_at=stop_at))[1]
+        assert found == one_request("200", method="HEAD")
+
+
+def test_a_body_that_is_dropped_without_close_is_counted() -> None:
+    """By servers that break PEP 3333; with the application's generator closed as without the middleware."""
+    closed: list[str] = []
+
+    def app(environ: Environ, start_response: StartResponse) -> Iterator[bytes]:
+        start_response("200 OK", list(PLAIN))
+        try:
+            yield b"a"
+            yield b"b"
+        finally:
+            closed.append("closed")
+
+    metrics = fresh_metrics()
+    body = iter(RedWSGIMiddleware(app, metrics=metrics)(environ(), WSGIServer().start_response))
+    assert next(body) == b"a"
+    del body
+    gc.collect()
+    assert closed == ["closed"]
+    assert counted(metrics) == one_request("200", left=True)
+
+
+def test_a_dropped_body_that_is_part_of_a_cycle_is_counted() -> None:
+    """The garbage collector ends it, in an order of its own; nothing fails there, and nothing stays in progress."""
+    metrics, request = fresh_metrics(), environ()
+    body = RedWSGIMiddleware(answering(Body(b"a", b"b")), metrics=metrics)(request, WSGIServer().start_response)
+    pieces = iter(body)
+    next(pieces)
+    request["cycle"] = (request, pieces, body)
+    del request, pieces, body
+    gc.collect()
+    assert counted(metrics) == one_request("200", left=True)
+
+
+def test_a_body_may_be_closed_twice() -> None:
+    """PEP 3333 forbids it; the application sees what the server does, and one request is counted."""
+    metrics, body = fresh_metrics(), Body(b"a", b"b")
+    wrapped: Any = RedWSGIMiddleware(answering(body), metrics=metrics)(environ(), WSGIServer().start_response)
+    pieces = iter(wrapped)
+    next(pieces)
+    wrapped.close()
+    wrapped.close()
+    del pieces, wrapped
+    assert body.closed == 2
+    assert counted(metrics) == one_request("200", left=True)
+
+
+# The environ
+
+
+@pytest.mark.parametrize("path", ["/gr\u00c3\u00bc\u00c3\u009fe", "", "/%2f//..", "/\x00\xff"])
+def test_a_path_of_any_bytes_is_served(path: str) -> None:
+    """PATH_INFO holds bytes as latin-1; none of it becomes a label."""
+    assert serve(hello, environ(path, SCRIPT_NAME="/shop" if not path else ""))[1] == one_request("200")
+
+
+def test_an_environ_without_a_path_or_a_method_is_served() -> None:
+    """PEP 3333 lets the path be absent; what has no method counts under `_OTHER`."""
+    request = environ(SCRIPT_NAME="/shop")
+    del request["PATH_INFO"], request["REQUEST_METHOD"]
+    assert serve(hello, request, legal=False)[1] == one_request("200", method="_OTHER")
+
+
+def test_a_subclass_of_dict_is_passed_on_as_it_is() -> None:
+    """Some test clients make one."""
+
+    class Special(dict[str, Any]):
+        pass
+
+    seen: list[object] = []
+
+    def app(environ: Environ, start_response: StartResponse) -> list[bytes]:
+        seen.append(environ)
+        return hello(environ, start_response)
+
+    request = Special(environ())
+    assert serve(app, request, legal=False)[1] == one_request("200")
+    assert seen[0] is request
+
+
+def test_the_same_environ_used_again_is_a_new_request() -> None:
+    """Test clients and retrying middlewares do so."""
+    metrics, request = fresh_metrics(), environ()
+    app = RedWSGIMiddleware(hello, metrics=metrics)
+    for _ in range(3):
+        WSGIServer().serve(app, request)
+    assert counted(metrics)['http_requests_total{method="GET",route="_unmatched",status="200"}'] == 3.0
+
+
+@pytest.mark.parametrize(("copies", "requests"), [(False, 2.0), (True, 1.0)])
+def test_a_request_made_inside_a_request_counts_if_its_environ_is_its_own(copies: bool, requests: float) -> None:
+    """A sub-request with a fresh environ is a request; one with a copy is a detour of the same."""
+    metrics = fresh_metrics()
+
+    def app(request: Environ, start_response: StartResponse) -> list[bytes]:
+        if request["PATH_INFO"] == "/outer":
+            WSGIServer().serve(wrapped, {**request, "PATH_INFO": "/inner"} if copies else environ("/inner"))
+        return hello(request, start_response)
+
+    wrapped = RedWSGIMiddleware(app, metrics=metrics)
+    WSGIServer().serve(wrapped, environ("/outer"))
+    found = counted(metrics)
+    assert found['http_requests_total{method="GET",route="_unmatched",status="200"}'] == requests
+    assert 'http_requests_in_progress{method="GET"}' not in found
+
+
+# Several middlewares
+
+
+def test_two_middlewares_of_one_redmetrics_count_once() -> None:
+    """The outermost does; its route reader is the one that is asked."""
+    metrics = fresh_metrics()
+    inner = RedWSGIMiddleware(hello, metrics=metrics, route_of=lambda _: "/inner")
+    assert serve(inner, metrics=metrics, route_of=lambda _: "/outer")[1] == one_request("200", route="/outer")
+
+
+def test_two_middlewares_of_two_redmetrics_count_once_in_each() -> None:
+    """Each has its own numbers; a third around both is counted already."""
+    first, second = fresh_metrics(), fresh_metrics()
+    inner = RedWSGIMiddleware(RedWSGIMiddleware(hello, metrics=first), metrics=second)
+    assert serve(inner, metrics=first)[1] == counted(second) == one_request("200")
+
+
+def test_what_an_inner_middleware_does_not_count_is_not_counted_outside() -> None:
+    """Its endpoint and its exclusions are those of everyone; in progress goes back to zero."""
+    outer, inner = fresh_metrics(), fresh_metrics()
+    app = RedWSGIMiddleware(
+        RedWSGIMiddleware(hello, metrics=inner, metrics_path="/numbers", exclude=["/health"]), metrics=outer
+    )
+    for path in ("/numbers", "/health"):
+        WSGIServer().serve(validator(app), environ(path))
+    assert counted(outer) == {}
+    assert counted(inner) == {"red_scrape_duration_seconds_count": 1.0}
+
+
+def test_an_exception_that_flask_answers_is_named_in_every_numbers_around_it() -> None:
+    """Flask makes a 500 of it and tells by a signal; in a test client it may come out instead: named once too."""
+    outer, inner = fresh_metrics(), fresh_metrics()
+    app = flask.Flask(__name__)
+
+    @app.get("/broken/<int:number>")
+    def broken(number: int) -> str:
+        raise ZeroDivisionError
+
+    app.logger.disabled = True
+    app.wsgi_app = RedWSGIMiddleware(RedWSGIMiddleware(app.wsgi_app, metrics=inner), metrics=outer)  # type: ignore[method-assign]  # as Flask's documentation says
+    assert app.test_client().get("/broken/1", buffered=True).status_code == 500
+    expected = one_request("500", route="/broken/<int:number>", raised="ZeroDivisionError")
+    assert counted(outer) == counted(inner) == expected
+    app.testing = True
+    for metrics in (outer, inner):
+        metrics.clear()
+    with pytest.raises(ZeroDivisionError):
+        app.test_client().get("/broken/1")
+    assert counted(outer) == counted(inner) == expected
+
+
+# The endpoint, and what a copy is
+
+
+def test_the_endpoint_answers_as_wsgi_asks() -> None:
+    """Headers of native text, bytes, nothing for HEAD; relative to the mounting."""
+    metrics = fresh_metrics()
+    app = validator(RedWSGIMiddleware(hello, metrics=metrics))
+    for method, status in (("GET", "200 OK"), ("HEAD", "200 OK"), ("DELETE", "405 Method Not Allowed")):
+        server = WSGIServer().serve(app, environ("/metrics", method, SCRIPT_NAME="/shop"))
+        assert server.raised is None
+        assert server.record[0][1] == status  # type: ignore[index]  # the start
+        assert (server.sent == 0) is (method == "HEAD")
+
+
+def test_werkzeugs_lint_has_no_complaint() -> None:
+    """The second oracle: its warnings are errors here."""
+    metrics = fresh_metrics()
+
+    def app(environ: Environ, start_response: StartResponse) -> Iterator[bytes]:
+        start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "2")])
+        yield b"a"
+        yield b"b"
+
+    client = Client(LintMiddleware(RedWSGIMiddleware(LintMiddleware(app), metrics=metrics)))
+    assert client.get("/").get_data() == b"ab"
+    assert client.get("/metrics").status_code == 200
+    del counted(metrics)["red_scrape_duration_seconds_count"]
+    assert counted(metrics)['http_requests_total{method="GET",route="_unmatched",status="200"}'] == 1.0
+
+
+def test_a_copy_is_the_middleware_itself_and_a_pickle_is_refused() -> None:
+    """Its numbers belong to this process."""
+    middleware = RedWSGIMiddleware(hello, metrics=fresh_metrics())
+    assert copy.copy(middleware) is copy.deepcopy(middleware) is middleware
+    with pytest.raises(TypeError, match="RedWSGIMiddleware cannot be pickled"):
+        pickle.dumps(middleware)
+
+
+# Invisible
+
+
+def test_an_exception_keeps_its_identity_its_chain_and_its_frames() -> None:
+    """The application's own frames are the innermost, as without the middleware."""
+    cause, error = OSError("cause"), KeyError("effect")
+
+    def app(environ: Environ, start_response: StartResponse) -> list[bytes]:
+        try:
+            raise cause
+        except OSError:
+            raise error from cause
+
+    server, _ = serve(app)
+    assert server.raised is error
+    assert error.__cause__ is cause
+    assert error.__context__ is cause
+    frames = traceback.extract_tb(error.__traceback__)
+    assert frames[-1].name == "app"
+
+    half, lost = KeyError("half-way"), KeyError("in close")
+    for body, raised in ((Body(b"a", half), half), (Body(b"a", closing=lost), lost)):
+        server, _ = serve(answering(body))
+        assert server.raised is raised
+        assert raised.__cause__ is None
+        assert raised.__context__ is None
+        assert traceback.extract_tb(raised.__traceback__)[-1].name in ("__iter__", "close")
+
+
+def broken(*_: object) -> Any:
+    raise RuntimeError("instrumentation")
+
+
+def misbehaving(metrics: RedMetrics, *answers: Any) -> None:
+    """Let the clock give these answers, one a call; an exception is raised."""
+    waiting = list(answers)
+
+    def clock() -> Any:
+        answer = waiting.pop(0) if waiting else 100.0
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    metrics.clock = clock
+
+
+@pytest.mark.parametrize(
+    ("answers", "faults", "seconds"),
+    [
+        ((RuntimeError(), 100.0), 1.0, 0.0),
+        ((100.0, RuntimeError()), 1.0, 0.0),
+        ((RuntimeError(), RuntimeError()), 2.0, 0.0),
+        ((None, 100.0), 1.0, 0.0),
+        ((100.0, None), 1.0, 0.0),
+        (("soon", "later"), 1.0, 0.0),
+        ((100.0, 99.0), 0.0, 0.0),
+        ((100.0, 102.0), 0.0, 2.0),
+        ((float("nan"), 100.0), 0.0, 0.0),
+    ],
+)
+def test_a_clock_that_fails_harms_no_response(answers: Any, faults: float, seconds: float) -> None:
+    """The request is counted with no duration, and the fault is counted."""
+    metrics = fresh_metrics()
+    misbehaving(metrics, *answers)
+    server, found = serve(hello, metrics=metrics)
+    assert ("send", b"hello") in server.record
+    assert found.pop("red_instrumentation_errors_total", 0.0) == faults
+    assert found == one_request("200", seconds=seconds)
+
+
+def test_a_resolver_that_raises_harms_no_response_and_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    """With its traceback, the first time; every time in the counter."""
+    metrics = fresh_metrics()
+    app = RedWSGIMiddleware(hello, metrics=metrics, route_of=broken)
+    with caplog.at_level(logging.WARNING, "red_middleware"):
+        for _ in range(3):
+            assert ("send", b"hello") in WSGIServer().serve(validator(app)).record
+    faults = [record for record in caplog.records if "route_of" in record.getMessage()]
+    assert len(faults) == 1
+    assert faults[0].exc_info is not None
+    found = counted(metrics)
+    assert found["red_instrumentation_errors_total"] == 3.0
+    assert found['http_requests_total{method="GET",route="_unmatched",status="200"}'] == 3.0
+
+
+@pytest.mark.parametrize("route", [7, b"/bytes", ["/unhashable"], object(), "x" * 300])
+def test_a_resolver_may_answer_anything(route: Any) -> None:
+    """What is no template is folded; the response is what it would be."""
+    server, found = serve(hello, route_of=lambda _: route)
+    assert ("send", b"hello") in server.record
+    assert sum(n for text, n in found.items() if text.startswith("http_requests_total")) == 1.0
+
+
+ERRORS = {"value": ValueError, "os": ConnectionResetError, "exit": SystemExit, "generator": GeneratorExit}
+
+faults = st.sampled_from(sorted(ERRORS))
+pieces = st.sampled_from([b"", b"a", b"bcd", "text", None])
+steps = st.one_of(
+    st.tuples(st.just("start"), st.sampled_from(["200 OK", "404 Not Found", "500 Oops", "204", "x"])),
+    st.tuples(st.just("restart"), st.sampled_from(["500 Oops", "503 Busy"])),
+    st.tuples(st.just("write"), pieces),
+    st.tuples(st.just("raise"), faults),
+    st.tuples(st.just("yield"), pieces),
+    st.tuples(st.just("yield"), st.just(b"more")),
+)
+forms = st.sampled_from(
+    ["list", "tuple", "generator", "iterator", "object", "getitem", "sized", "file", "slotted", "none", "late"]
+)
+
+
+class App:
+    """An application made of random steps. Whatever it sees goes to the server's record."""
+
+    def __init__(self, plan: dict[str, Any], record: list[object]) -> None:
+        self.plan = plan
+        self.record = record
+        self.write: Any = None
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Any:
+        self.start_response = start_response
+        if self.plan["form"] == "late":
+            return self.generate([*self.plan["call"], *self.plan["body"]])
+        for step in self.plan["call"]:
+            self.do(step)
+        return self.body(environ)
+
+    def do(self, step: tuple[str, Any]) -> None:
+        try:
+            self._do(*step)
+        except BaseException as error:
+            self.record.append(("app saw", type(error), error.args))
+            if not self.plan["swallow"]:
+                raise
+
+    def _do(self, kind: str, argument: Any) -> None:
+        if kind == "start":
+            self.write = self.start_response(argument, [("X", "y")])
+        elif kind == "restart":
+            try:
+                raise KeyError("for exc_info")
+            except KeyError:
+                self.write = self.start_response(argument, [], sys.exc_info())
+        elif kind == "write" and self.write is not None:
+            self.record.append(("wrote", self.write(argument)))
+        elif kind == "raise":
+            raise ERRORS[argument]("app")
+
+    def generate(self, steps: list[tuple[str, Any]]) -> Iterator[Any]:
+        try:
+            for kind, argument in steps:
+                if kind == "yield":
+                    yield argument
+                else:
+                    self.do((kind, argument))
+        except BaseException as error:
+            self.record.append(("body ended by", type(error)))
+            raise
+        finally:
+            self.record.append("body ended")
+
+    def body(self, environ: Environ) -> Any:
+        form, plan = self.plan["form"], self.plan["body"]
+        pieces = [argument for kind, argument in plan if kind == "yield"]
+        made: dict[str, Callable[[], Any]] = {
+            "list": lambda: pieces,
+            "tuple": lambda: tuple(pieces),
+            "generator": lambda: self.generate(plan),
+            "iterator": lambda: iter(pieces),
+            "object": lambda: Closing(self, None),
+            "sized": lambda: SizedClosing(self, len(pieces)),
+            "getitem": lambda: Indexed(pieces),
+            "file": lambda: environ["wsgi.file_wrapper"](io.BytesIO(b"file")),
+            "slotted": lambda: SlottedFile(io.BytesIO(b"file")),
+            "none": lambda: None,
+        }
+        return made[form]()
+
+
+class Indexed:
+    def __init__(self, pieces: list[Any]) -> None:
+        self.pieces = pieces
+
+    def __getitem__(self, index: int) -> Any:
+        return self.pieces[index]
+
+
+class Closing:
+    def __init__(self, app: App, length: int | None) -> None:
+        self.app = app
+        self.length = length
+
+    def __iter__(self) -> Iterator[Any]:
+        return self.app.generate(self.app.plan["body"])
+
+    def close(self) -> None:
+        self.app.record.append("closed")
+        fault = self.app.plan["closing"]
+        if fault:
+            raise ERRORS[fault]("closing")
+
+
+class SizedClosing(Closing):
+    def __len__(self) -> int:
+        return self.length or 0
+
+
+plans = st.fixed_dictionaries(
+    {
+        "call": st.lists(steps, max_size=3).flatmap(
+            lambda found: st.sampled_from([found, [("start", "200 OK"), *found]])
+        ),
+        "body": st.lists(steps, max_size=5),
+        "form": forms,
+        "swallow": st.booleans(),
+        "closing": st.none() | faults,
+        "method": st.sampled_from(["GET", "HEAD", "BREW"]),
+    }
+)
+servers = st.fixed_dictionaries(
+    {
+        "fail_at": st.none() | st.integers(0, 3),
+        "fault": st.sampled_from([ConnectionResetError, ValueError, SystemExit]),
+        "stop_at": st.none() | st.integers(0, 3),
+        "strict": st.booleans(),
+    }
+)
+
+
+def run(plan: dict[str, Any], faults: dict[str, Any], metrics: RedMetrics | None) -> list[object]:
+    """Serve a random application, bare or wrapped, and return all that server and application saw."""
+    server = WSGIServer(**faults)
+    app: WSGIApp = App(plan, server.record)
+    if metrics is not None:
+        app = RedWSGIMiddleware(app, metrics=metrics)
+    server.serve(app, environ(method=plan["method"], file_wrapper=FileWrapper))
+    server.record.append(type(server.body) is FileWrapper)
+    server.body = None
+    return server.record
+
+
+def check_invariants(metrics: RedMetrics) -> None:
+    """One request was counted, once, and nothing is in progress."""
+    found = counted(metrics)
+    assert [n for text, n in found.items() if text.startswith("http_requests_total")] == [1.0]
+    assert [n for text, n in found.items() if text.startswith("http_request_duration_seconds_count")] == [1.0]
+    assert sum(n for text, n in found.items() if text.startswith("http_errors_total")) <= 1.0
+    assert not any(text.startswith(("http_requests_in_progress", "red_instr")) for text in found), found
+
+
+@given(plan=plans, faults=servers)
+def test_a_random_application_runs_as_without_the_middleware(plan: dict[str, Any], faults: dict[str, Any]) -> None:
+    """Same calls, bytes, exceptions, lengths and closing order, whatever fails; and one request is counted."""
+    metrics = fresh_metrics()
+    assert run(plan, faults, metrics) == run(plan, faults, None)
+    check_invariants(metrics)
