@@ -88,23 +88,25 @@ def _rule_elsewhere(source: Environ, error: BaseException | None) -> tuple[Any, 
     """Return the rule where the environ does not hold it, or `None`, and the environ that Flask was called with.
 
     It is gone once Flask has popped its context, it is hidden where a middleware copied the environ, and it is
-    overwritten where the app made a second request object.
+    overwritten where the app made a second request object. An exception that a middleware between answers, as
+    Werkzeug's debugger does, is being handled while that response begins.
     """
     flask = sys.modules["flask"]
-    if error is not None:
-        request = _request_of_traceback(error)
-    else:
-        request = flask.request if flask.has_request_context() else None
-    # The input tells whose request it is: an app may ask another one, and a copied environ still has it.
-    if request is not None and request.environ.get("wsgi.input") is source.get("wsgi.input"):
-        return request.url_rule, request.environ
+    requests = (
+        flask.request if error is None and flask.has_request_context() else None,
+        _request_of_traceback(error or sys.exc_info()[1]),
+    )
+    for request in requests:
+        # The input tells whose request it is: an app may ask another one, and a copied environ still has it.
+        if request is not None and request.environ.get("wsgi.input") is source.get("wsgi.input"):
+            return request.url_rule, request.environ
     return None, source
 
 
-def _request_of_traceback(error: BaseException) -> Any:
+def _request_of_traceback(error: BaseException | None) -> Any:
     """Return the request in whose `Flask.wsgi_app` the exception was raised, or `None`."""
     code = sys.modules["flask.app"].Flask.wsgi_app.__code__
-    traceback = error.__traceback__
+    traceback = None if error is None else error.__traceback__
     for _ in range(MAX_FRAMES):
         if traceback is None:
             break

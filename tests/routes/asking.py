@@ -129,7 +129,7 @@ def ask_asgi(
         with pytest.raises(catch):
             asyncio.run(call())
     starts: list[dict[str, Any]] = [message for message in sent if message["type"] == "http.response.start"]
-    start = starts[0] if starts else {"status": 0}
+    start: dict[str, Any] = starts[0] if starts else {"status": 0}
     content = b"".join(message.get("body", b"") for message in sent if message["type"] == "http.response.body")
     return Seen(
         start["status"], content, {name.decode().lower(): text.decode() for name, text in start.get("headers", ())}
