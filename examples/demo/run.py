@@ -7,13 +7,14 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, nullcontext
+from typing import NamedTuple
 
 import httpx
 from rich.console import Console
 from rich.live import Live
 
 from .numbers import Scrape
-from .screen import screen
+from .screen import ROOMY_LINES, screen
 from .shops import Shop, ShopClosedError, flask_shop, free_ports, starlette_shop
 from .traffic import visit
 
@@ -22,6 +23,13 @@ OPENING_SECONDS = 30.0
 
 Look = list[Scrape]
 """One scrape of each shop, taken together."""
+
+
+class Unanswered(NamedTuple):
+    """Why there was nothing to see."""
+
+    shop: Shop
+    reason: str
 
 
 def run(flask_port: int, starlette_port: int, seconds: float | None, live: bool) -> int:
@@ -48,7 +56,8 @@ def run(flask_port: int, starlette_port: int, seconds: float | None, live: bool)
 async def _run(shops: Sequence[Shop], seconds: float | None, live: bool) -> None:
     stop = asyncio.Event()
     for sign in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        asyncio.get_running_loop().add_signal_handler(sign, stop.set)
+        if sign is not signal.SIGHUP or signal.getsignal(sign) is not signal.SIG_IGN:  # as nohup has it
+            asyncio.get_running_loop().add_signal_handler(sign, stop.set)
     console = Console(highlight=False)
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(httpx.AsyncClient(timeout=5, trust_env=False))
@@ -67,9 +76,10 @@ async def _run(shops: Sequence[Shop], seconds: float | None, live: bool) -> None
             for customer in customers:
                 customer.cancel()
             await asyncio.gather(*customers, return_exceptions=True)
-        last = await _look(shops, client) or last
+        final = await _look(shops, client)
+        last = last if isinstance(final, Unanswered) else final
         shown = f"RED of the whole run, {last[0].seconds - first[0].seconds:.0f} s"
-        console.print(screen(shops, first, last, shown))
+        console.print(screen(shops, first, last, shown, legend=True))
 
 
 async def _opened(shops: Sequence[Shop], client: httpx.AsyncClient, stop: asyncio.Event) -> Look | None:
@@ -77,10 +87,10 @@ async def _opened(shops: Sequence[Shop], client: httpx.AsyncClient, stop: asynci
     deadline = time.monotonic() + OPENING_SECONDS
     while not stop.is_set():
         look = await _look(shops, client)
-        if look is not None:
+        if not isinstance(look, Unanswered):
             return look
         if time.monotonic() > deadline:
-            raise ShopClosedError(f"The shops do not answer within {OPENING_SECONDS:.0f} s.")
+            raise look.shop.closed(f"/metrics is not to be had after {OPENING_SECONDS:.0f} s: {look.reason}")
         await _pause(0.1, stop)
     return None
 
@@ -102,27 +112,34 @@ async def _watch(
         while not stop.is_set() and time.monotonic() < end:
             await _pause(min(1.0, end - time.monotonic()), stop)
             look = await _look(shops, client)
-            if look is None:  # too busy to answer
+            if isinstance(look, Unanswered):  # too busy
                 continue
             looks.append(look)
             if drawing is not None:
                 shown = f"RED of the last {look[0].seconds - looks[0][0].seconds:.0f} s ({hint})"
-                drawing.update(screen(shops, looks[0], look, shown), refresh=True)
+                drawing.update(
+                    screen(shops, looks[0], look, shown, drawing.console.height >= ROOMY_LINES), refresh=True
+                )
     return looks[-1]
 
 
-async def _look(shops: Sequence[Shop], client: httpx.AsyncClient) -> Look | None:
-    """Scrape the shops, and see that their servers live. Returns `None` if one does not answer."""
+async def _look(shops: Sequence[Shop], client: httpx.AsyncClient) -> Look | Unanswered:
+    """Scrape the shops, and see that their servers live."""
     look = []
     for shop in shops:
+        reason = ""
         try:
             answer = await client.get(f"{shop.url}/metrics")
-        except httpx.TransportError:
-            answer = None
-        shop.check()
-        if answer is None or answer.status_code != httpx.codes.OK:
-            return None
-        look.append(Scrape(answer.text, time.monotonic()))
+            if answer.is_success:
+                look.append(Scrape(answer.text, time.monotonic()))
+            else:
+                reason = f"status {answer.status_code}"
+        except httpx.TransportError as error:
+            reason = str(error) or type(error).__name__
+        for each in shops:
+            each.check()
+        if reason:
+            return Unanswered(shop, reason)
     return look
 
 

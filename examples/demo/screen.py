@@ -1,4 +1,4 @@
-"""What the terminal shows: one table of routes, and below it what each shop says of itself with the URL to open."""
+"""What the terminal shows: one table of routes, below it what else each shop says of itself and where."""
 
 import math
 from collections.abc import Sequence
@@ -12,10 +12,19 @@ from .numbers import Red, Scrape, red_between
 from .shops import Shop
 
 QUANTILES = (0.5, 0.95, 0.99)
+LEGEND = """
+total: requests since the start; all else: over the time that the title says
+errors: share of 5xx answers; <5: in the histogram's first bucket, up to 5 ms
+_unmatched: no route declared for it (404, 405); _OTHER: no method of HTTP's own
+left early: clients gone during the answer; orders: the shop's own metric"""
+ROOMY_LINES = 30
+"""How high a terminal must be for the tables with the legend."""
 NOTHING = Text("-", "dim")
 
 
-def screen(shops: Sequence[Shop], before: Sequence[Scrape], now: Sequence[Scrape], title: str) -> RenderableType:
+def screen(
+    shops: Sequence[Shop], before: Sequence[Scrape], now: Sequence[Scrape], title: str, legend: bool
+) -> RenderableType:
     """Draw the RED of the shops.
 
     Args:
@@ -23,8 +32,9 @@ def screen(shops: Sequence[Shop], before: Sequence[Scrape], now: Sequence[Scrape
         before: A scrape of each shop from the beginning of the time that is shown.
         now: The same from its end.
         title: Above the table.
+        legend: Whether to explain the words below it.
     """
-    # 80 columns and 24 lines are enough for it.
+    # 80 columns and 24 lines are enough for all but the legend.
     routes = Table(
         title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", show_edge=False, padding=0
     )
@@ -41,13 +51,13 @@ def screen(shops: Sequence[Shop], before: Sequence[Scrape], now: Sequence[Scrape
         routes.add_section()
     notes = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
     notes.add_column("service", style="bold cyan")
-    for heading in ("in progress", "clients gone", "orders"):
+    for heading in ("in progress", "left early", "orders"):
         notes.add_column(heading, justify="right")
-    notes.add_column("open", no_wrap=True)
+    notes.add_column("metrics", no_wrap=True)
     for shop, last in zip(shops, now, strict=True):
         families = ("http_requests_in_progress", "http_client_disconnects_total", "shop_orders_total")
         notes.add_row(shop.name, *(str(last.totals[name]) for name in families), f"{shop.url}/metrics")
-    return Group(routes, notes)
+    return Group(routes, "", notes, *([Text(LEGEND, "dim")] if legend else []))
 
 
 def _cells(red: Red) -> list[Text]:

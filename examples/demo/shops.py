@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO
 
 ROOT = Path(__file__).parents[2]
+HOST = "127.0.0.1"
 STOP_SECONDS = 5.0
 LAST_LINES = 20
 
@@ -25,21 +26,32 @@ class Shop:
     Args:
         name: What the table calls it.
         stream: The path of its streamed route.
-        port: Where it listens on 127.0.0.1.
+        port: Where it listens, on this machine only.
         command: The module that serves it, with its arguments.
     """
 
     def __init__(self, name: str, stream: str, port: int, command: list[str]) -> None:
         self.name = name
         self.stream = stream
-        self.url = f"http://127.0.0.1:{port}"
+        self.port = port
+        self.url = f"http://{HOST}:{port}"
         self.command = command
         self.process: Process | None = None
         # Not a pipe, which would stop the server once it is full. `stop` closes it.
         self.output: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
 
     async def start(self) -> None:
-        """Start the server in a session of its own, so that a Ctrl-C reaches only the demo, which then stops it."""
+        """Start the server in a session of its own, so that a Ctrl-C reaches only the demo, which then stops it.
+
+        Raises:
+            ShopClosedError: The port is taken; the server would try it for long.
+        """
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((HOST, self.port))
+            except OSError as error:
+                raise ShopClosedError(f"{self.name}: cannot listen on port {self.port}: {error.strerror}") from error
         self.process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", *self.command,
             cwd=ROOT, stdin=asyncio.subprocess.DEVNULL, stdout=self.output, stderr=self.output, start_new_session=True,
@@ -48,36 +60,43 @@ class Shop:
     def check(self) -> None:
         """Raise `ShopClosedError` if the server has ended."""
         if self.process is not None and self.process.returncode is not None:
-            self.output.seek(0)
-            lines = self.output.read().decode(errors="replace").splitlines()
-            command = " ".join(["python -m", *self.command])
-            raise ShopClosedError(
-                f"{self.name}: the server ended with exit code {self.process.returncode}: {command}\n"
-                + "\n".join(f"    {line}" for line in lines[-LAST_LINES:])
-            )
+            raise self.closed(f"the server ended with exit code {self.process.returncode}")
+
+    def closed(self, reason: str) -> ShopClosedError:
+        """Return an error that tells what the server was and what it said last."""
+        self.output.seek(0)
+        lines = self.output.read().decode(errors="replace").splitlines()
+        return ShopClosedError(
+            "\n    ".join([f"{self.name}: {reason}", f"$ python -m {' '.join(self.command)}", *lines[-LAST_LINES:]])
+        )
 
     async def stop(self) -> None:
         """End the server with its workers, by force if need be, and reap it."""
         process = self.process
-        if process is not None and process.returncode is None:
-            process.terminate()
+        if process is not None:
+            if process.returncode is None:
+                process.terminate()
             try:
                 await asyncio.wait_for(process.wait(), STOP_SECONDS)
             except asyncio.TimeoutError:
-                os.killpg(process.pid, signal.SIGKILL)
-                await process.wait()
+                pass
+            try:
+                os.killpg(process.pid, signal.SIGKILL)  # workers that outlived their server, too
+            except ProcessLookupError:
+                pass
+            await process.wait()
         self.output.close()
 
 
 def flask_shop(port: int) -> Shop:
     """Return the shop on Flask under gunicorn's threads."""
-    command = ["gunicorn", "--config", "python:examples.demo.gunicorn_conf", "--bind", f"127.0.0.1:{port}"]
+    command = ["gunicorn", "--config", "python:examples.demo.gunicorn_conf", "--bind", f"{HOST}:{port}"]
     return Shop("Flask", "/export.csv", port, [*command, "examples.flask_app.app:app"])
 
 
 def starlette_shop(port: int) -> Shop:
     """Return the shop on Starlette under uvicorn."""
-    command = ["uvicorn", "--host", "127.0.0.1", "--port", str(port), "--timeout-graceful-shutdown", "2"]
+    command = ["uvicorn", "--host", HOST, "--port", str(port), "--timeout-graceful-shutdown", "2"]
     return Shop("Starlette", "/feed", port, [*command, "examples.starlette_app.app:app"])
 
 
@@ -86,7 +105,7 @@ def free_ports(count: int) -> list[int]:
     sockets = [socket.socket() for _ in range(count)]
     try:
         for each in sockets:
-            each.bind(("127.0.0.1", 0))
+            each.bind((HOST, 0))
         return [each.getsockname()[1] for each in sockets]
     finally:
         for each in sockets:

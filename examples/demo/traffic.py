@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from itertools import chain
 
 import httpx
 
@@ -22,14 +23,13 @@ Visit = Callable[[httpx.AsyncClient, Shop, random.Random], Awaitable[object]]
 
 
 async def visit(shop: Shop) -> None:
-    """Send requests to a shop until cancelled, which waits for the answers to those under way."""
+    """Send one request of each kind, then a mix, until cancelled, which waits for the answers to those under way."""
     dice = random.Random(f"{SEED} {shop.name}")
     kinds, weights = zip(*VISITS.items(), strict=True)
     open_now: set[asyncio.Task[None]] = set()
     async with httpx.AsyncClient(base_url=shop.url, timeout=PATIENCE_SECONDS, trust_env=False) as client:
         try:
-            while True:
-                (kind,) = dice.choices(kinds, weights)
+            for kind in chain(dice.sample(kinds, len(kinds)), iter(lambda: dice.choices(kinds, weights)[0], None)):
                 open_now.add(asyncio.create_task(_send(kind(client, shop, random.Random(dice.random())))))
                 if len(open_now) >= AT_ONCE:
                     await asyncio.wait(open_now, return_when=asyncio.FIRST_COMPLETED)
