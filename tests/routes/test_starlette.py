@@ -1,6 +1,7 @@
 """Starlette's routes: the template with every mount around it, and nothing that a client sent."""
 
 import contextlib
+import gc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from starlette.staticfiles import StaticFiles
 from red_middleware import RedASGIMiddleware, RedMetrics
 from red_middleware.routes.starlette import MAX_ROUTERS, StarletteReader
 
-from .asking import Receive, Scope, Send, ask_asgi, exceptions, faults, fresh, release, requests, routes
+from .asking import Receive, Scope, Send, ask_asgi, exceptions, faults, fresh, requests, routes
 
 
 class ViewError(Exception):
@@ -124,6 +125,7 @@ class TestMounts:
         """It has no path of its own: the root's."""
         assert counted(wrap(Starlette(routes=[Host("shop.example", app=foreign)]), metrics), "/any") == {"/": 1}
 
+    @pytest.mark.filterwarnings("ignore:The 'method' parameter is not used:DeprecationWarning")  # Starlette 0.35 itself
     def test_an_opaque_mount_is_its_own_template(self, metrics: RedMetrics, tmp_path: Path) -> None:
         """Static files and foreign applications, whatever their status."""
         (tmp_path / "file.txt").write_text("file")
@@ -148,24 +150,22 @@ class TestMounts:
             + [Mount(path, app=foreign) for path in ("/c", "/d")]
         )
         wrapped = wrap(app, metrics)
-        paths = ("/a/hello/x", "/b/7/hello/x", "/c/x", "/d", "/d/x", "/a/nowhere")
-        expected = {
+        assert counted(wrapped, "/a/hello/x", "/b/7/hello/x", "/c/x", "/d/x", "/a/nowhere") == {
             "/a/hello/{name}": 1,
             "/b/{x:int}/hello/{name}": 1,
             "/c": 1,
-            "/d": 2 if release("starlette") < (1, 0) else 1,  # later a mount has to be asked with its slash
+            "/d": 1,
             "_unmatched": 1,
         }
-        found = counted(wrapped, *paths)
-        expected["/d"] = found.get("/d", 0)
-        assert found == {**expected, "_unmatched": 6 - sum(count for path, count in found.items() if path[0] == "/")}
         assert counted(wrapped, "/root/b/8/hello/x", root_path="/root")["/b/{x:int}/hello/{name}"] == 2
 
+    @pytest.mark.filterwarnings("ignore:Unclosed <MemoryObject:ResourceWarning")  # Starlette 0.35's BaseHTTPMiddleware
     def test_a_mount_with_middleware(self, metrics: RedMetrics) -> None:
         """The routes behind it are found."""
         middleware = [Middleware(PureMiddleware), Middleware(BaseHTTPMiddleware, dispatch=pass_on)]
         app = Starlette(routes=[Mount("/sub", routes=[Route("/hello", hello)], middleware=middleware)])
         assert counted(wrap(app, metrics), "/sub/hello", "/sub/nowhere") == {"/sub/hello": 1, "_unmatched": 1}
+        gc.collect()  # of what is left unclosed, while it is ignored
 
     def test_an_app_that_is_mounted_in_itself(self, metrics: RedMetrics) -> None:
         """The walk ends."""
@@ -260,6 +260,7 @@ class TestRoutes:
 class TestBetween:
     """Middlewares between the outermost and the router."""
 
+    @pytest.mark.filterwarnings("ignore:Unclosed <MemoryObject:ResourceWarning")  # Starlette 0.35's BaseHTTPMiddleware
     def test_those_that_hand_on_the_scope(self, metrics: RedMetrics) -> None:
         """Are no hindrance, and what they hold besides their app is not taken for it."""
         app = Starlette(routes=[Route("/hello", hello)])
@@ -267,6 +268,7 @@ class TestBetween:
         app.add_middleware(PureMiddleware)
         outside = PureMiddleware(PureMiddleware(app, also={"mounts": 7}))
         assert counted(wrap(outside, metrics), "/hello") == {"/hello": 1}
+        gc.collect()  # of what is left unclosed, while it is ignored
 
     def test_one_that_copies_the_scope_hides_the_route(self, metrics: RedMetrics) -> None:
         """A limit, documented: nothing outside of the copy tells. `route_of` may help."""
