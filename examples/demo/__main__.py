@@ -4,6 +4,7 @@ Ctrl-C stops it; `--seconds N` ends it by itself; `--once` draws nothing but the
 """
 
 import argparse
+import io
 import sys
 from importlib.util import find_spec
 
@@ -26,6 +27,8 @@ def main() -> int:
     if sys.platform == "win32":
         print("The demo needs gunicorn, which does not run on Windows.", file=sys.stderr)
         return 1
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a narrow table has an ellipsis, which not every encoding has
     from .run import run  # here, since it imports what may be missing
 
     seconds = ONCE_SECONDS if options.once and options.seconds is None else options.seconds

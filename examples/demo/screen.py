@@ -13,9 +13,9 @@ from .shops import Shop
 
 QUANTILES = (0.5, 0.95, 0.99)
 LEGEND = """
-total: requests since the start; all else: over the time that the title says
+req/s to p99 ms: over the time in the title; all other counts: since the start
 errors: share of 5xx answers; <5: in the histogram's first bucket, up to 5 ms
-_unmatched: no route declared for it (404, 405); _OTHER: no method of HTTP's own
+_unmatched: no route declared for it (404, 405); _OTHER: a method like PURGE
 left early: clients gone during the answer; orders: the shop's own metric"""
 ROOMY_LINES = 30
 """How high a terminal must be for the tables with the legend."""
@@ -53,7 +53,7 @@ def screen(
     notes.add_column("service", style="bold cyan")
     for heading in ("in progress", "left early", "orders"):
         notes.add_column(heading, justify="right")
-    notes.add_column("metrics", no_wrap=True)
+    notes.add_column("metrics", overflow="fold")
     for shop, last in zip(shops, now, strict=True):
         families = ("http_requests_in_progress", "http_client_disconnects_total", "shop_orders_total")
         notes.add_row(shop.name, *(str(last.totals[name]) for name in families), f"{shop.url}/metrics")
