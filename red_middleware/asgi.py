@@ -142,14 +142,11 @@ class _Call:
     def end(self, error: BaseException | None) -> None:
         """The application is through: with an exception, or without the end of a response."""
         exchange = self.exchange
-        if not exchange.finished:
-            if exchange.row is None:
-                exchange.respond(SERVER_ERROR, self.mounting.routes.find(self.scope, self.scope.get("path", ""), error))
-            if error is not None:
-                exchange.raised(error)
-            exchange.finish(complete=False)
-        elif error is not None:
+        if exchange.row is None and not exchange.finished:
+            exchange.respond(SERVER_ERROR, self.mounting.routes.find(self.scope, self.scope.get("path", ""), error))
+        if error is not None:
             exchange.raised(error)
+        exchange.finish(complete=False)
 
     def _started(self, message: Message) -> None:
         scope = self.scope

@@ -79,6 +79,15 @@ def one_request(
     return {text: n for text, n in found.items() if n}
 
 
+def check_one_request(metrics: RedMetrics) -> None:
+    """One request was counted, once, and nothing is in progress."""
+    found = counted(metrics)
+    assert [n for text, n in found.items() if text.startswith("http_requests_total")] == [1.0]
+    assert [n for text, n in found.items() if text.startswith("http_request_duration_seconds_count")] == [1.0]
+    assert sum(n for text, n in found.items() if text.startswith("http_errors_total")) <= 1.0
+    assert not any(text.startswith(("http_requests_in_progress", "red_instr")) for text in found), found
+
+
 def environ(path: str = "/", method: str = "GET", *, file_wrapper: Any = None, **more: Any) -> Environ:
     """Return a request as a WSGI server makes it."""
     found: Environ = {"PATH_INFO": path, "REQUEST_METHOD": method, "SCRIPT_NAME": "", "QUERY_STRING": "", **more}
