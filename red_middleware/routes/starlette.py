@@ -144,8 +144,8 @@ class StarletteReader:
             original = context.original_route
             if context.starlette_route is not None:
                 yield from self._place(context.starlette_route, prefix, inside, original)
-            elif hasattr(original, "endpoint"):
-                yield Place((original, original.endpoint), prefix + context.path, context.methods)
+            else:
+                yield Place((original, getattr(original, "endpoint", original)), prefix + context.path, context.methods)
         for context in getattr(inclusion, "effective_low_priority_routes", list)():
             yield from self._frontends(context.original_route, prefix + context.frontend_prefix)
 

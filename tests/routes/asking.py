@@ -96,7 +96,9 @@ def ask_asgi(
     sent: list[dict[str, Any]] = []
     scope = {
         "type": "http",
-        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        # 2.4, since below it Starlette sends files beside a task that waits for the client to leave, and its end
+        # fails under coverage's tracer on Python 3.11, with and without a middleware.
+        "asgi": {"version": "3.0", "spec_version": "2.4"},
         "http_version": "1.1",
         "method": method,
         "scheme": "http",

@@ -2,6 +2,7 @@
 
 import gc
 import io
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator
@@ -17,6 +18,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.wrappers import Request, Response
 
 from red_middleware import RedMetrics, RedWSGIMiddleware
+from red_middleware.routes.flask import MAX_FRAMES
 
 from .asking import WSGIApp, ask_wsgi, exceptions, faults, fresh, requests, routes
 
@@ -271,12 +273,17 @@ class TestHidden:
                 return deep(environ)
             return make_app()(environ, start_response)
 
-        def deep(environ: object) -> Iterable[bytes]:
-            return deep(environ)
+        def deep(environ: object, depth: int = 2 * MAX_FRAMES) -> Iterable[bytes]:
+            return deep(environ, depth - 1) if depth else fail()
 
         wrapped = wrap(foreign, metrics)
         ask_wsgi(wrapped, "/items/1")
-        ask_wsgi(wrapped, "/deep", catch=RecursionError)
+        limit = sys.getrecursionlimit()
+        sys.setrecursionlimit(4 * MAX_FRAMES)
+        try:
+            ask_wsgi(wrapped, "/deep", catch=ViewError)
+        finally:
+            sys.setrecursionlimit(limit)
         assert requests(metrics) == {("GET", "/items/<int:item>", "200"): 1, ("GET", "_unmatched", "500"): 1}
 
 
