@@ -1,11 +1,14 @@
 """The servers that share one Prometheus, which takes some seconds to find them and so is started once."""
 
+import asyncio
+import time
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 import pytest
 
 from . import servers
+from .mix import Expected, drive
 from .prometheus import Prometheus
 from .servers import Kind, Server, all_of, poll
 
@@ -42,6 +45,15 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Watche
             yield {job: Watched(job, server, prometheus) for job, server in running.items()}
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(scope="package", params=KINDS)
 def watched(stack: dict[str, Watched], request: pytest.FixtureRequest) -> Watched:
     return stack[request.param]
+
+
+@pytest.fixture(scope="package")
+def expected(watched: Watched) -> Expected:
+    """What the mix must have led to, once it has been sent and Prometheus has seen the end of it."""
+    found = asyncio.run(drive(watched.server))
+    watched.server.rest()
+    watched.prometheus.scrape_after(watched.job, time.time())
+    return found

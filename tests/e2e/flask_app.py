@@ -137,6 +137,11 @@ def file() -> flask.Response:
     return flask.send_file(Path(__file__), mimetype="text/plain")
 
 
+@app.get("/big")
+def big() -> flask.Response:
+    return flask.send_file(marks.directory() / marks.BIG_FILE, mimetype="text/plain")
+
+
 def _fail_afterwards() -> None:
     raise LookupError("after the response")
 

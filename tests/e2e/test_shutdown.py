@@ -1,0 +1,143 @@
+"""Servers that stop while they serve: what the clients saw is what was counted. SERVERS.md tells what each does."""
+
+import asyncio
+import random
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from . import servers
+from .clients import NOTHING, Answer, Http1
+from .mix import until
+from .servers import Kind, Server
+
+KINDS = {
+    "gthread": servers.GTHREAD,
+    "sync": servers.SYNC,
+    "gevent": servers.GEVENT,
+    "httptools": servers.HTTPTOOLS,
+    "h11": servers.H11,
+    "hypercorn": servers.HYPERCORN,
+}
+CLIENTS = 12
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+def test_what_the_clients_saw_is_what_was_counted(kind: Kind, tmp_path: Path) -> None:
+    """SIGTERM under load: requests being served are answered and counted, those refused are neither."""
+    with Server(kind, tmp_path) as server:
+        seen = asyncio.run(_load_until_the_end(server))
+        numbers = server.last_numbers()
+    assert set(seen) == {("/ok", 200), ("/slow", 200), ("/raise", 500)}
+    counted = {f'http_requests_total{{method="GET",route="{route}",status="{status}"}}': float(times)
+               for (route, status), times in seen.items()}  # fmt: skip
+    raised = float(seen["/raise", 500])
+    assert numbers == counted | {
+        'http_errors_total{method="GET",route="/raise"}': raised,
+        'http_exceptions_total{exception="ValueError",route="/raise"}': raised,
+    }
+
+
+@pytest.mark.parametrize(
+    ("kind", "option"),
+    [
+        (servers.HTTPTOOLS, "--timeout-graceful-shutdown=1"),
+        (servers.H11, "--timeout-graceful-shutdown=1"),
+        (servers.HYPERCORN, "--graceful-timeout=1"),
+    ],
+    ids=["httptools", "h11", "hypercorn"],
+)
+def test_requests_cancelled_by_the_server_are_errors(kind: Kind, option: str, tmp_path: Path) -> None:
+    """Past the graceful timeout ASGI servers cancel: one client sees 500, the other a broken stream; both are named."""
+    with Server(kind, tmp_path, option) as server:
+        hanging, streaming = asyncio.run(_stop_between(server))
+        numbers = server.last_numbers()
+    assert (hanging.status, streaming) == (500, False)
+    assert numbers == {
+        'http_requests_total{method="GET",route="/hang",status="500"}': 1.0,
+        'http_requests_total{method="GET",route="/events",status="200"}': 1.0,
+        'http_errors_total{method="GET",route="/hang"}': 1.0,
+        'http_errors_total{method="GET",route="/events"}': 1.0,
+        'http_exceptions_total{exception="CancelledError",route="/hang"}': 1.0,
+        'http_exceptions_total{exception="CancelledError",route="/events"}': 1.0,
+    }
+
+
+@pytest.mark.parametrize("kind", [servers.GTHREAD, servers.GEVENT], ids=["gthread", "gevent"])
+def test_a_killed_worker_answers_and_counts_nothing_more(kind: Kind, tmp_path: Path) -> None:
+    """Past the graceful timeout gunicorn kills its worker: its last word was the scrape before."""
+    with Server(kind, tmp_path, "--graceful-timeout=1") as server:
+        hanging, streaming = asyncio.run(_stop_between(server))
+        assert (hanging, streaming) == (NOTHING, False)
+        assert server.last_numbers() is None
+
+
+def test_a_request_interrupted_in_a_sync_worker_is_an_error(tmp_path: Path) -> None:
+    """A worker told to quit raises SystemExit within the application and answers 500: an error, no disconnect."""
+    with Server(servers.SYNC, tmp_path) as server:
+
+        async def ask() -> Answer:
+            client = Http1(server.port)
+            await client.begin("GET", "/hang?begun=hanging")
+            await until(lambda: server.has_left("hanging"))
+            server.interrupt()
+            try:
+                return await client.answer("GET")
+            finally:
+                client.close()
+
+        answer = asyncio.run(ask())
+        numbers = server.last_numbers()
+    assert answer.status == 500
+    assert numbers == {
+        'http_requests_total{method="GET",route="/hang",status="500"}': 1.0,
+        'http_errors_total{method="GET",route="/hang"}': 1.0,
+        'http_exceptions_total{exception="SystemExit",route="/hang"}': 1.0,
+    }
+
+
+async def _load_until_the_end(server: Server) -> Counter[tuple[str, int]]:
+    """Ask without a pause until nobody answers, stop the server meanwhile, and return what was seen."""
+    seen: Counter[tuple[str, int]] = Counter()
+
+    async def ask(chance: random.Random) -> None:
+        client = Http1(server.port)
+        while True:
+            path = chance.choice(["/ok", "/ok", "/ok", "/slow", "/raise"])
+            answer = await client.ask("GET", path)
+            if answer == NOTHING:
+                break
+            assert answer.complete, (path, answer)  # a graceful stop breaks nothing off
+            assert answer.status is not None
+            seen[path, answer.status] += 1
+            if path == "/raise":
+                client.close()  # as uvicorn does, after its answer and without a word
+        client.close()
+
+    async def stop() -> None:
+        await until(lambda: sum(seen.values()) > 20 * CLIENTS)
+        server.terminate()
+
+    await asyncio.gather(stop(), *(ask(random.Random(n)) for n in range(CLIENTS)))
+    return seen
+
+
+async def _stop_between(server: Server) -> tuple[Answer, bool]:
+    """Stop a server while one request hangs and one streams; return the answer to one, and if the other ended well."""
+    hanging, streaming = Http1(server.port), Http1(server.port)
+    await hanging.begin("GET", "/hang?begun=hanging")
+    await streaming.begin("GET", "/events?until=never")
+    await streaming.read_until(b"first")
+    await until(lambda: server.has_left("hanging"))
+    server.terminate()
+    try:
+        answer = await hanging.answer("GET")
+        try:
+            await streaming.read_until(b"\r\n0\r\n")
+        except (EOFError, ConnectionError):
+            return answer, False
+        return answer, True
+    finally:
+        hanging.close()
+        streaming.close()
