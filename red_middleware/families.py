@@ -109,10 +109,10 @@ class Bound(NamedTuple):
 
 def bound(table: Table) -> Bound:
     """Return the bound of a table: a row shows its buckets with +Inf, sum, count, errors, disconnects and statuses."""
-    rows = table.capacity
-    row_series = table.bucket_cells + 4 + STATUS_CELLS
-    small_series = len(METHODS) + EXCEPTION_PAIRS + 1 + SELF_SERIES
-    return Bound(rows, table.size(rows), rows * row_series + small_series)
+    capacity = table.capacity
+    of_a_row = table.bucket_cells + 4 + STATUS_CELLS
+    of_no_row = len(METHODS) + EXCEPTION_PAIRS + 1 + SELF_SERIES
+    return Bound(capacity, table.size(capacity), capacity * of_a_row + of_no_row)
 
 
 def bucket_labels(bounds: tuple[float, ...]) -> list[str]:
@@ -131,7 +131,7 @@ def samples(table: Table, uptime_seconds: float) -> dict[Family, list[Sample]]:
     reading = table.read()
     les = bucket_labels(table.bounds)
     found: dict[Family, list[Sample]] = {family: [] for family in ROW_FAMILIES}
-    for row, codes, values in rows(reading):
+    for row, codes, values in counted_rows(reading):
         for family, series, numbers in zip(ROW_FAMILIES, row_series(row, codes, les), values, strict=True):
             found[family] += [
                 Sample(suffix, labels, value)
@@ -142,7 +142,7 @@ def samples(table: Table, uptime_seconds: float) -> dict[Family, list[Sample]]:
     return found
 
 
-def rows(reading: Reading) -> Iterator[tuple[Row, tuple[int, ...], RowValues]]:
+def counted_rows(reading: Reading) -> Iterator[tuple[Row, tuple[int, ...], RowValues]]:
     """Yield the rows that have counted something, each with its codes and its values, in the order of `row_series`.
 
     A row that has counted nothing is space and not series.
@@ -154,8 +154,8 @@ def rows(reading: Reading) -> Iterator[tuple[Row, tuple[int, ...], RowValues]]:
             codes = row.codes
             first = row.disconnects + 1  # cell of the first code
             by_code = (*cells[first : first + len(codes)], cells[row.other])
-            seconds = (*buckets, buckets[-1], cells[row.seconds])
-            yield row, codes, (by_code, (cells[row.errors],), seconds, (cells[row.disconnects],))
+            duration = (*buckets, buckets[-1], cells[row.seconds])
+            yield row, codes, (by_code, (cells[row.errors],), duration, (cells[row.disconnects],))
 
 
 def row_series(row: Row, codes: tuple[int, ...], les: Iterable[str]) -> tuple[list[Series], ...]:

@@ -22,9 +22,9 @@ from red_middleware.families import (
     Sample,
     bound,
     bucket_labels,
+    counted_rows,
     number,
     row_series,
-    rows,
     sample_text,
     samples,
 )
@@ -186,12 +186,12 @@ def test_a_full_table_shows_as_many_series_as_the_bound_says() -> None:
 
 @given(cells=st.lists(st.integers(0, 1000), min_size=3, max_size=3))
 def test_buckets_are_cumulative_and_the_count_is_the_last(cells: list[int]) -> None:
-    """Whatever the cells of a row: what `rows` yields fits what `row_series` names."""
+    """Whatever the cells of a row: what `counted_rows` yields fits what `row_series` names."""
     table = table_of("/a")
     (row,) = table.rows
     table.status_cell(row, 200)
     table.cells[row.buckets : row.seconds] = map(float, cells)
-    found = list(rows(table.read()))
+    found = list(counted_rows(table.read()))
     assert bool(found) is any(cells)
     for _, codes, values in found:
         assert values[2] == (*accumulate(cells), sum(cells), 0.0)

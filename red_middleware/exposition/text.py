@@ -13,9 +13,9 @@ from ..families import (
     ROW_FAMILIES,
     Family,
     bucket_labels,
+    counted_rows,
     number,
     row_series,
-    rows,
     sample_text,
     small_samples,
 )
@@ -71,7 +71,7 @@ class _Kept:
         errors: list[bytes] = []
         duration: list[bytes] = []
         disconnects: list[bytes] = []
-        for row, codes, (by_code, failed, seconds, left) in rows(reading):
+        for row, codes, (by_code, failed, seconds, left) in counted_rows(reading):
             kept = self.rows.get(row.number)
             if kept is None or kept.codes is not codes:
                 kept = self.rows[row.number] = _RowLines(row, codes, self.names, self.les)
