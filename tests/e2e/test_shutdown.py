@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from . import servers
 from .clients import NOTHING, Answer, Http1
 from .mix import until
-from .servers import Kind, Server
+from .servers import DEADLINE_SECONDS, Kind, Server
 
 KINDS = {
     "gthread": servers.GTHREAD,
@@ -29,14 +30,21 @@ def test_what_the_clients_saw_is_what_was_counted(kind: Kind, tmp_path: Path) ->
     with Server(kind, tmp_path) as server:
         seen = asyncio.run(_load_until_the_end(server))
         numbers = server.last_numbers()
-    assert set(seen) == {("/ok", 200), ("/slow", 200), ("/raise", 500)}
-    counted = {f'http_requests_total{{method="GET",route="{route}",status="{status}"}}': float(times)
-               for (route, status), times in seen.items()}  # fmt: skip
-    raised = float(seen["/raise", 500])
-    assert numbers == counted | {
-        'http_errors_total{method="GET",route="/raise"}': raised,
-        'http_exceptions_total{exception="ValueError",route="/raise"}': raised,
+    assert numbers is not None
+    requests = {
+        (route, status): numbers.pop(f'http_requests_total{{method="GET",route="{route}",status="{status}"}}')
+        for route, status in [("/ok", 200), ("/slow", 200), ("/raise", 500)]
     }
+    assert numbers == {
+        'http_errors_total{method="GET",route="/raise"}': requests["/raise", 500],
+        'http_exceptions_total{exception="ValueError",route="/raise"}': requests["/raise", 500],
+    }
+    if kind.server == "hypercorn":
+        # It may close a connection whose next request it has read already, and serve that all the same: to nobody.
+        assert all(seen[answer] <= times for answer, times in requests.items())
+        assert sum(requests.values()) <= sum(seen.values()) + CLIENTS
+    else:
+        assert requests == seen
 
 
 @pytest.mark.parametrize(
@@ -44,7 +52,14 @@ def test_what_the_clients_saw_is_what_was_counted(kind: Kind, tmp_path: Path) ->
     [
         (servers.HTTPTOOLS, "--timeout-graceful-shutdown=1"),
         (servers.H11, "--timeout-graceful-shutdown=1"),
-        (servers.HYPERCORN, "--graceful-timeout=1"),
+        pytest.param(
+            servers.HYPERCORN,
+            "--graceful-timeout=1",
+            marks=pytest.mark.skipif(
+                sys.version_info >= (3, 12),
+                reason="hypercorn waits without limit: Server.wait_closed waits for connections since Python 3.12",
+            ),
+        ),
     ],
     ids=["httptools", "h11", "hypercorn"],
 )
@@ -83,7 +98,7 @@ def test_a_request_interrupted_in_a_sync_worker_is_an_error(tmp_path: Path) -> N
             await until(lambda: server.has_left("hanging"))
             server.interrupt()
             try:
-                return await client.answer("GET")
+                return await asyncio.wait_for(client.answer("GET"), DEADLINE_SECONDS)
             finally:
                 client.close()
 
@@ -105,7 +120,7 @@ async def _load_until_the_end(server: Server) -> Counter[tuple[str, int]]:
         client = Http1(server.port)
         while True:
             path = chance.choice(["/ok", "/ok", "/ok", "/slow", "/raise"])
-            answer = await client.ask("GET", path)
+            answer = await asyncio.wait_for(client.ask("GET", path), DEADLINE_SECONDS)
             if answer == NOTHING:
                 break
             assert answer.complete, (path, answer)  # a graceful stop breaks nothing off
@@ -132,9 +147,9 @@ async def _stop_between(server: Server) -> tuple[Answer, bool]:
     await until(lambda: server.has_left("hanging"))
     server.terminate()
     try:
-        answer = await hanging.answer("GET")
+        answer = await asyncio.wait_for(hanging.answer("GET"), DEADLINE_SECONDS)
         try:
-            await streaming.read_until(b"\r\n0\r\n")
+            await asyncio.wait_for(streaming.read_until(b"\r\n0\r\n"), DEADLINE_SECONDS)
         except (EOFError, ConnectionError):
             return answer, False
         return answer, True
