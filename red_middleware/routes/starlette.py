@@ -44,6 +44,7 @@ class StarletteReader:
     def __init__(self, declare: Callable[[Iterable[tuple[str, Iterable[str] | None]]], None]) -> None:
         self.declare = declare
         self.routers: list[Any] = []
+        self.known: set[int] = set()  # ids of the routers
         self.templates: dict[int, str | None] = {}  # by id, since routes define no hash
         self.several: dict[int, list[Candidate]] = {}  # what stands in several places
         self.frontends: list[Candidate] = []  # FastAPI's static frontends leave nothing in the scope but their path
@@ -100,13 +101,15 @@ class StarletteReader:
         return known, template
 
     def _grew(self, router: Any) -> bool:
-        if router is not None and len(self.routers) < MAX_ROUTERS and not any(router is r for r in self.routers):
+        """Tell whether there is a router that was not walked yet, or one that has other routes than then."""
+        if id(router) not in self.known and router is not None and len(self.routers) < MAX_ROUTERS:
             self.routers.append(router)
             return True
         return any(len(getattr(owner, name)) != length for owner, name, length in self.lengths)
 
     def _walk(self) -> None:
         self.lengths = []
+        self.known = {id(router) for router in self.routers}
         places = [place for router in self.routers for place in self._places(router, "", ())]
         by_holder: dict[int, list[Place]] = {}
         for place in places:
