@@ -3,6 +3,9 @@
 Werkzeug leaves the request in the environ while the app runs. Where an exception left the app before a response, its
 traceback still holds the request. One receiver of Flask's signal `got_request_exception`, connected once a process,
 names the exceptions that Flask answers with a 500 itself.
+
+A mount counts where its dispatcher is inside of the middleware. From within a mounted app its prefix cannot be told
+from what a client sent, and is left out.
 """
 
 import sys

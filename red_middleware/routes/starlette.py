@@ -3,6 +3,8 @@
 Routers leave the route (Starlette 1.7, FastAPI) or at least the endpoint in the scope, without the prefixes of mounts
 and `include_router`. So the routers are walked once, and full templates are kept by the identity of what a scope holds.
 Nothing is touched in either framework.
+
+A middleware between that hands on a copy of the scope hides the route: the request counts as `_unmatched`.
 """
 
 import re

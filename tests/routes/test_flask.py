@@ -174,6 +174,14 @@ class TestMounts:
         assert b"python_info" not in ask_wsgi(wrapped, "/metrics").body
         assert routes(metrics) == {"/metrics": 1}
 
+    def test_a_middleware_within_a_mounted_app_leaves_the_prefix_out(
+        self, app: flask.Flask, metrics: RedMetrics
+    ) -> None:
+        """A limit, documented: what lies around the middleware is the server's or a client's word."""
+        app.wsgi_app = wrap(app.wsgi_app, metrics)  # type: ignore[method-assign]  # Flask's own way
+        ask_wsgi(DispatcherMiddleware(hello, {"/shop": app}), "/shop/items/1")
+        assert routes(metrics) == {"/items/<int:item>": 1}
+
     def test_a_propagated_exception_keeps_its_prefix(self, app: flask.Flask, metrics: RedMetrics) -> None:
         """The environ still tells which mount it was."""
         app.testing = True
