@@ -142,15 +142,23 @@ class Server:
 
     def last_numbers(self) -> dict[str, float] | None:
         """Wait for the end of the process, and return all that it had counted but zeros; `None` if it was killed."""
+        found = self.all_last_numbers()
+        assert len(found) <= 1, self.log.read_text()
+        return found[0] if found else None
+
+    def all_last_numbers(self) -> list[dict[str, float]]:
+        """Do the same for each of several worker processes, one after the other."""
         self.process.wait(DEADLINE_SECONDS)
-        files = list(self.directory.glob(f"{marks.NUMBERS}-*"))
-        assert len(files) <= 1, self.log.read_text()
         counted = ("http_requests_total", "http_errors_total", "http_exceptions_total", "http_client_disconnects_total",
                    "http_requests_in_progress")  # fmt: skip
-        for file in files:
-            found: dict[str, float] = json.loads(file.read_text())
-            return {sample: value for sample, value in found.items() if value and sample.startswith(counted)}
-        return None
+        return [
+            {
+                sample: value
+                for sample, value in json.loads(file.read_text()).items()
+                if value and sample.startswith(counted)
+            }
+            for file in self.directory.glob(f"{marks.NUMBERS}-*")
+        ]
 
     def leave(self, mark: str) -> None:
         (self.directory / mark).touch()

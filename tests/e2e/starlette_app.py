@@ -132,6 +132,10 @@ async def file(request: Request) -> Response:
     return FileResponse(Path(__file__).with_name("flask_app.py"), media_type="text/plain")
 
 
+async def big(request: Request) -> Response:
+    return FileResponse(marks.directory() / marks.BIG_FILE, media_type="text/plain")
+
+
 async def _fail_afterwards() -> None:
     raise LookupError("after the response")
 
@@ -160,6 +164,7 @@ ROUTES = {
     "/task": task,
     "/failing-task": failing_task,
     "/file": file,
+    "/big": big,
 }
 
 app = Starlette(routes=[*(Route(path, served) for path, served in ROUTES.items()),
