@@ -31,7 +31,11 @@ def require(reason: str, present: object) -> None:
 def require_packages(*names: str) -> None:
     """Ask for packages that a server or its application imports."""
     for name in names:
-        require(f"{name} is not installed: pip install {name}", importlib.util.find_spec(name))
+        require(f"{name} is not installed: pip install {name}", has_package(name))
+
+
+def has_package(name: str) -> bool:
+    return importlib.util.find_spec(name) is not None
 
 
 def require_program(name: str) -> str:

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 import pytest
 
-from . import servers
+from . import has_package, require_packages, require_program, servers
 from .mix import Expected, drive
 from .prometheus import Prometheus
 from .servers import Kind, Server, all_of, poll
@@ -37,7 +37,9 @@ class Watched(NamedTuple):
 
 @pytest.fixture(scope="package")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Watched]]:
-    running = {job: Server(kind, tmp_path_factory.mktemp(job)) for job, kind in KINDS.items()}
+    require_program("prometheus")
+    found = {job: kind for job, kind in KINDS.items() if all(map(has_package, kind.needs()))}
+    running = {job: Server(kind, tmp_path_factory.mktemp(job)) for job, kind in found.items()}
     with all_of(list(running.values())):
         targets = {job: server.port for job, server in running.items()}
         with Prometheus(tmp_path_factory.mktemp("prometheus"), targets) as prometheus:
@@ -47,6 +49,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Watche
 
 @pytest.fixture(scope="package", params=KINDS)
 def watched(stack: dict[str, Watched], request: pytest.FixtureRequest) -> Watched:
+    require_packages(*KINDS[request.param].needs())
     return stack[request.param]
 
 

@@ -7,10 +7,13 @@ import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from .clients import Answer, Http1, Http2
+from .clients import Answer, Http1
 from .servers import DEADLINE_SECONDS, Kind, Server
+
+if TYPE_CHECKING:
+    from .clients_h2 import Http2
 
 AT_ONCE: Final = 16
 ABORTS: Final = 12
@@ -108,8 +111,10 @@ def _files_listen() -> bool:
 async def drive(server: Server) -> Expected:
     """Send the mix, with clients that leave beside it, and return what must have been counted."""
     expected = Expected()
-    clients: Sequence[Http1 | Http2]
+    clients: "Sequence[Http1 | Http2]"
     if server.kind.server == "hypercorn":
+        from .clients_h2 import Http2
+
         connections = [Http2(server.port) for _ in range(8)]  # hypercorn ends one after 1000 requests
         clients = [connection for connection in connections for _ in range(AT_ONCE // 8)]
         leavers = [_leave_streams(server, expected)]
@@ -125,7 +130,7 @@ async def drive(server: Server) -> Expected:
     return expected
 
 
-async def _send(client: Http1 | Http2, todo: list[Request], expected: Expected) -> None:
+async def _send(client: "Http1 | Http2", todo: list[Request], expected: Expected) -> None:
     while todo:
         request = todo.pop()
         try:
@@ -138,7 +143,7 @@ async def _send(client: Http1 | Http2, todo: list[Request], expected: Expected) 
             client.close()  # as the server does, after its answer and without a word
 
 
-async def _ask(client: Http1 | Http2, request: Request) -> Answer:
+async def _ask(client: "Http1 | Http2", request: Request) -> Answer:
     if request.complete or isinstance(client, Http1):
         return await client.ask(request.method, request.path)
     return await client.ask_for_a_piece(request.method, request.path)  # hypercorn never ends such a stream
@@ -197,6 +202,8 @@ async def _leave_connections(server: Server, expected: Expected, half: int) -> N
 
 async def _leave_streams(server: Server, expected: Expected) -> None:
     """Leave as above, by a reset of one stream while the connection lives on."""
+    from .clients_h2 import Http2
+
     client = Http2(server.port)
     for n in range(ABORTS):
         begun, gone = f"deaf-{n}", f"gone-{n}"

@@ -36,6 +36,10 @@ class Kind(NamedTuple):
     options: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
 
+    def needs(self) -> list[str]:
+        """Return the packages that this takes."""
+        return [self.server, self.framework, *self.packages]
+
     @property
     def command(self) -> list[str]:
         app = f"tests.e2e.{self.framework}_app:app"
@@ -68,7 +72,7 @@ class Server:
     """
 
     def __init__(self, kind: Kind, directory: Path, *options: str) -> None:
-        require_packages(kind.server, kind.framework, *kind.packages)
+        require_packages(*kind.needs())
         self.kind = kind
         self.directory = directory
         self.log = directory / "log"

@@ -3,7 +3,7 @@
 import asyncio
 from pathlib import Path
 
-from . import servers
+from . import require_packages, servers
 from .clients import Answer, Http1
 from .conftest import Watched
 from .servers import Server
@@ -11,6 +11,7 @@ from .servers import Server
 
 def test_httptools_refuses_unknown_methods_itself(stack: dict[str, Watched]) -> None:
     """A method outside llhttp's list is answered 400 by the server: the application gets no request to count."""
+    require_packages(*servers.HTTPTOOLS.needs())
     server = stack["starlette-httptools"].server
     before = _requests(server)
     assert _ask(server, "BREW", "/ok").status == 400
