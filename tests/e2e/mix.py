@@ -111,11 +111,9 @@ def _files_listen() -> bool:
 async def drive(server: Server) -> Expected:
     """Send the mix, with clients that leave beside it, and return what must have been counted."""
     expected = Expected()
-    clients: "Sequence[Http1 | Http2]"
+    clients: Sequence[Http1 | Http2]
     if server.kind.server == "hypercorn":
-        from .clients_h2 import Http2
-
-        connections = [Http2(server.port) for _ in range(8)]  # hypercorn ends one after 1000 requests
+        connections = [_http2(server.port) for _ in range(8)]  # hypercorn ends one after 1000 requests
         clients = [connection for connection in connections for _ in range(AT_ONCE // 8)]
         leavers = [_leave_streams(server, expected)]
     else:
@@ -128,6 +126,12 @@ async def drive(server: Server) -> Expected:
         for client in clients:
             client.close()
     return expected
+
+
+def _http2(port: int) -> "Http2":
+    from .clients_h2 import Http2 as Client  # here, as it takes a package that only hypercorn's tests need
+
+    return Client(port)
 
 
 async def _send(client: "Http1 | Http2", todo: list[Request], expected: Expected) -> None:
@@ -202,9 +206,7 @@ async def _leave_connections(server: Server, expected: Expected, half: int) -> N
 
 async def _leave_streams(server: Server, expected: Expected) -> None:
     """Leave as above, by a reset of one stream while the connection lives on."""
-    from .clients_h2 import Http2
-
-    client = Http2(server.port)
+    client = _http2(server.port)
     for n in range(ABORTS):
         begun, gone = f"deaf-{n}", f"gone-{n}"
         stream = await client.begin("GET", f"/deaf?begun={begun}&until={gone}")
