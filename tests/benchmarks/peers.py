@@ -146,6 +146,9 @@ STARLETTE_PEERS: dict[str, Mount] = {
     "opentelemetry-instrumentation-asgi": opentelemetry_asgi,
 }
 
+WITHOUT_DURATIONS = frozenset({"aioprometheus (counts only, no durations)"})
+"""Shown, but no measure of RED: most of a histogram's cost is not theirs."""
+
 FLASK_PEERS: dict[str, Mount] = {
     "prometheus_flask_exporter": prometheus_flask_exporter,
     'prometheus_flask_exporter, group_by="url_rule"': prometheus_flask_exporter_by_rule,

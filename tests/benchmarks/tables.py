@@ -258,19 +258,18 @@ def _mounted(
         except NotInstalledError as error:
             missing.append(f"{name} is not installed, and not compared ({error})")
         else:
-            candidates.append(Candidate(name, serve(app), counted))
+            candidates.append(Candidate(name, serve(app), counted, comparable=name not in peers.WITHOUT_DURATIONS))
     return candidates, missing
 
 
 def _against_peers(figures: Mapping[str, Figure], ours: Sequence[str], limit: float) -> list[Target]:
-    valid = [f for f in figures.values() if f.name not in (BARE, *ours) and not f.void]
+    """Return the promise against the cheapest of the peers that record what RED asks for."""
+    valid = [f for f in figures.values() if f.name not in (BARE, *ours) and f.comparable and not f.void]
     if not valid:
         return []
     cheapest = min(valid, key=lambda figure: figure.added)
     return [
-        Target(
-            f"cost added, cheapest peer ({cheapest.name}) / {name}", cheapest.added / figures[name].added, limit, True
-        )
+        Target(f"cost added, {cheapest.name} / {name}", cheapest.added / figures[name].added, limit, at_least=True)
         for name in ours
     ]
 
