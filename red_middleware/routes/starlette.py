@@ -15,7 +15,6 @@ from typing import Any, Final, NamedTuple
 from .wrapped import wrapped
 
 Scope = MutableMapping[str, Any]
-Candidate = tuple[re.Pattern[str], str | None]
 
 MAX_ROUTERS: Final = 64
 """How many routers are learned; an app may make one for every request."""
@@ -48,8 +47,9 @@ class StarletteReader:
         self.routers: list[Any] = []
         self.known: set[int] = set()  # ids of the routers
         self.templates: dict[int, str | None] = {}  # by id, since routes define no hash
-        self.several: dict[int, list[Candidate]] = {}  # what stands in several places
-        self.frontends: list[Candidate] = []  # FastAPI's static frontends leave nothing in the scope but their path
+        self.several: dict[int, list[Place]] = {}  # what stands in several places
+        self.frontends: list[Place] = []  # FastAPI's static frontends leave nothing in the scope but their path
+        self.patterns: dict[tuple[str, bool], re.Pattern[str]] = {}  # made when first needed
         self.places: list[Place] = []  # holds the objects, so that their ids stay theirs
         self.lengths: list[tuple[Any, str, int]] = []  # the lists walked, by owner and name, and how long they were
         self.misses = 0
@@ -74,7 +74,7 @@ class StarletteReader:
         if self._grew(scope.get("router")):
             self._walk()
         if "frontend_path" in scope.get("fastapi", ()):  # the end of the way: a frontend leads nowhere else
-            return _best(self.frontends, scope)
+            return self._best(self.frontends, scope)
         holders = [scope[key] for key in ("route", "endpoint") if scope.get(key) is not None]
         known, template = self._template(holders, scope)
         if holders and not known:
@@ -97,10 +97,25 @@ class StarletteReader:
         for holder in holders:
             candidates = self.several.get(id(holder))
             known = candidates is not None or id(holder) in self.templates
-            template = self.templates.get(id(holder)) if candidates is None else _best(candidates, scope)
+            template = self.templates.get(id(holder)) if candidates is None else self._best(candidates, scope)
             if template is not None:
                 break
         return known, template
+
+    def _best(self, candidates: Sequence[Place], scope: Scope) -> str | None:
+        """Return the template of the first of a few candidates that the request's path matches."""
+        path: str = scope["path"]
+        root: str = scope.get("app_root_path", scope.get("root_path", ""))
+        if root and path.startswith(root) and path[len(root) :][:1] in ("", "/"):
+            path = path[len(root) :]
+        for place in candidates:
+            key = (place.path, place.open_ended)
+            pattern = self.patterns.get(key)
+            if pattern is None:
+                pattern = self.patterns[key] = _pattern(place)
+            if pattern.fullmatch(path):
+                return place.template
+        return candidates[0].template if candidates else None
 
     def _grew(self, router: Any) -> bool:
         """Tell whether there is a router that was not walked yet, or one that has other routes than then."""
@@ -123,9 +138,9 @@ class StarletteReader:
             if len({place.template for place in found}) == 1:
                 templates[holder_id] = found[0].template
             else:
-                several[holder_id] = [(_pattern(place), place.template) for place in found]
-        frontends = sorted((place for place in places if not place.holders), key=lambda place: -len(place.path))
-        self.frontends = [(_pattern(place), place.template) for place in frontends]
+                several[holder_id] = found
+        self.frontends = sorted((place for place in places if not place.holders), key=lambda place: -len(place.path))
+        self.patterns = {}
         self.places, self.templates, self.several = places, templates, several
         self.declare([(place.template, place.methods) for place in places if place.template is not None])
 
@@ -190,16 +205,6 @@ def _is_router(found: object) -> bool:
     routing, applications = sys.modules.get("starlette.routing"), sys.modules.get("starlette.applications")
     kinds = (getattr(routing, "Router", ()), getattr(applications, "Starlette", ()))
     return any(isinstance(kind, type) and issubclass(type(found), kind) for kind in kinds)
-
-
-def _best(candidates: Sequence[Candidate], scope: Scope) -> str | None:
-    """Return the template of the first of a few candidates that the request's path matches."""
-    path: str = scope["path"]
-    root: str = scope.get("app_root_path", scope.get("root_path", ""))
-    if root and path.startswith(root) and path[len(root) :][:1] in ("", "/"):
-        path = path[len(root) :]
-    first = candidates[0][1] if candidates else None
-    return next((template for pattern, template in candidates if pattern.fullmatch(path)), first)
 
 
 def _pattern(place: Place) -> re.Pattern[str]:
