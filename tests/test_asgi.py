@@ -781,6 +781,9 @@ def test_the_endpoint_answers_as_asgi_asks() -> None:
         assert not body.get("more_body")
         if status == 200:
             assert dict(start["headers"])[b"content-type"].startswith(b"application/openmetrics-text")
+    body = serve(hello, scope("/metrics", query_string=b"name[]=uptime_seconds_total"))[0].sent[1]["body"]
+    assert b"uptime_seconds_total " in body
+    assert b"http_requests" not in body
 
 
 # Several middlewares, and what a copy is

@@ -30,7 +30,7 @@ class Answer(NamedTuple):
     """The response begins."""
 
     status: int | str = 200
-    content_type: str = "text/plain"
+    content_type: str = "text/plain; charset=utf-8"
 
 
 class Piece(NamedTuple):
@@ -242,8 +242,8 @@ def wsgi_app(steps: tuple[Step, ...], clock: Clock, client: Client) -> Callable[
         if isinstance(step, Pass):
             clock.seconds += step.seconds
         elif isinstance(step, Answer):
-            headers = [] if step.status == 204 else [("Content-Type", step.content_type)]
-            start_response(f"{step.status} Answer", headers)
+            headers = [("X-Mediatypes", "text/event-stream"), ("Content-Type", step.content_type)]
+            start_response(f"{step.status} Answer", headers[:1] if step.status == 204 else headers)
         elif isinstance(step, Fail):
             raise step.error
 
@@ -286,7 +286,7 @@ def asgi_app(steps: tuple[Step, ...], clock: Clock, client: Client) -> Callable[
             if isinstance(step, Pass):
                 clock.seconds += step.seconds
             elif isinstance(step, Answer):
-                headers = [(b"content-type", step.content_type.encode())]
+                headers = [(b"x-mediatypes", b"text/event-stream"), (b"content-type", step.content_type.encode())]
                 await send({"type": "http.response.start", "status": step.status, "headers": headers})
             elif isinstance(step, Piece):
                 await send({"type": "http.response.body", "body": step.data, "more_body": not step.last})

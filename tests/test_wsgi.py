@@ -760,6 +760,10 @@ def test_the_endpoint_answers_as_wsgi_asks() -> None:
         assert server.raised is None
         assert server.record[0][1] == status  # type: ignore[index]  # the start
         assert (server.sent == 0) is (method == "HEAD")
+    server = WSGIServer().serve(app, environ("/metrics", QUERY_STRING="name[]=uptime_seconds_total"))
+    body = server.record[-1][1]  # type: ignore[index]  # what was sent
+    assert b"uptime_seconds_total " in body
+    assert b"http_requests" not in body
 
 
 def test_werkzeugs_lint_has_no_complaint() -> None:
