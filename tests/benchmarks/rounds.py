@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 from .driving import Serve
 
-
 PASSES = 4
 """How often a path is asked for in a round, at least: every candidate then runs as warm as it does in production."""
 

@@ -154,6 +154,7 @@ def flask(effort: Effort, loop: asyncio.AbstractEventLoop) -> Iterator[Table]:
         bare = app_of(routes)
         candidates = [
             Candidate(BARE, serve_wsgi(bare, paths)),
+            Candidate(LEAST, serve_wsgi(LeastWSGI(bare), paths), comparable=False),
             Candidate(OURS, serve_wsgi(RedWSGIMiddleware(bare, metrics=metrics), paths), counted_by_red(metrics)),
         ]
         found, missing = _mounted(peers.FLASK_PEERS, partial(app_of, routes), partial(serve_wsgi, paths=paths))
@@ -237,6 +238,7 @@ def _asgi_framework(
         added_to.add_middleware(RedASGIMiddleware, metrics=inner)
         candidates = [
             Candidate(BARE, serve_asgi(bare, paths, loop)),
+            Candidate(LEAST, serve_asgi(LeastASGI(bare), paths, loop), comparable=False),
             Candidate(outside, serve_asgi(RedASGIMiddleware(bare, metrics=outer), paths, loop), counted_by_red(outer)),
             Candidate(inside, serve_asgi(added_to, paths, loop), counted_by_red(inner)),
         ]
