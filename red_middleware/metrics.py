@@ -20,7 +20,7 @@ from prometheus_client.registry import Collector
 
 from . import options
 from .families import FAMILIES, Bound, Family, bound, sample_text, samples
-from .labels import exception_label, status_code
+from .labels import STATUS_CODES, exception_label, status_code
 from .table import FAULTS, Method, Row, Table
 
 DEFAULT_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
@@ -43,7 +43,8 @@ logger = logging.getLogger("red_middleware")
 class Exchange:
     """One request on its way through the application, from `RedMetrics.start` to `finish`."""
 
-    __slots__ = ("code", "error", "finished", "gone", "method", "metrics", "outer", "row", "started", "stopped")
+    __slots__ = ("apart", "code", "error", "finished", "gone", "method", "metrics", "outer", "row", "started",
+                 "stopped")  # fmt: skip
 
     metrics: "RedMetrics"
     method: Method
@@ -54,6 +55,8 @@ class Exchange:
     code: int
     error: tuple[int, str] | None
     gone: bool
+    apart: bool
+    """Whether it is not the common case: an error was raised, or the client left."""
     finished: bool
 
     def respond(self, status: object, route: str | None) -> None:
@@ -63,8 +66,11 @@ class Exchange:
             status: See `labels.status_code`; anything but 100 to 599 counts as `_OTHER`.
             route: The template that serves the request, or `None` where no declared one was known.
         """
-        code = status_code(status)
-        if code in INTERIM:
+        try:
+            code = STATUS_CODES[status]
+        except (KeyError, TypeError):  # a phrase of the app's own, or no status
+            code = status_code(status)
+        if code < 200 and code in INTERIM:
             return
         self.code = CLIENT_GONE if self.gone and self.row is None else code
         try:
@@ -86,6 +92,7 @@ class Exchange:
         found = (id(error), exception_label(error))
         if not self.finished:
             self.error = self.error or (None if self.gone else found)
+            self.apart = True
         elif self.row is not None and self.error != found:
             self.error = found
             self._count_exception(self.row, found[1])
@@ -93,7 +100,7 @@ class Exchange:
     def disconnect(self) -> None:
         """Say that the client was seen to be gone. It wins over an error; without a response the status is 499."""
         if not self.finished:
-            self.gone = True
+            self.gone = self.apart = True
 
     def finish(self, complete: bool = True) -> None:
         """Count the request, once. Later calls do nothing.
@@ -107,26 +114,32 @@ class Exchange:
         row = self.row or self._unanswered()
         try:
             seconds = (metrics.clock() if self.stopped is None else self.stopped) - self.started
-            bucket = row.buckets + bisect_left(metrics.bounds, seconds)
+            if 0.0 <= seconds <= metrics.first_bound:  # where the cost counts most
+                bucket = row.buckets
+            elif seconds > 0.0:
+                bucket = row.buckets + bisect_left(metrics.bounds, seconds)
+            else:  # no clock, or one that runs backwards
+                seconds = 0.0
+                bucket = row.buckets
         except Exception as error:
             metrics.fault("clock", error)
-            seconds = math.nan
-        if not seconds >= 0.0:  # no clock, or one that runs backwards
             seconds = 0.0
             bucket = row.buckets
         code = self.code
-        method = self.method
         status = row.statuses.get(code) or metrics.table.status_cell(row, code)
-        if row.method is not method or code >= SERVER_ERROR or self.gone or self.error or not complete:
+        if self.apart or code >= SERVER_ERROR or not complete:
             self._finish_apart(row, bucket, seconds, status, complete)
             return
         cells = metrics.cells
         self.finished = True
-        with method.lock:
+        with row.method.lock:  # of the label that it counts under, which may be `_OTHER`
             cells[bucket] += 1.0
             cells[row.seconds] += seconds
             cells[status] += 1.0
-        self._leave()
+        try:  # as `_leave`, without the call
+            self.method.in_progress.pop()
+        except IndexError:
+            pass
 
     def forget(self) -> None:
         """Leave the request, and what encloses it, uncounted: it was for an endpoint or is excluded further in."""
@@ -135,10 +148,11 @@ class Exchange:
             if not exchange.finished:
                 exchange.finished = True
                 exchange._leave()
+                exchange.__class__ = _Forgotten
             exchange = exchange.outer
 
     def _finish_apart(self, row: Row, bucket: int, seconds: float, status: int, complete: bool) -> None:
-        """Count what is not the common case: an error, a disconnect, a method that counts under another's label."""
+        """Count what is not the common case: an error or a disconnect."""
         cells = self.metrics.cells
         failed = 1.0 if not self.gone and (self.code >= SERVER_ERROR or not complete) else 0.0
         left = 1.0 if self.gone else 0.0
@@ -167,6 +181,15 @@ class Exchange:
     def _count_exception(self, row: Row, exception: str) -> None:
         table = self.metrics.table
         table.add(table.pair_cell(row.route, exception))
+
+
+class _Forgotten(Exchange):
+    """One that is not counted, and whose exceptions are not: it may still respond and fail."""
+
+    __slots__ = ()
+
+    def raised(self, error: BaseException) -> None:
+        pass
 
 
 class RedMetrics(Collector):
@@ -214,6 +237,7 @@ class RedMetrics(Collector):
         self._announced = False
         self.table = Table(self.bounds, max_label_sets)
         self.cells = self.table.cells
+        self.first_bound = self.bounds[0]
         self.born = self.now()
         self._register()
 
@@ -275,7 +299,7 @@ class RedMetrics(Collector):
         exchange.outer = outer
         exchange.started = started
         exchange.stopped = exchange.row = exchange.error = None
-        exchange.gone = exchange.finished = False
+        exchange.gone = exchange.apart = exchange.finished = False
         entry.in_progress.append(None)
         return exchange
 

@@ -399,19 +399,13 @@ def test_a_send_that_raises_oserror_is_a_client_that_left(
     assert found == expected
 
 
-@pytest.mark.parametrize(
-    ("fail_at", "expected"),
-    [
-        (0, one_request("500", raised="ValueError")),
-        (1, one_request("200", error=True, raised="ValueError")),
-        (2, one_request("200", error=True, raised="ValueError")),
-    ],
-)
-def test_a_send_that_raises_something_else_is_an_error(fail_at: int, expected: dict[str, float]) -> None:
-    """What was not sent did not begin."""
-    server, found = serve(sending(START, MORE, END), server=ASGIServer(fail_at=fail_at, fault=ValueError))
-    assert isinstance(server.raised, ValueError)
-    assert found == expected
+@pytest.mark.parametrize("fault", [ValueError, asyncio.CancelledError])
+@pytest.mark.parametrize("fail_at", [0, 1, 2])
+def test_a_send_that_raises_something_else_is_an_error(fail_at: int, fault: type[BaseException]) -> None:
+    """What was not sent did not begin, and did not end. Being cancelled there is no disconnect either."""
+    server, found = serve(sending(START, MORE, END), server=ASGIServer(fail_at=fail_at, fault=fault))
+    assert isinstance(server.raised, fault)
+    assert found == one_request("200" if fail_at else "500", error=True, raised=fault.__name__)
 
 
 @pytest.mark.parametrize(
@@ -803,14 +797,18 @@ def test_two_middlewares_of_two_redmetrics_count_once_in_each() -> None:
     assert serve(inner, metrics=first)[1] == counted(second) == one_request("200")
 
 
-def test_what_an_inner_middleware_does_not_count_is_not_counted_outside() -> None:
-    """Its endpoint and its exclusions are those of everyone; in progress goes back to zero."""
+@pytest.mark.parametrize("messages", [(), (START, MORE), (START, END)])
+def test_what_an_inner_middleware_does_not_count_is_not_counted_outside(messages: tuple[Message, ...]) -> None:
+    """Its endpoint and its exclusions, failing ones too, are those of everyone; in progress goes back to zero."""
     outer, inner = fresh_metrics(), fresh_metrics()
     app = RedASGIMiddleware(
-        RedASGIMiddleware(hello, metrics=inner, metrics_path="/numbers", exclude=["/health"]), metrics=outer
+        RedASGIMiddleware(
+            sending(*messages, then=KeyError()), metrics=inner, metrics_path="/numbers", exclude=["/health"]
+        ),
+        metrics=outer,
     )
-    for path in ("/numbers", "/health"):
-        assert ASGIServer().serve(app, scope(path)).raised is None
+    assert ASGIServer().serve(app, scope("/numbers")).raised is None
+    assert isinstance(ASGIServer().serve(app, scope("/health")).raised, KeyError)
     assert counted(outer) == {}
     assert counted(inner) == {"red_scrape_duration_seconds_count": 1.0}
 

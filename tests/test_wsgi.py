@@ -286,6 +286,14 @@ def test_an_exception_after_write_keeps_the_status_that_was_sent() -> None:
     assert serve(app)[1] == one_request("200", error=True, raised="KeyError")
 
 
+def test_a_resolver_is_asked_once() -> None:
+    """When the response begins, be it replaced by a 500 of the server's; or when an exception ends the request."""
+    for body in ([b"fine"], Body(KeyError())):
+        asked: list[str] = []
+        serve(answering(body), route_of=lambda environ, asked=asked: asked.append("once") or "/known")
+        assert asked == ["once"]
+
+
 def test_an_exception_after_start_response_and_before_a_byte_is_a_500() -> None:
     """Nothing was sent: the server answers with a 500 of its own. In the call, and in the iteration."""
 
@@ -358,10 +366,10 @@ def test_a_file_whose_class_takes_no_attribute_is_counted_when_the_server_has_it
     metrics = fresh_metrics()
     for start, status in ((True, "200"), (False, "500")):
         metrics.clear()
-        RedWSGIMiddleware(sending_file(io.BytesIO(b"file"), start), metrics=metrics)(
+        RedWSGIMiddleware(sending_file(io.BytesIO(b"file"), start), metrics=metrics, route_of=lambda _: "/file")(
             environ(file_wrapper=SlottedFile), WSGIServer().start_response
         )
-        assert counted(metrics) == one_request(status)
+        assert counted(metrics) == one_request(status, route="/file")
 
 
 @pytest.mark.parametrize(
@@ -385,9 +393,14 @@ def test_a_file_that_was_not_sent_to_its_end(fault: type[BaseException], expecte
 
 def test_a_file_without_a_status_is_an_error() -> None:
     """The server's refusal, a 500, comes after its close."""
-    server, found = serve(sending_file(io.BytesIO(b""), start=False), environ(file_wrapper=FileWrapper), legal=False)
+    server, found = serve(
+        sending_file(io.BytesIO(b""), start=False),
+        environ(file_wrapper=FileWrapper),
+        legal=False,
+        route_of=lambda _: "/file",
+    )
     assert isinstance(server.raised, AssertionError)
-    assert found == one_request("500")
+    assert found == one_request("500", route="/file")
 
 
 class FileWithoutClose(FileWrapper):
@@ -542,9 +555,16 @@ def test_a_never_iterated_body_without_a_status_is_an_error() -> None:
         start_response("200 OK", list(PLAIN))
         yield b"never"
 
-    server, found = serve(app, legal=False, server=WSGIServer(stop_at=0))
+    server, found = serve(app, legal=False, server=WSGIServer(stop_at=0), route_of=lambda _: "/late")
     assert isinstance(server.raised, AssertionError)
-    assert found == one_request("500")
+    assert found == one_request("500", route="/late")
+
+
+def test_a_body_of_known_length_that_the_server_could_not_send_is_a_client_that_left() -> None:
+    """The application gave all of it; the exception in flight says that it did not arrive."""
+    headers = [*PLAIN, ("Content-Length", "5")]
+    for body in ([b"hello"], Body(b"hello")):
+        assert serve(answering(body, headers=headers), server=WSGIServer(fail_at=0))[1] == one_request("200", left=True)
 
 
 def test_a_server_that_goes_down_is_an_error_and_no_disconnect() -> None:
@@ -715,13 +735,14 @@ def test_two_middlewares_of_two_redmetrics_count_once_in_each() -> None:
 
 
 def test_what_an_inner_middleware_does_not_count_is_not_counted_outside() -> None:
-    """Its endpoint and its exclusions are those of everyone; in progress goes back to zero."""
+    """Its endpoint and its exclusions, failing ones too, are those of everyone; in progress goes back to zero."""
     outer, inner = fresh_metrics(), fresh_metrics()
+    failing = answering(Body(KeyError()))
     app = RedWSGIMiddleware(
-        RedWSGIMiddleware(hello, metrics=inner, metrics_path="/numbers", exclude=["/health"]), metrics=outer
+        RedWSGIMiddleware(failing, metrics=inner, metrics_path="/numbers", exclude=["/health"]), metrics=outer
     )
-    for path in ("/numbers", "/health"):
-        WSGIServer().serve(validator(app), environ(path))
+    assert WSGIServer().serve(validator(app), environ("/numbers")).raised is None
+    assert isinstance(WSGIServer().serve(validator(app), environ("/health")).raised, KeyError)
     assert counted(outer) == {}
     assert counted(inner) == {"red_scrape_duration_seconds_count": 1.0}
 
