@@ -883,6 +883,28 @@ def test_a_resolver_that_raises_harms_no_response_and_is_logged_once(caplog: pyt
     assert found['http_requests_total{method="GET",route="_unmatched",status="200"}'] == 3.0
 
 
+class Hostile:
+    """Stands where a framework's own object is expected, and fails at every question."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError(name)
+
+
+@pytest.mark.parametrize("messages", [(START, END), ()])
+def test_a_reader_that_fails_over_the_scope_harms_no_response(messages: tuple[Message, ...]) -> None:
+    """A router of another make: the route is unknown, and the fault is counted. With an answer, and without."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        scope["router"] = scope["endpoint"] = Hostile()
+        await sending(*messages)(scope, receive, send)
+
+    server, found = serve(app)
+    assert server.sent == list(messages)
+    assert server.raised is None
+    assert found.pop("red_instrumentation_errors_total") == 1.0
+    assert found == one_request("200" if messages else "500")
+
+
 # Invisible
 
 

@@ -896,6 +896,22 @@ def test_a_resolver_that_raises_harms_no_response_and_is_logged_once(caplog: pyt
     assert found['http_requests_total{method="GET",route="_unmatched",status="200"}'] == 3.0
 
 
+class Hostile:
+    """Stands where a framework's own object is expected, and fails at every question."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError(name)
+
+
+def test_a_reader_that_fails_over_the_environ_harms_no_response() -> None:
+    """A request object of another make: the route is unknown, and the fault is counted. With an answer, and without."""
+    for app, status in ((hello, "200"), (lambda environ, start_response: [], "500")):
+        server, found = serve(app, {**environ(), "werkzeug.request": Hostile()}, legal=False)
+        assert ("send", b"hello") in server.record or status == "500"
+        assert found.pop("red_instrumentation_errors_total") == 1.0
+        assert found == one_request(status)
+
+
 @pytest.mark.parametrize("route", [7, b"/bytes", ["/unhashable"], object(), "x" * 300])
 def test_a_resolver_may_answer_anything(route: Any) -> None:
     """What is no template is folded; the response is what it would be."""
