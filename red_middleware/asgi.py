@@ -11,7 +11,7 @@ from typing import Any, Final, NoReturn
 from .exposition import Answer, answer
 from .metrics import SERVER_ERROR, Exchange, RedMetrics
 from .mounting import Mounting, Purpose
-from .routes import RouteOf, asgi_readers
+from .routes import RouteOf, Routes, asgi_readers
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -65,7 +65,7 @@ class RedASGIMiddleware:
             return await self.app(scope, receive, send)
         call = _Call()
         call.exchange = exchange
-        call.mounting = self.mounting
+        call.routes = self.mounting.routes
         call.scope = scope
         call.receive_message = receive
         call.send_message = send
@@ -92,10 +92,10 @@ class RedASGIMiddleware:
 class _Call:
     """One request: the `receive` and `send` that the application gets, and what they saw."""
 
-    __slots__ = ("ending", "exchange", "left", "mounting", "receive_message", "scope", "send_message", "trailers")
+    __slots__ = ("ending", "exchange", "left", "receive_message", "routes", "scope", "send_message", "trailers")
 
     exchange: Exchange
-    mounting: Mounting
+    routes: Routes
     scope: Scope
     receive_message: Receive
     send_message: Send
@@ -119,7 +119,9 @@ class _Call:
     async def send(self, message: Message) -> None:
         try:
             kind = message["type"]
-            if kind == "http.response.start":
+            if kind == "http.response.body" and not self.trailers:
+                self.ending = last = not message.get("more_body")
+            elif kind == "http.response.start":
                 last = False
             else:
                 self.ending = last = kind in _ENDS and self._is_last(kind, message)
@@ -134,32 +136,33 @@ class _Call:
             elif self.left or isinstance(error, OSError):  # OSError: ASGI 2.4, "disconnected client"
                 self.exchange.disconnect()
             raise
-        if kind == "http.response.start":
-            self._started(message)
-        elif last:
+        if last:
             self.exchange.finish()
+        elif kind == "http.response.start":  # in line: a call more costs as much as the two look-ups in it
+            route = None
+            try:
+                scope = self.scope
+                route = self.routes.ask(scope, scope.get("path", ""), None)
+            except Exception as fault:
+                self.routes.fault("route", fault)
+            try:
+                self.exchange.respond(message.get("status"), route)
+                for name, value in message.get("headers", ()):
+                    if len(name) == 12 and len(value) > 16 and value[:17].lower() == b"text/event-stream":
+                        self._streams_events(name)
+                if "trailers" in message:
+                    self.trailers = bool(message["trailers"])
+            except Exception as fault:
+                self.routes.fault("response headers", fault)
 
     def end(self, error: BaseException | None) -> None:
         """The application is through: with an exception, or without the end of a response."""
         exchange = self.exchange
         if exchange.row is None and not exchange.finished:
-            exchange.respond(SERVER_ERROR, self.mounting.routes.find(self.scope, self.scope.get("path", ""), error))
+            exchange.respond(SERVER_ERROR, self.routes.find(self.scope, self.scope.get("path", ""), error))
         if error is not None:
             exchange.raised(error)
         exchange.finish(complete=False)
-
-    def _started(self, message: Message) -> None:
-        scope = self.scope
-        route = self.mounting.routes.find(scope, scope.get("path", ""))
-        try:
-            self.exchange.respond(message.get("status"), route)
-            for name, value in message.get("headers", ()):
-                if len(name) == 12 and len(value) > 16 and value[:17].lower() == b"text/event-stream":
-                    self._streams_events(name)
-            if "trailers" in message:
-                self.trailers = bool(message["trailers"])
-        except Exception as fault:
-            self.mounting.metrics.fault("response headers", fault)
 
     def _streams_events(self, name: bytes) -> None:
         if name.lower() == b"content-type":

@@ -96,6 +96,7 @@ class Table:
         self.reserved = SENTINEL_ROWS
         self.free = self.capacity - SENTINEL_ROWS  # rows for label sets that nothing reserved
         self.declared: dict[str, frozenset[str]] = {}
+        self.homeless: set[tuple[str, str]] = set()  # of declared routes, methods that came too late
         self.cells = [0.0] * self.size(self.capacity)
         self.rows: list[Row] = []  # append-only: a row's position is its number
         self.used = 0
@@ -133,11 +134,13 @@ class Table:
         while True:
             known, free = self.declared, self.free
             declared, spare, homeless = dict(known), free, 0
+            late = set(self.homeless)
             for route, labels in wanted.items():
                 taken = known.get(route, frozenset())
                 need = sum((label, route) not in self.index for label in labels - taken)
                 if known and need > spare:
                     homeless += 1
+                    late |= {(label, route) for label in labels - taken if taken}
                 else:
                     spare -= need
                     declared[route] = taken | labels
@@ -150,6 +153,7 @@ class Table:
                     self.reserved = reserved
                     self.free = 0 if spare < 0 else spare
                     self.declared = declared
+                    self.homeless = late
                     return homeless
 
     def row(self, method: Method, route: object) -> Row:
@@ -162,6 +166,8 @@ class Table:
         declared = self.declared.get(name)
         if declared is None or method.label in declared:
             row = self._admit(method, name)
+        elif (method.label, name) in self.homeless:
+            row = self._admit(method, OVERFLOW)
         elif OTHER in declared:
             row = self._admit(self.other, name)
         else:

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from .exposition import answer
 from .metrics import KEY, SERVER_ERROR, Exchange, RedMetrics
 from .mounting import Mounting, Purpose
-from .routes import RouteOf, wsgi_readers
+from .routes import RouteOf, Routes, wsgi_readers
 
 Environ = dict[str, Any]
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType]
@@ -69,7 +69,7 @@ class RedWSGIMiddleware:
             return self.app(environ, start_response)
         response = _Response()  # filled here: an __init__ would cost as much as all of this
         response.exchange = exchange
-        response.mounting = self.mounting
+        response.routes = self.mounting.routes
         response.environ = environ
         response.path = path
         response.server_start_response = start_response
@@ -81,6 +81,10 @@ class RedWSGIMiddleware:
         except BaseException as error:
             response.fail(error)
             raise
+        if type(body) is list:  # as `carrying`, without the call
+            response.body = body
+            response.__class__ = _SizedResponse
+            return response
         return response.carrying(body)
 
     def __copy__(self) -> "RedWSGIMiddleware":
@@ -96,11 +100,11 @@ class RedWSGIMiddleware:
 class _Response:
     """One response: the `start_response` and `write` that the application gets, and the body that the server gets."""
 
-    __slots__ = ("body", "dropped", "environ", "exchange", "headers", "mounting", "path", "route", "sent",
+    __slots__ = ("body", "dropped", "environ", "exchange", "headers", "path", "route", "routes", "sent",
                  "server_start_response", "server_write")  # fmt: skip
 
     exchange: Exchange
-    mounting: Mounting
+    routes: Routes
     environ: Environ
     path: str
     server_start_response: StartResponse
@@ -117,14 +121,19 @@ class _Response:
         else:
             self.server_write = self.server_start_response(status, headers, exc_info)
         self.headers = headers
-        self.route = route = self.mounting.routes.find(self.environ, self.path)
+        route = None
+        try:  # as `find`, without the call
+            route = self.routes.ask(self.environ, self.path, None)
+        except Exception as fault:
+            self.routes.fault("route", fault)
+        self.route = route
         try:
-            self.exchange.respond(status[:4], route)
+            self.exchange.respond(status, route)
             for name, value in headers:
-                if len(name) == 12 and len(value) > 16 and value[:17].lower() == "text/event-stream":
+                if len(name) == 12 and value[5:6] in "eE" and value[:17].lower() == "text/event-stream":
                     self._streams_events(name)
         except Exception as fault:
-            self.mounting.metrics.fault("response headers", fault)
+            self.routes.fault("response headers", fault)
         return self.write
 
     def write(self, data: bytes) -> object:
@@ -175,7 +184,11 @@ class _Response:
             self._stop()
         close = getattr(self.body, "close", None)
         if close is not None:
-            self._close(close)
+            try:  # as `_close`, without the call
+                close()
+            except BaseException as error:
+                self.exchange.raised(error)
+                raise
 
     def _close(self, close: Callable[[], object]) -> None:
         try:
@@ -188,7 +201,7 @@ class _Response:
         """An exception left the application. Until a byte is sent the server makes a 500 of it, if someone listens."""
         exchange = self.exchange
         if not (exchange.finished or exchange.gone or self.sent):
-            route = self.route or self.mounting.routes.find(self.environ, self.path, error)
+            route = self.route or self.routes.find(self.environ, self.path, error)
             exchange.respond(SERVER_ERROR, route)
         exchange.raised(error)
         exchange.finish(complete=False)
@@ -213,7 +226,7 @@ class _Response:
             self.exchange.stop_clock()
 
     def _unanswered(self) -> None:
-        self.exchange.respond(SERVER_ERROR, self.mounting.routes.find(self.environ, self.path))
+        self.exchange.respond(SERVER_ERROR, self.routes.find(self.environ, self.path))
 
     def _length(self) -> float:
         """Return the body's length in bytes by its header, infinity without one: servers stop where it ends."""

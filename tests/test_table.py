@@ -90,6 +90,15 @@ def test_routes_declared_later_take_free_rows() -> None:
     assert row(table, "GET", "/b").route == "/b"
 
 
+def test_a_method_declared_too_late_is_overflow_and_not_unmatched() -> None:
+    """The route did match: only its row is missing."""
+    table = Table((1.0,), 1)
+    table.declare([("/f", ["GET"])])
+    assert table.declare([("/f", ["POST"])]) == 1
+    assert name(row(table, "POST", "/f")) == ("POST", OVERFLOW)
+    assert name(row(table, "PUT", "/f")) == ("PUT", UNMATCHED)
+
+
 def test_declaring_again_costs_nothing() -> None:
     """The same routes from a second mounting, or new methods of a known route."""
     table = Table((1.0,), SENTINEL_ROWS + 10)

@@ -43,12 +43,12 @@ class Routes:
         self.readers = readers
         self.route_of = route_of
         self.fault = fault
-        self._ask = readers[0].route if route_of is None and len(readers) == 1 else self._ask_all
+        self.ask = readers[0].route if route_of is None and len(readers) == 1 else self._ask_all
 
     def find(self, source: Source, path: str, error: BaseException | None = None) -> str | None:
         """Return the template; `path` is that of the request on arrival, `error` what ended it without a response."""
         try:
-            return self._ask(source, path, error)
+            return self.ask(source, path, error)
         except Exception as fault:
             self.fault("route", fault)
             return None

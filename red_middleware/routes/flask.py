@@ -52,7 +52,7 @@ class FlaskReader:
     def route(self, source: Environ, path: str, error: BaseException | None = None) -> str | None:
         """Return the rule that serves the request, with its mount."""
         request = source.get("werkzeug.request")
-        rule = getattr(request, "url_rule", None)
+        rule = None if request is None else getattr(request, "url_rule", None)
         if rule is None and self.known_map is not None and getattr(request, "routing_exception", None) is None:
             rule, source = _rule_elsewhere(source, error)  # else it is a 404, 405 or redirect of the router
         mount = self._mount(source, path) if self.mounts else ""
