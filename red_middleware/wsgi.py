@@ -81,11 +81,11 @@ class RedWSGIMiddleware:
         except BaseException as error:
             response.fail(error)
             raise
-        if type(body) is list:  # as `carrying`, without the call
-            response.body = body
+        response.body = body
+        if type(body) is list:
             response.__class__ = _SizedResponse
             return response
-        return response.carrying(body)
+        return response.as_sized_as(body)
 
     def __copy__(self) -> "RedWSGIMiddleware":
         return self
@@ -148,16 +148,13 @@ class _Response:
             pass
         return written
 
-    def carrying(self, body: Iterable[bytes]) -> Iterable[bytes]:
-        """Return what the server is to send: a body like the application's, watched."""
-        self.body = body
-        if type(body) is not list:
-            wrapper = self.environ.get("wsgi.file_wrapper")
-            if isinstance(wrapper, type) and isinstance(body, wrapper):  # asked first: waitress's has a length too
-                return self._carrying_file(body)
-            if not hasattr(body, "__len__"):
-                return self
-        self.__class__ = _SizedResponse  # of a body of one piece a server makes the Content-Length
+    def as_sized_as(self, body: Iterable[bytes]) -> Iterable[bytes]:
+        """Return what the server is to send: this, with a length if the body has one, or the server's own file."""
+        wrapper = self.environ.get("wsgi.file_wrapper")
+        if isinstance(wrapper, type) and isinstance(body, wrapper):  # asked first: waitress's has a length too
+            return self._watched_file(body)
+        if hasattr(body, "__len__"):
+            self.__class__ = _SizedResponse
         return self
 
     def __iter__(self) -> Iterator[bytes]:
@@ -235,7 +232,7 @@ class _Response:
         except (ValueError, TypeError, AttributeError):
             return math.inf
 
-    def _carrying_file(self, body: Any) -> Iterable[bytes]:
+    def _watched_file(self, body: Any) -> Iterable[bytes]:
         """Return the server's own file object as it is, which it may send by sendfile(2), with its `close` watched."""
         close = getattr(body, "close", None)
 
@@ -259,6 +256,8 @@ class _Response:
 
 
 class _SizedResponse(_Response):
+    """One whose body has a length: of a body of one piece a server makes the Content-Length."""
+
     __slots__ = ()
 
     def __len__(self) -> int:
