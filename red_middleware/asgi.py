@@ -196,9 +196,8 @@ def _answer(metrics: RedMetrics, scope: Scope) -> Answer:
     accept, accept_encoding = (
         ",".join(value for name, value in headers if name == wanted) for wanted in (b"accept", b"accept-encoding")
     )
-    return answer(
-        metrics, scope["method"], accept, accept_encoding, (scope.get("query_string") or b"").decode("latin-1")
-    )
+    query = (scope.get("query_string") or b"").decode("latin-1")
+    return answer(metrics, scope.get("method", ""), accept, accept_encoding, query)
 
 
 async def _off_the_loop(work: Callable[[], Answer]) -> Answer:
