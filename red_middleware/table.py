@@ -266,10 +266,10 @@ def row_cells(bucket_cells: int) -> int:
 _tables: "weakref.WeakSet[Table]" = weakref.WeakSet()
 
 
-def _restart_all() -> None:
+def _restart_all() -> None:  # pragma: no cover  # runs in forked children, which no coverage survives
     for table in list(_tables):
         table.restart()
 
 
-if hasattr(os, "register_at_fork"):
+if hasattr(os, "register_at_fork"):  # pragma: no branch  # Windows has none
     os.register_at_fork(after_in_child=_restart_all)

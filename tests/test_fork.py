@@ -1,130 +1,45 @@
 """A fork at any moment: the child never hangs, begins at zero, and leaves its parent's numbers alone."""
 
 import os
-import signal
+import subprocess
 import sys
-import threading
-import traceback
-from collections.abc import Callable
+from pathlib import Path
 
 import pytest
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry
 
 from red_middleware import RedMetrics
-from red_middleware.exposition import answer
 
-FORKS = 500
-DEADLINE_SECONDS = 20
+from .forks import SCENARIOS, serve
 
-pytestmark = [
-    pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork"),
-    pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),
-]
+ROOT = Path(__file__).parent.parent
+DEADLINE_SECONDS = 240
 
 
-def serve(metrics: RedMetrics, route: str, status: int = 200) -> None:
-    """Count one request."""
-    exchange = metrics.start("GET", {})
-    assert exchange is not None
-    exchange.respond(status, route)
-    exchange.raised(KeyError())
-    exchange.finish()
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_a_forked_child_records_and_scrapes(scenario: str) -> None:
+    """While 4 threads record (500 forks), with a request in flight, with every lock held by another thread."""
+    command = [sys.executable, "-m", "tests.forks", scenario]
+    done = subprocess.run(command, cwd=ROOT, timeout=DEADLINE_SECONDS, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
-def in_child(work: Callable[[], None]) -> None:
-    """Run in a forked child; fail if it fails, or is not done in time."""
-    pid = os.fork()
-    if pid == 0:  # pragma: no cover  # a child that ends without a report
-        try:
-            signal.alarm(DEADLINE_SECONDS)  # kills the child if it hangs
-            work()
-        except BaseException:
-            traceback.print_exc()
-            sys.stderr.flush()
-            os._exit(1)
-        os._exit(0)
-    _, status = os.waitpid(pid, 0)
-    assert not os.WIFSIGNALED(status), "the child hung"
-    assert os.WEXITSTATUS(status) == 0, "the child failed, see stderr"
-
-
-def test_every_child_records_and_scrapes_while_threads_record() -> None:
-    """500 forks under 4 recording threads, which also admit new rows, codes and exceptions."""
-    registry = CollectorRegistry()
-    metrics = RedMetrics(registry=registry, max_label_sets=400)
-    Counter("orders", "The app's own.", registry=registry).inc()
-    stop = threading.Event()
-    served = [0, 0, 0, 0]
-
-    def record(thread: int) -> None:
-        while not stop.is_set():
-            n = served[thread]
-            serve(metrics, f"/{thread}/{n % 150}", 200 + n % 20)
-            served[thread] = n + 1
-
-    def child() -> None:
-        serve(metrics, "/child")
-        text = answer(metrics, "GET", "", "", "").body.decode()
-        assert 'http_requests_total{method="GET",route="/child",status="200"} 1.0\n' in text
-        assert sum(n for text, n in metrics.snapshot().items() if text.startswith("http_requests_total")) == 1.0
-        assert metrics.snapshot()['http_requests_in_progress{method="GET"}'] == 0.0
-        assert "orders_total 1.0\n" in text
-
-    metrics.declare([("/child", ["GET"])])
-    threads = [threading.Thread(target=record, args=(thread,)) for thread in range(4)]
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(0.0002)  # more moments to fork at, and less waiting for the GIL
-    for thread in threads:
-        thread.start()
-    try:
-        for _ in range(FORKS):
-            in_child(child)
-    finally:
-        stop.set()
-        sys.setswitchinterval(interval)
-        for thread in threads:
-            thread.join()
-    found = metrics.snapshot()
-    assert sum(n for text, n in found.items() if text.startswith("http_requests_total")) == sum(served)
-    assert not any("/child" in text for text in found)
-
-
-def test_a_request_that_was_in_flight_at_the_fork_may_end_in_the_child() -> None:
-    """Its gauge stays at zero, the parent's goes on."""
+def test_a_restarted_table_begins_at_zero_with_locks_of_its_own() -> None:
+    """What happens in the child, seen from close by: the index stays, numbers and gauges do not."""
     metrics = RedMetrics(registry=CollectorRegistry())
-    exchange = metrics.start("GET", {})
-    assert exchange is not None
-
-    def child() -> None:
-        assert metrics.snapshot()['http_requests_in_progress{method="GET"}'] == 0.0
-        exchange.respond(200, "/a")
-        exchange.finish()
-        assert metrics.snapshot()['http_requests_in_progress{method="GET"}'] == 0.0
-
-    in_child(child)
-    assert metrics.snapshot()['http_requests_in_progress{method="GET"}'] == 1.0
-    exchange.respond(200, "/a")
-    exchange.finish()
-    assert metrics.snapshot()['http_requests_total{method="GET",route="/a",status="200"}'] == 1.0
-
-
-def test_a_lock_that_is_held_at_the_fork_does_not_reach_the_child() -> None:
-    """The worst moment, made certain: another thread is inside every lock."""
-    metrics = RedMetrics(registry=CollectorRegistry())
-    entered, leave = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        with metrics.table.lock, metrics.table.methods["GET"].lock, metrics.table.other.lock:
-            entered.set()
-            leave.wait()
-
-    thread = threading.Thread(target=hold)
-    thread.start()
-    try:
-        entered.wait()
-        in_child(lambda: serve(metrics, "/child"))
-    finally:
-        leave.set()
-        thread.join()
-    serve(metrics, "/parent")
-    assert metrics.snapshot()['http_requests_total{method="GET",route="/parent",status="200"}'] == 1.0
+    serve(metrics, "/a")
+    running = metrics.start("GET", {})
+    assert running is not None
+    table = metrics.table
+    before = (table.lock, table.other.lock)
+    table.restart()
+    assert not any(table.cells)
+    assert [row.route for row in table.rows] == ["/a"]
+    assert table.lock is not before[0]
+    assert table.other.lock is not before[1]
+    running.respond(200, "/a")
+    running.finish()
+    assert metrics.snapshot()['http_requests_in_progress{method="GET"}'] == 0.0
+    serve(metrics, "/a")
+    assert metrics.snapshot()['http_requests_total{method="GET",route="/a",status="200"}'] == 2.0
