@@ -64,10 +64,14 @@ class StarletteReader:
 
     def route(self, source: Scope, path: str, error: BaseException | None = None) -> str | None:
         """Return the template of the route that the routers chose."""
-        template = self.templates.get(id(source.get("route")))
-        if template is not None:
-            return template
-        return self._look_further(source) if "endpoint" in source or "fastapi" in source else None
+        route = source.get("route")
+        if route is not None:
+            template = self.templates.get(id(route))
+            if template is not None:
+                return template
+        elif "endpoint" not in source and "fastapi" not in source:
+            return None
+        return self._look_further(source)
 
     def _look_further(self, scope: Scope) -> str | None:
         """Answer where the scope holds no route, or one that stands in several places, or one added since."""
