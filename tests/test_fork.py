@@ -38,8 +38,12 @@ def test_a_restarted_table_begins_at_zero_with_locks_of_its_own() -> None:
     assert [row.route for row in table.rows] == ["/a"]
     assert table.lock is not before[0]
     assert table.other.lock is not before[1]
-    running.respond(200, "/a")
-    running.finish()
+    failing = metrics.start("GET", {})
+    assert failing is not None
+    table.restart()
+    for exchange, status in ((running, 200), (failing, 500)):
+        exchange.respond(status, "/a")
+        exchange.finish()
     assert metrics.snapshot()['http_requests_in_progress{method="GET"}'] == 0.0
-    serve(metrics, "/a")
-    assert metrics.snapshot()['http_requests_total{method="GET",route="/a",status="200"}'] == 2.0
+    assert metrics.snapshot()['http_requests_total{method="GET",route="/a",status="200"}'] == 1.0
+    assert metrics.snapshot()['http_errors_total{method="GET",route="/a"}'] == 1.0

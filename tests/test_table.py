@@ -3,6 +3,7 @@
 import gc
 import threading
 from collections import Counter
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
@@ -238,6 +239,47 @@ def test_threads_that_admit_at_once_agree_on_the_rows() -> None:
     assert all([pair for _, _, pair in mine] == [pair for _, _, pair in seen[0]] for mine in seen)
     assert [found.number for found in table.rows] == list(range(table.used))
     assert Counter(found.route for found in table.rows)[OVERFLOW] == 1
+
+
+class Overtaken:
+    """A lock under which somebody else was first, once."""
+
+    def __init__(self, somebody: Callable[[], object]) -> None:
+        self.somebody: Callable[[], object] | None = somebody
+
+    def __enter__(self) -> None:
+        somebody, self.somebody = self.somebody, None
+        if somebody is not None:
+            somebody()
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+
+def test_who_is_overtaken_looks_again() -> None:
+    """Whatever was prepared outside of the lock is compared under it, and prepared anew."""
+    table = Table((1.0,), 100)
+    table.lock = Overtaken(lambda: row(table, "GET", "/a"))  # type: ignore[assignment]  # a lock, for `with`
+    late = row(table, "GET", "/a")
+    table.lock = Overtaken(lambda: row(table, "GET", "/b"))  # type: ignore[assignment]  # as above
+    assert [name(row(table, "GET", "/c")), late.number, table.used] == [("GET", "/c"), 0, 3]
+
+    table.lock = Overtaken(lambda: table.declare([("/d", ["GET"])]))  # type: ignore[assignment]  # as above
+    table.declare([("/e", ["GET"])])
+    assert set(table.declared) == {"/d", "/e"}
+    assert table.free == 100 - SENTINEL_ROWS - 3 - 2
+
+    entry = late.method
+    entry.lock = Overtaken(lambda: table.status_cell(late, 200))  # type: ignore[assignment]  # as above
+    assert table.status_cell(late, 200) == late.statuses[200]
+    entry.lock = Overtaken(lambda: table.status_cell(late, 201))  # type: ignore[assignment]  # as above
+    assert table.status_cell(late, 202) == late.statuses[202]
+    assert late.codes == (200, 201, 202)
+
+    table.lock = Overtaken(lambda: table.pair_cell("/a", "E"))  # type: ignore[assignment]  # as above
+    assert table.pair_cell("/a", "E") == EXCEPTIONS
+    table.lock = Overtaken(lambda: table.pair_cell("/a", "F"))  # type: ignore[assignment]  # as above
+    assert table.pair_cell("/a", "G") == EXCEPTIONS + 2
 
 
 class Recording:
