@@ -16,7 +16,7 @@ from . import peers
 from .rounds import Figure
 from .tables import TABLES, Effort, Table, Target
 
-ROUNDS = 301
+ROUNDS = 61
 CHUNK_SECONDS = 0.004
 QUICK = Effort(rounds=31, chunk_seconds=0.001)
 
