@@ -80,7 +80,8 @@ def route_label(route: object) -> str:
 
 def exception_label(error: BaseException) -> str:
     """Return the name of the exception's class, or `_OTHER` where that is longer than `MAX_VALUE_BYTES`."""
-    return _closed(type(error).__name__, OTHER)
+    name: str = type.__dict__["__name__"].__get__(type(error))  # the class's own, whatever its metaclass makes of it
+    return _closed(name, OTHER)
 
 
 def _closed(value: str, fallback: str) -> str:

@@ -40,6 +40,14 @@ INTERIM: Final = frozenset(range(100, 200)) - {101}
 logger = logging.getLogger("red_middleware")
 
 
+def log(level: int, message: str, *arguments: object, error: BaseException | None = None) -> None:
+    """Log, unless a handler or filter of the user's raises: no request is to fail for it."""
+    try:
+        logger.log(level, message, *arguments, exc_info=error)
+    except Exception:
+        pass
+
+
 class Exchange:
     """One request on its way through the application, from `RedMetrics.start` to `finish`."""
 
@@ -58,6 +66,15 @@ class Exchange:
     apart: bool
     """Whether it is not the common case: an error was raised, or the client left."""
     finished: bool
+
+    def __copy__(self) -> "Exchange":
+        return self
+
+    def __deepcopy__(self, memo: object) -> "Exchange":
+        return self
+
+    def __reduce__(self) -> tuple[type[None], tuple[()]]:
+        return type(None), ()  # an app may pickle its scope; the request stays here
 
     def respond(self, status: object, route: str | None) -> None:
         """Say that the response begins. The last call before `finish` holds.
@@ -313,7 +330,8 @@ class RedMetrics(Collector):
         before = table.capacity
         homeless = table.declare(routes)
         if table.capacity > before:
-            logger.warning(
+            log(
+                logging.WARNING,
                 "RedMetrics(max_label_sets=%d): raised to %d, which the declared routes need",
                 self.max_label_sets,
                 table.capacity,
@@ -327,7 +345,11 @@ class RedMetrics(Collector):
             )
         if not self._announced or table.capacity > before:
             self._announced = True
-            logger.info("at most %(series)d time series: %(rows)d label sets, %(cells)d cells", self.bound()._asdict())
+            log(
+                logging.INFO,
+                "at most %(series)d time series: %(rows)d label sets, %(cells)d cells",
+                self.bound()._asdict(),
+            )
 
     def bound(self) -> Bound:
         """Return the most that clients can ever make: rows (label sets), cells (numbers), series.
@@ -390,7 +412,7 @@ class RedMetrics(Collector):
         """Log a warning, the first time that its kind comes up."""
         if kind not in self._warned:
             self._warned.add(kind)
-            logger.warning(message, *arguments, exc_info=error)
+            log(logging.WARNING, message, *arguments, error=error)
 
     def __copy__(self) -> "RedMetrics":
         return self

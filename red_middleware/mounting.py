@@ -4,11 +4,12 @@ Both adapters hold one and ask it the same questions; it knows neither protocol.
 the set `special`, in which a request's path is looked up.
 """
 
+import logging
 from collections.abc import Callable, Container, Iterable, Sequence
 from enum import Enum
 
 from . import options
-from .metrics import KEY, RedMetrics, logger
+from .metrics import KEY, RedMetrics, log
 from .routes import Declare, Reader, RouteOf, Routes, Source
 
 
@@ -85,8 +86,10 @@ class Mounting:
         declared = list(routes)
         self.metrics.declare(declared)
         if self.metrics_path is not None and any(template == self.metrics_path for template, _ in declared):
-            logger.warning(
-                "the application has a route %s of its own and keeps it: no metrics there", self.metrics_path
+            log(
+                logging.WARNING,
+                "the application has a route %s of its own and keeps it: no metrics there",
+                self.metrics_path,
             )
             self.special = self.excluded
             self.metrics_path = None

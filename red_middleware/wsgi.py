@@ -153,7 +153,7 @@ class _Response:
         wrapper = self.environ.get("wsgi.file_wrapper")
         if isinstance(wrapper, type) and isinstance(body, wrapper):  # asked first: waitress's has a length too
             return self._watched_file(body)
-        if hasattr(body, "__len__"):
+        if hasattr(type(body), "__len__"):
             self.__class__ = _SizedResponse
         return self
 

@@ -567,3 +567,49 @@ def test_threads_lose_nothing(metrics: RedMetrics) -> None:
     }
     assert found['http_request_duration_seconds_count{method="GET",route="/a"}'] == 16000.0
     assert found['http_requests_in_progress{method="GET"}'] == 0.0
+
+
+# What the application may do with what it gets
+
+
+def test_a_scope_that_is_copied_or_pickled_stays_the_applications(metrics: RedMetrics) -> None:
+    """The exchange in it goes along as itself, and never into a pickle."""
+    source: dict[str, Any] = {}
+    exchange = started(metrics, source=source)
+    assert copy.deepcopy(source)[KEY] is copy.copy(exchange) is exchange
+    assert pickle.loads(pickle.dumps(source)) == {KEY: None}
+    assert metrics.start("GET", {KEY: None}) is not None
+
+
+def test_a_logging_filter_that_raises_harms_no_request(metrics: RedMetrics) -> None:
+    """A filter may ask for a request context that is not there yet."""
+
+    class Broken(logging.Filter):
+        def filter(self, record: logging.LogRecord) -> bool:
+            raise RuntimeError
+
+    logger, broken = logging.getLogger("red_middleware"), Broken()
+    logger.addFilter(broken)
+    try:
+        metrics.fault("test", ValueError())
+    finally:
+        logger.removeFilter(broken)
+    assert metrics.snapshot()["red_instrumentation_errors_total"] == 1.0
+
+
+def test_an_exception_whose_class_hides_its_name_is_named(metrics: RedMetrics) -> None:
+    """The name is read past the metaclass."""
+
+    class Meta(type):
+        @property
+        def __name__(cls) -> str:  # type: ignore[override]  # the point of the test
+            raise RuntimeError
+
+    class HiddenError(Exception, metaclass=Meta):
+        pass
+
+    exchange = started(metrics)
+    exchange.respond(500, "/a")
+    exchange.raised(HiddenError())
+    exchange.finish()
+    assert metrics.snapshot()['http_exceptions_total{exception="HiddenError",route="/a"}'] == 1.0
