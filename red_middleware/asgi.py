@@ -205,11 +205,8 @@ async def _off_the_loop(work: Callable[[], Answer]) -> Answer:
     try:
         trio = sys.modules["trio"]
         trio.lowlevel.current_task()
-    except (
-        KeyError,
-        AttributeError,
-        RuntimeError,
-    ):  # asyncio, or a coroutine driven by hand: trio may be imported for another thread
+    except (KeyError, AttributeError, RuntimeError):
+        # asyncio, or a coroutine driven by hand: trio may be imported, or half of it, for another thread
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
