@@ -5,7 +5,7 @@ It tells `metrics.Exchange` so, and answers the metrics endpoint. Everything but
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from typing import Any, Final, NoReturn
 
 from .exposition import Answer, answer
@@ -43,7 +43,7 @@ class RedASGIMiddleware:
         *,
         metrics: RedMetrics | None = None,
         metrics_path: str | None = "/metrics",
-        exclude: Sequence[str] = (),
+        exclude: Collection[str] = (),
         route_of: RouteOf | None = None,
     ) -> None:
         self.app = app

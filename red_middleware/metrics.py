@@ -221,9 +221,9 @@ class RedMetrics(Collector):
             one series to every row.
         slo_seconds: Objectives, seconds > 0; each becomes an exact bucket boundary, so that the share of requests
             within it is exact.
-        max_label_sets: Rows of the table, one a (method, route), >= 1; raised where declared routes need more. See
-            `bound` for the series they can make.
-        clock: Monotonic seconds. For tests.
+        max_label_sets: Rows of the table, one a (method, route), 1 to 1,000,000; raised where declared routes need
+            more. See `bound` for the series they can make.
+        clock: Monotonic seconds, as a finite float. Called once here, then twice a request. For tests.
 
     Raises:
         TypeError: An option is of the wrong type.
@@ -243,8 +243,8 @@ class RedMetrics(Collector):
     ) -> None:
         options.check_type("RedMetrics", "registry", registry, CollectorRegistry)
         options.check_namespace("RedMetrics", namespace)
-        options.check_count("RedMetrics", "max_label_sets", max_label_sets)
-        options.check_callable("RedMetrics", "clock", clock)
+        options.check_count("RedMetrics", "max_label_sets", max_label_sets, options.MAX_LABEL_SETS)
+        self.born = options.first_seconds("RedMetrics", "clock", clock)
         self.registry = registry
         self.namespace = namespace
         self.max_label_sets = max_label_sets
@@ -255,7 +255,6 @@ class RedMetrics(Collector):
         self.table = Table(self.bounds, max_label_sets)
         self.cells = self.table.cells
         self.first_bound = self.bounds[0]
-        self.born = self.now()
         self._register()
 
     def _register(self) -> None:

@@ -5,7 +5,7 @@ the set `special`, in which a request's path is looked up.
 """
 
 import logging
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Collection, Container, Iterable
 from enum import Enum
 
 from . import options
@@ -40,7 +40,7 @@ class Mounting:
         app: object,
         metrics: RedMetrics | None,
         metrics_path: str | None,
-        exclude: Sequence[str],
+        exclude: Collection[str],
         route_of: RouteOf | None,
         readers: Callable[[Declare], list[Reader]],
     ) -> None:
@@ -50,7 +50,7 @@ class Mounting:
         if metrics_path is not None:
             options.check_path(owner, "metrics_path", metrics_path)
         if route_of is not None:
-            options.check_callable(owner, "route_of", route_of)
+            options.check_plain_callable(owner, "route_of", route_of)
         self.app = app
         self.metrics = RedMetrics() if metrics is None else metrics
         self.metrics_path = metrics_path

@@ -3,10 +3,16 @@
 Pure functions; `metrics` and `mounting` call them. Nothing here runs at request time.
 """
 
+import functools
+import inspect
 import math
 import re
 from collections.abc import Iterable, Sequence
 from numbers import Real
+from typing import Any, Final
+
+MAX_LABEL_SETS: Final = 1_000_000
+"""The most that `max_label_sets` may be: with the default buckets 272 MB of cells, which are taken at construction."""
 
 
 def refusal(kind: type[Exception], owner: str, option: str, value: object, rule: str) -> Exception:
@@ -26,11 +32,39 @@ def check_callable(owner: str, option: str, value: object) -> None:
         raise refusal(TypeError, owner, option, value, "must be callable")
 
 
-def check_count(owner: str, option: str, value: object) -> None:
-    """Refuse what is not an integer >= 1."""
+def check_plain_callable(owner: str, option: str, value: object) -> None:
+    """Refuse what cannot be called, or whose call makes a coroutine: nobody would await it."""
+    check_callable(owner, option, value)
+    called: Any = value
+    while isinstance(called, functools.partial):
+        called = called.func
+    if inspect.iscoroutinefunction(called) or inspect.iscoroutinefunction(type(called).__call__):
+        raise refusal(TypeError, owner, option, value, "must be a plain function, not async")
+
+
+def check_count(owner: str, option: str, value: object, most: int) -> None:
+    """Refuse what is not an integer from 1 to `most`."""
     check_type(owner, option, value, int)
-    if isinstance(value, int) and value < 1:
-        raise refusal(ValueError, owner, option, value, "must be at least 1")
+    if isinstance(value, int) and not 1 <= value <= most:
+        rule = "must be at least 1" if value < 1 else f"must be at most {most}"
+        raise refusal(ValueError, owner, option, value, rule)
+
+
+def first_seconds(owner: str, option: str, clock: Any) -> float:
+    """Return what a clock says now; refuse one that says no finite seconds, or raises.
+
+    A `Decimal` is refused too: it can be subtracted, and then not be added to a sum.
+    """
+    check_callable(owner, option, clock)
+    rule = "must return finite seconds, as a float"
+    try:
+        seconds = clock()
+        finite = isinstance(seconds, int | float) and math.isfinite(seconds)
+    except Exception as error:  # an int may be too long to be finite
+        raise refusal(ValueError, owner, option, clock, rule) from error
+    if not finite:
+        raise refusal(ValueError, owner, option, clock, f"{rule}, not {seconds!r}")
+    return float(seconds)
 
 
 def check_namespace(owner: str, value: object) -> None:
@@ -44,7 +78,7 @@ def check_namespace(owner: str, value: object) -> None:
 def paths(owner: str, option: str, value: object) -> frozenset[str]:
     """Return a collection of paths; one string is none."""
     if isinstance(value, str | bytes) or not isinstance(value, Iterable):
-        raise refusal(TypeError, owner, option, value, "must be a sequence of paths")
+        raise refusal(TypeError, owner, option, value, "must be a collection of paths")
     found = tuple(value)
     for path in found:
         check_path(owner, option, path)

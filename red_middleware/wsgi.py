@@ -6,7 +6,7 @@ closed, whichever comes first: servers close right after the last byte, test cli
 
 import math
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from http import HTTPStatus
 from types import TracebackType
 from typing import Any, NoReturn
@@ -46,7 +46,7 @@ class RedWSGIMiddleware:
         *,
         metrics: RedMetrics | None = None,
         metrics_path: str | None = "/metrics",
-        exclude: Sequence[str] = (),
+        exclude: Collection[str] = (),
         route_of: RouteOf | None = None,
     ) -> None:
         self.app = app

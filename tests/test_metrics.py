@@ -7,6 +7,7 @@ import math
 import pickle
 import threading
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -74,6 +75,8 @@ def counted(metrics: RedMetrics) -> dict[str, float]:
         ({"slo_seconds": [math.inf]}, ValueError, "must be finite seconds > 0"),
         ({"slo_seconds": [math.nan]}, ValueError, "must be finite seconds > 0"),
         ({"max_label_sets": 0}, ValueError, "RedMetrics(max_label_sets=0): must be at least 1"),
+        ({"max_label_sets": 1_000_001}, ValueError, "RedMetrics(max_label_sets=1000001): must be at most 1000000"),
+        ({"max_label_sets": 10**12}, ValueError, "must be at most 1000000"),
         ({"max_label_sets": 1.5}, TypeError, "RedMetrics(max_label_sets=1.5): must be of type int"),
         ({"max_label_sets": True}, TypeError, "must be of type int"),
         ({"namespace": "a-b"}, ValueError, "RedMetrics(namespace='a-b'): must be letters"),
@@ -82,6 +85,13 @@ def counted(metrics: RedMetrics) -> dict[str, float]:
         ({"namespace": None}, TypeError, "must be of type str"),
         ({"registry": None}, TypeError, "RedMetrics(registry=None): must be of type CollectorRegistry"),
         ({"clock": 3}, TypeError, "RedMetrics(clock=3): must be callable"),
+        ({"clock": lambda: None}, ValueError, "must return finite seconds, as a float, not None"),
+        ({"clock": lambda: "now"}, ValueError, "must return finite seconds, as a float, not 'now'"),
+        ({"clock": lambda: Decimal(1)}, ValueError, "must return finite seconds, as a float, not Decimal('1')"),
+        ({"clock": lambda: math.inf}, ValueError, "must return finite seconds, as a float, not inf"),
+        ({"clock": lambda: math.nan}, ValueError, "must return finite seconds, as a float, not nan"),
+        ({"clock": lambda: 10**400}, ValueError, "must return finite seconds, as a float"),
+        ({"clock": lambda: 1 / 0}, ValueError, "must return finite seconds, as a float"),
     ],
 )
 def test_a_wrong_option_is_refused_by_name_value_and_rule(
@@ -426,7 +436,8 @@ def test_what_is_forgotten_is_not_counted_anywhere(metrics: RedMetrics) -> None:
 @pytest.mark.parametrize("broken", [lambda: 1 / 0, lambda: None, lambda: "now"])
 def test_a_broken_clock_loses_no_request(broken: Callable[[], Any], caplog: pytest.LogCaptureFixture) -> None:
     """Counted with no duration; the fault is counted each time and logged once."""
-    metrics = RedMetrics(registry=CollectorRegistry(), clock=broken)
+    metrics = RedMetrics(registry=CollectorRegistry())
+    metrics.clock = broken
     for _ in range(3):
         exchange = started(metrics)
         exchange.respond(200, "/a")

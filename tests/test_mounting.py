@@ -1,6 +1,7 @@
 """One mounting: its options, the endpoint's path, exclusion, the app that keeps its own /metrics."""
 
 import copy
+import functools
 import logging
 import pickle
 from collections.abc import Callable, Iterable
@@ -18,6 +19,17 @@ both = pytest.mark.parametrize("middleware", [RedASGIMiddleware, RedWSGIMiddlewa
 
 def app(*_: object) -> Any:
     """Stand for an application that nobody calls."""
+
+
+async def later(source: object) -> str:
+    return "/later"
+
+
+class Later:
+    """A callable object whose call makes a coroutine."""
+
+    async def __call__(self, source: object) -> str:
+        return "/later"
 
 
 class Declaring:
@@ -55,8 +67,8 @@ def mounting(routes: Iterable[Any] = (), **options: Any) -> Mounting:
         ({"metrics_path": "metrics"}, ValueError, "(metrics_path='metrics'): must start with /"),
         ({"metrics_path": ""}, ValueError, "(metrics_path=''): must start with /"),
         ({"metrics_path": b"/metrics"}, TypeError, "(metrics_path=b'/metrics'): must be of type str"),
-        ({"exclude": "/healthz"}, TypeError, "(exclude='/healthz'): must be a sequence of paths"),
-        ({"exclude": 7}, TypeError, "(exclude=7): must be a sequence of paths"),
+        ({"exclude": "/healthz"}, TypeError, "(exclude='/healthz'): must be a collection of paths"),
+        ({"exclude": 7}, TypeError, "(exclude=7): must be a collection of paths"),
         ({"exclude": ["healthz"]}, ValueError, "(exclude='healthz'): must start with /"),
         ({"exclude": [None]}, TypeError, "(exclude=None): must be of type str"),
         ({"route_of": "/a"}, TypeError, "(route_of='/a'): must be callable"),
@@ -73,10 +85,30 @@ def test_a_wrong_option_is_refused_by_name_value_and_rule(
 
 
 @both
+@pytest.mark.parametrize(
+    "route_of",
+    [later, Later().__call__, Later(), functools.partial(later), functools.partial(Later())],
+    ids=["function", "method", "object", "partial function", "partial object"],
+)
+def test_an_async_route_of_is_refused(middleware: Middleware, route_of: Any) -> None:
+    """Nobody would await it."""
+    with pytest.raises(TypeError) as refused:
+        middleware(app, metrics=RedMetrics(registry=CollectorRegistry()), route_of=route_of)
+    assert str(refused.value) == f"{middleware.__name__}(route_of={route_of!r}): must be a plain function, not async"
+
+
+@both
 def test_options_are_keyword_only(middleware: Middleware) -> None:
     """Only the application has a place."""
     with pytest.raises(TypeError):
         middleware(app, RedMetrics(registry=CollectorRegistry()))  # type: ignore[call-arg]  # the point of the test
+
+
+@both
+def test_excluded_paths_may_be_a_set(middleware: Middleware) -> None:
+    """They have no order."""
+    wrapped = middleware(app, metrics=RedMetrics(registry=CollectorRegistry()), exclude={"/healthz", "/ready"})
+    assert wrapped.mounting.excluded == {"/healthz", "/ready"}
 
 
 @both
