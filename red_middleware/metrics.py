@@ -212,7 +212,8 @@ class _Forgotten(Exchange):
 class RedMetrics(Collector):
     """The numbers that one or several middlewares feed, registered as one prometheus_client collector.
 
-    A second one on the same registry and namespace shares the first one's numbers if its options are equal.
+    A second one on the same registry and namespace shares the first one's numbers if its options are equal. The two
+    are equal then, and either unregisters them.
 
     Args:
         registry: Where the families are registered, and what the endpoint shows.
@@ -264,7 +265,7 @@ class RedMetrics(Collector):
                 self.registry.register(self)
             except ValueError as taken:
                 first = _registered.get(key)
-                if first is None or first.registry is not self.registry:
+                if first is None or first.registry is not self.registry or not first._is_registered():
                     raise options.refusal(
                         ValueError, "RedMetrics", "namespace", self.namespace,
                         f"{taken}: held by another metric; choose another namespace=",
@@ -273,6 +274,11 @@ class RedMetrics(Collector):
                 self.__dict__ = first.__dict__  # from here on the same object under another name
             else:
                 _registered[key] = self
+
+    def _is_registered(self) -> bool:
+        """Tell whether the registry still holds this, or one that shares its numbers: it may have been unregistered."""
+        held = getattr(self.registry, "_collector_to_names", None)
+        return held is None or self in held
 
     def _check_equal(self, first: "RedMetrics") -> None:
         for option, name in (("bounds", "buckets"), ("max_label_sets", "max_label_sets"), ("clock", "clock")):
@@ -412,6 +418,13 @@ class RedMetrics(Collector):
         if kind not in self._warned:
             self._warned.add(kind)
             log(logging.WARNING, message, *arguments, error=error)
+
+    def __eq__(self, other: object) -> bool:
+        """Tell whether the two share their numbers: to a registry they are one collector, and either unregisters it."""
+        return isinstance(other, RedMetrics) and self.table is other.table
+
+    def __hash__(self) -> int:
+        return hash(self.table)
 
     def __copy__(self) -> "RedMetrics":
         return self

@@ -164,6 +164,33 @@ def test_a_second_one_with_other_options_is_refused(options: dict[str, Any], mes
     assert message in str(refused.value)
 
 
+def test_those_that_share_the_numbers_are_one_collector() -> None:
+    """Equal, and equal to nothing else; any of them unregisters the numbers."""
+    registry = CollectorRegistry()
+    first, second = RedMetrics(registry=registry), RedMetrics(registry=registry)
+    other = RedMetrics(registry=CollectorRegistry())
+    assert {first, second, other} == {second, other}
+    assert first != other
+    assert first != "first"
+    registry.unregister(second)
+    assert list(registry.collect()) == []
+    third = RedMetrics(registry=registry)
+    assert third.table is not first.table
+    assert RedMetrics(registry=registry) == third
+
+
+def test_a_name_that_another_metric_took_since_is_not_shared() -> None:
+    """The first one is there, but registered no more: its numbers would be seen nowhere."""
+    registry = CollectorRegistry()
+    first = RedMetrics(registry=registry)
+    registry.unregister(first)
+    mine = Counter("http_requests", "Mine.", registry=registry)
+    with pytest.raises(ValueError, match=r"http_requests.*namespace="):
+        RedMetrics(registry=registry)
+    registry.unregister(mine)
+    assert RedMetrics(registry=registry) != first
+
+
 def test_a_name_that_another_metric_holds_points_to_the_namespace() -> None:
     """Two owners of one name would be two truths."""
     registry = CollectorRegistry()
