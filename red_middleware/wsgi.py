@@ -53,6 +53,7 @@ class RedWSGIMiddleware:
         self.mounting = Mounting(
             type(self).__name__, app, metrics, metrics_path, exclude, route_of,
             lambda declare: wsgi_readers(declare, _raised),
+            lambda path: path.encode("utf-8", "surrogatepass").decode("latin-1"),  # as PEP 3333 spells PATH_INFO
         )  # fmt: skip
         self.metrics = self.mounting.metrics
 

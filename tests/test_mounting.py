@@ -4,6 +4,7 @@ import copy
 import functools
 import logging
 import pickle
+import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from prometheus_client import REGISTRY, CollectorRegistry
 
 from red_middleware import RedASGIMiddleware, RedMetrics, RedWSGIMiddleware
+from red_middleware import mounting as mounting_module
 from red_middleware.mounting import Mounting, Purpose
 
 Middleware = type[RedASGIMiddleware] | type[RedWSGIMiddleware]
@@ -167,6 +169,31 @@ def test_an_app_that_has_the_path_itself_keeps_it(caplog: pytest.LogCaptureFixtu
     ]
 
 
+def test_whose_the_endpoints_path_is_stays_as_the_first_request_found_it(caplog: pytest.LogCaptureFixture) -> None:
+    """A route of the app that is seen only later takes nothing away: a scrape never meets now ours, now the app's."""
+    mounted = mounting()
+    assert mounted.purpose("/a", {}) is Purpose.APP
+    (reader,) = mounted.routes.readers
+    with caplog.at_level(logging.WARNING, "red_middleware"):
+        for _ in range(2):
+            reader.declare([("/metrics", ["GET"])])  # type: ignore[attr-defined]  # the reader of this test
+    assert mounted.purpose("/metrics", {}) is Purpose.ENDPOINT
+    assert mounted.special == {"/metrics"}
+    assert [record.getMessage() for record in caplog.records] == [
+        "the application has a route /metrics of its own, seen only after the first request: the metrics stay there; "
+        "choose another metrics_path="
+    ]
+
+
+def test_paths_are_compared_as_the_protocol_spells_them_and_routes_as_the_app_does() -> None:
+    """The app's own route is found by the text of the option."""
+    options: dict[str, Any] = {"metrics_path": "/Métriques", "exclude": ["/Santé"], "spelled": str.lower}
+    mounted = mounting(**options)
+    for path, purpose in (("/métriques", Purpose.ENDPOINT), ("/santé", Purpose.EXCLUDED), ("/Santé", Purpose.APP)):
+        assert mounted.purpose(path, {}) is purpose
+    assert mounting([("/Métriques", ["GET"])], **options).purpose("/métriques", {}) is Purpose.APP
+
+
 @pytest.mark.parametrize("path", ["/metrics", "/healthz"])
 def test_an_enclosing_middleware_does_not_count_what_is_not_counted_here(path: str) -> None:
     """The endpoint and excluded paths of an inner mounting, seen from outside."""
@@ -198,6 +225,106 @@ def test_a_broken_reader_is_a_fault_and_no_more(caplog: pytest.LogCaptureFixture
     assert mounted.routes.find({}, "/a") is None
     assert metrics.snapshot()["red_instrumentation_errors_total"] == 2.0
     assert len(caplog.records) == 2
+
+
+def test_learning_that_fails_is_over_and_harms_no_response() -> None:
+    """Whatever it is that fails, here the numbers themselves: paths are told apart from then on."""
+
+    class Failing(RedMetrics):
+        def declare(self, routes: object) -> None:
+            raise MemoryError
+
+    metrics = Failing(registry=CollectorRegistry())
+    mounted = mounting([("/metrics", ["GET"])], metrics=metrics, exclude=["/healthz"])
+    assert mounted.purpose("/a", {}) is Purpose.APP
+    assert mounted.special == {"/metrics", "/healthz"}
+    assert metrics.snapshot()["red_instrumentation_errors_total"] == 2.0
+
+
+def test_learning_that_is_interrupted_is_over() -> None:
+    """The interrupt goes its way; the next request is one as any other."""
+
+    class Interrupted(Declaring):
+        def learn(self, *_: object) -> None:
+            raise KeyboardInterrupt
+
+    metrics = RedMetrics(registry=CollectorRegistry())
+    mounted = Mounting("Owner", app, metrics, "/metrics", (), None, lambda declare: [Interrupted(declare, ())])
+    with pytest.raises(KeyboardInterrupt):
+        mounted.purpose("/a", {})
+    assert mounted.special == {"/metrics"}
+    assert mounted.purpose("/metrics", {}) is Purpose.ENDPOINT
+
+
+class Meeting(Declaring):
+    """A reader during whose first `learn` another thread asks what the endpoint's path is for."""
+
+    mounted: Mounting
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.learned = 0
+        self.waited: list[bool] = []
+        self.answers: list[Purpose] = []
+        self.other = threading.Thread(target=lambda: self.answers.append(self.mounted.purpose("/metrics", {})))
+
+    def learn(self, *_: object) -> None:
+        self.learned += 1
+        if self.learned == 1:
+            self.other.start()
+            self.other.join(0.1)
+            self.waited.append(self.other.is_alive())
+        self.declare(self.routes)
+
+
+def meet() -> Meeting:
+    """Let two first requests come at once to an app that has `/metrics` itself."""
+    made: list[Meeting] = []
+
+    def readers(declare: Callable[[Iterable[Any]], None]) -> list[Any]:
+        made.append(Meeting(declare, [("/metrics", ["GET"])]))
+        return made
+
+    mounted = Mounting("Owner", app, RedMetrics(registry=CollectorRegistry()), "/metrics", (), None, readers)
+    made[0].mounted = mounted
+    assert mounted.purpose("/metrics", {}) is Purpose.APP
+    made[0].other.join()
+    return made[0]
+
+
+def test_a_request_that_comes_while_the_routes_are_learned_waits() -> None:
+    """Else it would not know whose the endpoint's path is. Nothing is learned twice."""
+    meeting = meet()
+    assert meeting.waited == [True]
+    assert meeting.answers == [Purpose.APP]
+    assert meeting.learned == 1
+
+
+def test_nobody_waits_for_ever_for_routes_that_are_not_learned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread that learns may be one that a fork left behind: the next request learns, and they agree."""
+    monkeypatch.setattr(mounting_module, "PATIENCE_SECONDS", 0.0)
+    meeting = meet()
+    assert meeting.waited == [False]
+    assert meeting.answers == [Purpose.APP]
+    assert meeting.learned == 2
+
+
+def test_a_handler_of_the_log_may_ask_the_app_while_its_routes_are_learned() -> None:
+    """Its request is not held up, and learns nothing."""
+    mounted = mounting([("/metrics", ["GET"])])
+    asked = []
+
+    class Asking(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            asked.append(mounted.purpose("/a", {}))
+
+    logger, handler = logging.getLogger("red_middleware"), Asking()
+    logger.addHandler(handler)
+    try:
+        assert mounted.purpose("/metrics", {}) is Purpose.APP
+    finally:
+        logger.removeHandler(handler)
+    assert asked == [Purpose.APP]
 
 
 def test_the_users_answer_comes_first_and_may_fail() -> None:

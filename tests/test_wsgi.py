@@ -1073,3 +1073,40 @@ def test_a_random_application_runs_as_without_the_middleware(plan: dict[str, Any
     metrics = fresh_metrics()
     assert run(plan, faults, metrics) == run(plan, faults, None)
     check_one_request(metrics)
+
+
+@pytest.mark.parametrize(
+    ("option", "path"), [("exclude", "/santé"), ("metrics_path", "/métriques"), ("exclude", "/\ud800")]
+)
+def test_a_path_of_the_options_is_text_in_any_script(option: str, path: str) -> None:
+    """PEP 3333: each byte of a path in UTF-8 stands in `PATH_INFO` as if it were a character."""
+    value: Any = [path] if option == "exclude" else path
+    sent = path.encode("utf-8", "surrogatepass").decode("latin-1")
+    found = serve(hello, environ(sent), legal=False, **{option: value})[1]
+    assert found == ({} if option == "exclude" else {"red_scrape_duration_seconds_count": 1.0})
+
+
+class Reticent:
+    """A body that fails at every question but those that are asked of any iterable."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter([b"odd"])
+
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError(name)
+
+
+class ReticentClosing(Reticent):
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("kind", [Reticent, ReticentClosing])
+def test_a_body_is_asked_nothing_that_the_server_would_not_ask(kind: type[Reticent]) -> None:
+    """With and without a `close`: the same bytes, and the exception that the server itself would meet."""
+    body = kind()
+    alone = WSGIServer().serve(answering(body), environ(file_wrapper=FileWrapper))
+    server, found = serve(answering(body), environ(file_wrapper=FileWrapper), legal=False)
+    assert server.record == alone.record
+    assert ("send", b"odd") in server.record
+    assert found == one_request("200")
