@@ -29,6 +29,7 @@ class FlaskReader:
         self.declare = declare
         self.raised = raised
         self.known_map: object = None
+        self.plain_map: object = None  # the same, unless there are mounts
         # Weak, since an app may be made for a tenant or a request. Dead ones leave, so that an id stays its own.
         self.maps: weakref.WeakValueDictionary[tuple[int, str], Any] = weakref.WeakValueDictionary()
         self.mounts: set[str] = set()
@@ -37,7 +38,10 @@ class FlaskReader:
     def learn(self, app: object, source: Environ) -> None:
         """Declare the rules of the Flask apps that `app` leads to, and the mounts around them."""
         prefixes = set()
-        for found, prefix in wrapped(app, _is_app_or_dispatcher):
+        places = list(wrapped(app, _is_app_or_dispatcher))
+        if not any(_is_flask(found) for found, _ in places):  # a dispatcher alone may lead to functions
+            places = list(wrapped(app, _is_app_or_dispatcher, by_name=True))
+        for found, prefix in places:
             if _is_flask(found):
                 prefixes.add(prefix)
                 self._learn_map(found.url_map, prefix)  # type: ignore[attr-defined]  # _is_flask
@@ -47,13 +51,22 @@ class FlaskReader:
         self.foreign_mounts = {
             m for m in self.mounts if m not in prefixes and not any(p.startswith(m + "/") for p in inner)
         }
+        if self.mounts:
+            self.plain_map = None
         self.declare([(mount, None) for mount in self.foreign_mounts])
 
     def route(self, source: Environ, path: str, error: BaseException | None = None) -> str | None:
         """Return the rule that serves the request, with its mount."""
-        request = source.get("werkzeug.request")
-        rule = None if request is None else getattr(request, "url_rule", None)
-        if rule is None and self.known_map is not None and getattr(request, "routing_exception", None) is None:
+        request: Any = source.get("werkzeug.request")
+        if request is not None:
+            try:
+                rule = request.url_rule
+                if rule.map is self.plain_map:
+                    return rule.rule  # type: ignore[no-any-return]  # a string, by Werkzeug's annotation
+            except AttributeError:  # no rule, or not Flask's request
+                pass
+        rule = getattr(request, "url_rule", None)
+        if rule is None and "flask.app" in sys.modules and getattr(request, "routing_exception", None) is None:
             rule, source = _rule_elsewhere(source, error)  # else it is a 404, 405 or redirect of the router
         mount = self._mount(source, path) if self.mounts else ""
         if rule is None:
@@ -71,6 +84,7 @@ class FlaskReader:
 
     def _learn_map(self, url_map: Any, prefix: str) -> None:
         self.known_map = url_map
+        self.plain_map = None if self.mounts else url_map
         if (id(url_map), prefix) not in self.maps:
             self.maps[id(url_map), prefix] = url_map
             rules = [rule for rule in url_map.iter_rules() if not (rule.build_only or rule.websocket)]
@@ -79,13 +93,13 @@ class FlaskReader:
 
 
 def _is_app_or_dispatcher(found: object) -> bool:
-    dispatcher = sys.modules.get("werkzeug.middleware.dispatcher")
-    return _is_flask(found) or (dispatcher is not None and issubclass(type(found), dispatcher.DispatcherMiddleware))
+    dispatcher = getattr(sys.modules.get("werkzeug.middleware.dispatcher"), "DispatcherMiddleware", ())
+    return _is_flask(found) or issubclass(type(found), dispatcher)
 
 
 def _is_flask(found: object) -> bool:
-    app = sys.modules.get("flask.app")  # where the class stays itself: instrumentations exchange `flask.Flask`
-    return app is not None and issubclass(type(found), app.Flask)
+    # In `flask.app` the class stays itself: instrumentations exchange `flask.Flask`. It may be half imported as yet.
+    return issubclass(type(found), getattr(sys.modules.get("flask.app"), "Flask", ()))
 
 
 def _rule_elsewhere(source: Environ, error: BaseException | None) -> tuple[Any, Environ]:
@@ -95,22 +109,29 @@ def _rule_elsewhere(source: Environ, error: BaseException | None) -> tuple[Any, 
     overwritten where the app made a second request object. An exception that a middleware between answers, as
     Werkzeug's debugger does, is being handled while that response begins.
     """
-    flask = sys.modules["flask"]
-    requests = (
-        flask.request if error is None and flask.has_request_context() else None,
-        _request_of_traceback(error or sys.exc_info()[1]),
-    )
-    for request in requests:
-        # The input tells whose request it is: an app may ask another one, and a copied environ still has it.
-        if request is not None and request.environ.get("wsgi.input") is source.get("wsgi.input"):
+    flask: Any = sys.modules.get("flask")
+    if not hasattr(flask, "has_request_context"):  # another thread is about to import it
+        return None, source
+    if error is None:
+        if flask.has_request_context() and _is_of(flask.request, source):
+            return flask.request.url_rule, flask.request.environ
+        error = sys.exc_info()[1]
+    if error is not None:
+        request = _request_of_traceback(error)
+        if request is not None and _is_of(request, source):
             return request.url_rule, request.environ
     return None, source
 
 
-def _request_of_traceback(error: BaseException | None) -> Any:
+def _is_of(request: Any, source: Environ) -> bool:
+    """Tell by its input whose request it is: an app may ask another one, and a copied environ still has it."""
+    return request.environ.get("wsgi.input") is source.get("wsgi.input")
+
+
+def _request_of_traceback(error: BaseException) -> Any:
     """Return the request in whose `Flask.wsgi_app` the exception was raised, or `None`."""
     code = sys.modules["flask.app"].Flask.wsgi_app.__code__
-    traceback = None if error is None else error.__traceback__
+    traceback = error.__traceback__
     for _ in range(MAX_FRAMES):
         if traceback is None:
             break

@@ -58,6 +58,7 @@ class StarletteReader:
         """Declare the routes of the routers that `app` leads to."""
         router = source.get("router")
         found = [router] if router is not None else [inner for inner, _ in wrapped(app, _is_router)]
+        found = found or [inner for inner, _ in wrapped(app, _is_router, by_name=True)]
         if found:
             self.routers += [getattr(inner, "router", inner) for inner in found[:MAX_ROUTERS]]
             self._walk()

@@ -2,11 +2,12 @@
 
 import asyncio
 import io
+import types
 import warnings
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
 from importlib.metadata import version
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from wsgiref.util import setup_testing_defaults
 from wsgiref.validate import WSGIWarning, validator
 
@@ -23,6 +24,9 @@ ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 WSGIApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
 class Seen(NamedTuple):
     """What a client saw of a response."""
 
@@ -34,6 +38,12 @@ class Seen(NamedTuple):
 def fresh(**options: Any) -> RedMetrics:
     """Return numbers of their own."""
     return RedMetrics(registry=CollectorRegistry(), **options)
+
+
+def in_a_module(function: Function, **variables: object) -> Function:
+    """Return the function as if it stood in a module of its own with these global variables."""
+    assert isinstance(function, types.FunctionType)
+    return types.FunctionType(function.__code__, {**function.__globals__, **variables})  # type: ignore[return-value]  # of the same code
 
 
 def requests(metrics: RedMetrics) -> dict[tuple[str, str, str], int]:

@@ -2,8 +2,10 @@
 
 import gc
 import io
+import logging
 import sys
 import threading
+import types
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -20,7 +22,7 @@ from werkzeug.wrappers import Request, Response
 from red_middleware import RedMetrics, RedWSGIMiddleware
 from red_middleware.routes.flask import MAX_FRAMES
 
-from .asking import WSGIApp, ask_wsgi, exceptions, faults, fresh, requests, routes
+from .asking import WSGIApp, ask_wsgi, exceptions, faults, fresh, in_a_module, requests, routes
 
 
 class ViewError(Exception):
@@ -553,3 +555,85 @@ def test_an_app_that_was_made_a_middleware_itself_keeps_its_metrics_route(metric
     app.add_url_rule("/metrics", "metrics", lambda: "mine")
     assert ask_wsgi(wrap(app, metrics), "/metrics").body == b"mine"
     assert routes(metrics) == {"/metrics": 1}
+
+
+def test_a_route_of_the_apps_own_at_the_endpoints_path_is_found_in_any_script(metrics: RedMetrics) -> None:
+    """`PATH_INFO` is not spelled as a rule is (PEP 3333)."""
+    app = make_app()
+    app.add_url_rule("/métriques", "metrics", lambda: "mine")
+    path = "/métriques".encode().decode("latin-1")
+    assert ask_wsgi(wrap(app, metrics, metrics_path="/métriques"), path).body == b"mine"
+    assert b"uptime" in ask_wsgi(wrap(make_app(), metrics, metrics_path="/métriques"), path).body
+
+
+the_app: Any = None  # what a test says, see `in_a_module`
+
+
+def calls_it(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    """Call a Flask app that is a global variable."""
+    return the_app(environ, start_response)  # type: ignore[no-any-return]  # Flask's body
+
+
+def calls_one_of_them(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    """Call a Flask app by the host that was asked."""
+    return the_app[environ["HTTP_HOST"]](environ, start_response)  # type: ignore[no-any-return]  # Flask's body
+
+
+class TestPlainFunctions:
+    """A function that knows a Flask app only by its name, or makes it."""
+
+    @pytest.mark.parametrize("around", [calls_it, calls_one_of_them, DispatcherMiddleware])
+    def test_the_app_is_known_at_the_first_request(
+        self, app: flask.Flask, metrics: RedMetrics, around: Callable[..., Any]
+    ) -> None:
+        """Its routes are reserved, and it keeps its own `/metrics` from the beginning."""
+        app.add_url_rule("/metrics", "metrics", lambda: "mine")
+        if around is calls_one_of_them:
+            application: WSGIApp = in_a_module(calls_one_of_them, the_app={"shop.example": app})
+        else:
+            application = in_a_module(calls_it, the_app=app)
+        wrapped = wrap(DispatcherMiddleware(application) if around is DispatcherMiddleware else application, metrics)
+        for path in ("/metrics", "/items/1", "/metrics"):
+            ask_wsgi(wrapped, path)
+            assert "/items/<int:item>" in metrics.table.declared
+        assert routes(metrics) == {"/metrics": 2, "/items/<int:item>": 1}
+
+    def test_an_app_that_is_there_only_later_takes_no_metrics_away(
+        self, metrics: RedMetrics, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Who answers stays as it was at the first request; one warning says so."""
+        made: list[flask.Flask] = []
+
+        def lazy(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+            if not made:
+                made.append(make_app())
+                made[0].add_url_rule("/metrics", "metrics", lambda: "mine")
+            return made[0](environ, start_response)
+
+        wrapped = wrap(lazy, metrics)
+        with caplog.at_level(logging.WARNING, "red_middleware"):
+            for path in ("/metrics", "/items/1", "/metrics", "/items/1", "/metrics"):
+                assert ask_wsgi(wrapped, path).body != b"mine"
+        assert len(caplog.records) == 1
+        assert "seen only after the first request" in caplog.text
+        assert routes(metrics) == {"/items/<int:item>": 2}
+
+    def test_the_first_route_is_found_where_it_is_hidden(self, metrics: RedMetrics) -> None:
+        """An app that is made for the request, called with a copy of the environ."""
+
+        def hiding(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+            app = make_app()
+            app.testing = True
+            return app(dict(environ), start_response)
+
+        ask_wsgi(wrap(hiding, metrics), "/items/1")
+        ask_wsgi(wrap(hiding, metrics), "/fail", catch=ViewError)
+        assert requests(metrics) == {("GET", "/items/<int:item>", "200"): 1, ("GET", "/fail", "500"): 1}
+
+    def test_flask_half_imported_is_no_fault(self, metrics: RedMetrics, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Another thread may be about to import it while a request is served."""
+        for name in ("flask", "flask.app", "werkzeug.middleware.dispatcher"):
+            monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+        ask_wsgi(wrap(hello, metrics), "/any")
+        assert routes(metrics) == {"_unmatched": 1}
+        assert faults(metrics) == 0

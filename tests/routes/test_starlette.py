@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from starlette.staticfiles import StaticFiles
 from red_middleware import RedASGIMiddleware, RedMetrics
 from red_middleware.routes.starlette import MAX_ROUTERS, StarletteReader
 
-from .asking import Receive, Scope, Send, ask_asgi, exceptions, faults, fresh, requests, routes
+from .asking import Receive, Scope, Send, ask_asgi, exceptions, faults, fresh, in_a_module, requests, routes
 
 
 class ViewError(Exception):
@@ -518,3 +519,44 @@ def test_nothing_in_starlette_is_touched(metrics: RedMetrics) -> None:
     counted(wrap(app, metrics), "/hello")
     assert [dict(vars(kind)) for kind in (Starlette, Router, Route, Mount)] == before
     assert {key: value for key, value in vars(app).items() if key != "middleware_stack"} == attributes
+
+
+the_app: Any = None  # what a test says, see `in_a_module`
+
+
+async def calls_it(scope: Scope, receive: Receive, send: Send) -> None:
+    """Call a Starlette app that is a global variable."""
+    await the_app(scope, receive, send)
+
+
+def shop() -> Starlette:
+    return Starlette(routes=[Route("/hello", hello), Route("/metrics", other)])
+
+
+def test_an_app_that_a_plain_function_calls_by_its_name_is_known_at_the_first_request(metrics: RedMetrics) -> None:
+    """Its routes are reserved, and it keeps its own `/metrics` from the beginning."""
+    wrapped = wrap(in_a_module(calls_it, the_app=shop()), metrics)
+    for path in ("/metrics", "/hello", "/metrics"):
+        ask_asgi(wrapped, path)
+        assert "/hello" in metrics.table.declared
+    assert routes(metrics) == {"/metrics": 2, "/hello": 1}
+
+
+def test_an_app_that_is_there_only_later_takes_no_metrics_away(
+    metrics: RedMetrics, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who answers stays as it was at the first request; one warning says so."""
+    made: list[Starlette] = []
+
+    async def lazy(scope: Scope, receive: Receive, send: Send) -> None:
+        if not made:
+            made.append(shop())
+        await made[0](scope, receive, send)
+
+    wrapped = wrap(lazy, metrics)
+    with caplog.at_level(logging.WARNING, "red_middleware"):
+        for path in ("/metrics", "/hello", "/metrics", "/hello", "/metrics"):
+            assert ask_asgi(wrapped, path).body != b"other"
+    assert len(caplog.records) == 1
+    assert "seen only after the first request" in caplog.text
+    assert routes(metrics) == {"/hello": 2}
