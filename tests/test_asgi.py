@@ -13,6 +13,7 @@ import pickle
 import sys
 import threading
 import traceback
+import types
 import weakref
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
@@ -978,3 +979,24 @@ def test_a_random_application_runs_as_without_the_middleware(plan: dict[str, Any
     metrics = fresh_metrics()
     assert run_plan(plan, faults, metrics) == run_plan(plan, faults, None)
     check_one_request(metrics)
+
+
+@pytest.mark.parametrize(("option", "path"), [("exclude", "/santé"), ("metrics_path", "/métriques")])
+def test_a_path_of_the_options_is_text_in_any_script(option: str, path: str) -> None:
+    """ASGI decodes a path: it stands in the scope as the options have it."""
+    value: Any = [path] if option == "exclude" else path
+    found = serve(hello, scope(path), **{option: value})[1]
+    assert found == ({} if option == "exclude" else {"red_scrape_duration_seconds_count": 1.0})
+
+
+@pytest.mark.parametrize("run", [in_asyncio, without_a_loop])
+def test_the_endpoint_answers_while_trio_is_half_imported(run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another thread may be about to import it: there is a module of that name, and nothing in it."""
+    monkeypatch.setitem(sys.modules, "trio", types.ModuleType("trio"))
+    app, server = RedASGIMiddleware(hello, metrics=fresh_metrics()), ASGIServer()
+
+    async def main() -> None:
+        await app(scope("/metrics"), server.receive, server.send)
+
+    run(main)
+    assert server.sent[0]["status"] == 200
