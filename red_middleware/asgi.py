@@ -27,10 +27,11 @@ class RedASGIMiddleware:
         app: The ASGI application.
         metrics: The numbers that this mounting feeds; by default one `RedMetrics()` shared by the process.
         metrics_path: Where the endpoint answers, relative to `root_path`; `None`: nowhere. An application that has
-            this route itself keeps it.
-        exclude: Paths that are not recorded, exact, relative to `root_path`: health checks and the like.
-        route_of: Called with the scope when the response begins; its answer is the route, `None` leaves the question
-            to the readers of Starlette and FastAPI. The series that it makes are bounded by `max_label_sets`.
+            this route itself when the first request arrives keeps it.
+        exclude: Paths that are not recorded, as plain text, exact, relative to `root_path`: health checks and the like.
+        route_of: A plain function, called with the scope when the response begins; its answer is the route, `None`
+            leaves the question to the readers of Starlette and FastAPI. The series that it makes are bounded by
+            `max_label_sets`.
 
     Raises:
         TypeError: An option is of the wrong type.

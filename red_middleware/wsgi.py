@@ -30,10 +30,11 @@ class RedWSGIMiddleware:
         app: The WSGI application.
         metrics: The numbers that this mounting feeds; by default one `RedMetrics()` shared by the process.
         metrics_path: Where the endpoint answers, relative to `SCRIPT_NAME`; `None`: nowhere. An application that has
-            this route itself keeps it.
-        exclude: Paths that are not recorded, exact, relative to `SCRIPT_NAME`: health checks and the like.
-        route_of: Called with the environ when the response begins; its answer is the route, `None` leaves the
-            question to the reader of Flask. The series that it makes are bounded by `max_label_sets`.
+            this route itself when the first request arrives keeps it.
+        exclude: Paths that are not recorded, as plain text, exact, relative to `SCRIPT_NAME`: health checks and the
+            like.
+        route_of: A plain function, called with the environ when the response begins; its answer is the route, `None`
+            leaves the question to the reader of Flask. The series that it makes are bounded by `max_label_sets`.
 
     Raises:
         TypeError: An option is of the wrong type.
