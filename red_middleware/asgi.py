@@ -54,19 +54,25 @@ class RedASGIMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        path = _relative_path(scope) if scope.get("root_path") else scope.get("path", "")
-        if path in self.mounting.special:
-            purpose = self.mounting.purpose(path, scope)
+        try:
+            path, method, root = scope["path"], scope["method"], scope["root_path"]
+        except KeyError:  # left out where it is empty, or by a caller that is no server
+            path, method, root = scope.get("path", ""), scope.get("method"), scope.get("root_path")
+        if root:
+            path = _relative_path(path, root)
+        mounting = self.mounting
+        if path in mounting.special:
+            purpose = mounting.purpose(path, scope)
             if purpose is Purpose.ENDPOINT:
                 return await _send_answer(await _off_the_loop(lambda: _answer(self.metrics, scope)), send)
             if purpose is Purpose.EXCLUDED:
                 return await self.app(scope, receive, send)
-        exchange = self.metrics.start(scope.get("method"), scope)
+        exchange = self.metrics.start(method, scope, path)
         if exchange is None:
             return await self.app(scope, receive, send)
-        call = _Call()
+        call = _Call()  # filled here: an __init__ would cost as much as all of this
         call.exchange = exchange
-        call.routes = self.mounting.routes
+        call.routes = mounting.routes
         call.scope = scope
         call.receive_message = receive
         call.send_message = send
@@ -140,17 +146,17 @@ class _Call:
         if last:
             self.exchange.finish()
         elif kind == "http.response.start":  # in line: a call more costs as much as the two look-ups in it
+            exchange = self.exchange
             route = None
-            try:
-                scope = self.scope
-                route = self.routes.ask(scope, scope.get("path", ""), None)
+            try:  # as `find`, without the call
+                route = self.routes.ask(self.scope, exchange.path, None)
             except Exception as fault:
                 self.routes.fault("route", fault)
             try:
-                self.exchange.respond(message.get("status"), route)
+                exchange.respond(message.get("status"), route)
                 for name, value in message.get("headers", ()):
-                    if len(name) == 12 and len(value) > 16 and value[:17].lower() == b"text/event-stream":
-                        self._streams_events(name)
+                    if value[4:6] in {b"/e", b"/E"}:
+                        self._look_for_events(name, value)
                 if "trailers" in message:
                     self.trailers = bool(message["trailers"])
             except Exception as fault:
@@ -160,13 +166,13 @@ class _Call:
         """The application is through: with an exception, or without the end of a response."""
         exchange = self.exchange
         if exchange.row is None and not exchange.finished:
-            exchange.respond(SERVER_ERROR, self.routes.find(self.scope, self.scope.get("path", ""), error))
+            exchange.respond(SERVER_ERROR, self.routes.find(self.scope, exchange.path, error))
         if error is not None:
             exchange.raised(error)
         exchange.finish(complete=False)
 
-    def _streams_events(self, name: bytes) -> None:
-        if name.lower() == b"content-type":
+    def _look_for_events(self, name: bytes, value: bytes) -> None:
+        if name.lower() == b"content-type" and value[:17].lower() == b"text/event-stream":
             self.exchange.stop_clock()
 
     def _is_last(self, kind: str, message: Message) -> bool:
@@ -185,10 +191,9 @@ _ENDS: Final = frozenset(
 )
 
 
-def _relative_path(scope: Scope) -> str:
+def _relative_path(path: str, root: str) -> str:
     """Return the path without `root_path`: servers differ in whether the path holds it."""
-    path: str = scope.get("path", "")
-    root: str = scope["root_path"].rstrip("/")
+    root = root.rstrip("/")
     return path[len(root) :] if path.startswith(f"{root}/") else path
 
 

@@ -51,20 +51,20 @@ def log(level: int, message: str, *arguments: object, error: BaseException | Non
 class Exchange:
     """One request on its way through the application, from `RedMetrics.start` to `finish`."""
 
-    __slots__ = ("apart", "code", "error", "finished", "gone", "method", "metrics", "outer", "row", "started",
-                 "stopped")  # fmt: skip
+    __slots__ = ("apart", "code", "finished", "method", "metrics", "path", "row", "started", "status_cell")
 
     metrics: "RedMetrics"
     method: Method
-    outer: "Exchange | None"
+    path: str
+    """The path on arrival; mounts on the way in shorten what the environ or scope holds."""
     started: float
-    stopped: float | None
     row: Row | None
+    """`None` until a response begins."""
+    status_cell: int | None
+    """Where the response is counted; `None` until it begins, and for an error, whose status is in `code`."""
     code: int
-    error: tuple[int, str] | None
-    gone: bool
-    apart: bool
-    """Whether it is not the common case: an error was raised, or the client left."""
+    apart: "_Apart | None"
+    """What happened beyond the common case, a response that is sent to its end."""
     finished: bool
 
     def __copy__(self) -> "Exchange":
@@ -76,6 +76,16 @@ class Exchange:
     def __reduce__(self) -> tuple[type[None], tuple[()]]:
         return type(None), ()  # an app may pickle its scope; the request stays here
 
+    @property
+    def outer(self) -> "Exchange | None":
+        """The one that encloses this, of other metrics."""
+        return None if self.apart is None else self.apart.outer
+
+    @property
+    def gone(self) -> bool:
+        """Whether the client was seen to be gone."""
+        return self.apart is not None and self.apart.gone
+
     def respond(self, status: object, route: str | None) -> None:
         """Say that the response begins. The last call before `finish` holds.
 
@@ -84,21 +94,15 @@ class Exchange:
             route: The template that serves the request, or `None` where no declared one was known.
         """
         try:
-            code = STATUS_CODES[status]
-        except (KeyError, TypeError):  # a phrase of the app's own, or no status
-            code = status_code(status)
-        if code < 200 and code in INTERIM:
-            return
-        self.code = CLIENT_GONE if self.gone and self.row is None else code
-        try:
-            self.row = self.method.rows.get(route) or self.metrics.table.row(self.method, route)
-        except Exception as error:
-            self.metrics.fault("route label", error)
-            self.row = self.metrics.table.row(self.method, None)
+            row = self.method.rows[route]
+            self.status_cell = row.answers[status]
+            self.row = row
+        except (KeyError, TypeError):
+            self._respond_anew(status, route)
 
     def stop_clock(self) -> None:
         """Take the duration now: what follows is no latency (an event stream's lifetime)."""
-        self.stopped = self.metrics.now()
+        self._set_apart().stopped = self.metrics.now()
 
     def raised(self, error: BaseException) -> None:
         """Say that an exception left the application, or that its framework made a response of it.
@@ -107,17 +111,19 @@ class Exchange:
         counted at once, unless it is the same.
         """
         found = (id(error), exception_label(error))
+        apart = self._set_apart()
         if not self.finished:
-            self.error = self.error or (None if self.gone else found)
-            self.apart = True
-        elif self.row is not None and self.error != found:
-            self.error = found
+            apart.error = apart.error or (None if apart.gone else found)
+        elif self.row is not None and apart.error != found and not apart.forgotten:
+            apart.error = found
             self._count_exception(self.row, found[1])
 
     def disconnect(self) -> None:
         """Say that the client was seen to be gone. It wins over an error; without a response the status is 499."""
         if not self.finished:
-            self.gone = self.apart = True
+            apart = self._set_apart()
+            apart.unanswered = apart.unanswered or (self.row is None and not apart.gone)
+            apart.gone = True
 
     def finish(self, complete: bool = True) -> None:
         """Count the request, once. Later calls do nothing.
@@ -127,62 +133,99 @@ class Exchange:
         """
         if self.finished:
             return
+        row = self.row
+        status_cell = self.status_cell
+        if row is None or status_cell is None or self.apart is not None or not complete:
+            self._finish_apart(complete)
+            return
+        self.finished = True
         metrics = self.metrics
-        row = self.row or self._unanswered()
         try:
-            seconds = (metrics.clock() if self.stopped is None else self.stopped) - self.started
+            seconds = metrics.clock() - self.started
             if 0.0 <= seconds <= metrics.first_bound:  # where the cost counts most
                 bucket = row.buckets
-            elif seconds > 0.0:
-                bucket = row.buckets + bisect_left(metrics.bounds, seconds)
-            else:  # no clock, or one that runs backwards
-                seconds = 0.0
-                bucket = row.buckets
+            else:
+                seconds, bucket = metrics.observation(row, seconds)
         except Exception as error:
             metrics.fault("clock", error)
-            seconds = 0.0
-            bucket = row.buckets
-        code = self.code
-        status = row.statuses.get(code) or metrics.table.status_cell(row, code)
-        if self.apart or code >= SERVER_ERROR or not complete:
-            self._finish_apart(row, bucket, seconds, status, complete)
-            return
+            seconds, bucket = 0.0, row.buckets
         cells = metrics.cells
-        self.finished = True
-        with row.method.lock:  # of the label that it counts under, which may be `_OTHER`
+        with row.lock:
             cells[bucket] += 1.0
             cells[row.seconds] += seconds
-            cells[status] += 1.0
+            cells[status_cell] += 1.0
         try:  # as `_leave`, without the call
             self.method.in_progress.pop()
         except IndexError:
             pass
 
-    def forget(self) -> None:
-        """Leave the request, and what encloses it, uncounted: it was for an endpoint or is excluded further in."""
+    def forget(self, path: str) -> None:
+        """Leave the request, and what encloses it, uncounted: it was for an endpoint or is excluded further in.
+
+        Args:
+            path: Its path there. Mounts only shorten a path from the left: another one is of another request, which
+                the application asked itself with a copy of its environ or scope.
+        """
         exchange: Exchange | None = self
-        while exchange is not None:
+        while exchange is not None and str(exchange.path).endswith(path):
             if not exchange.finished:
                 exchange.finished = True
+                exchange._set_apart().forgotten = True
                 exchange._leave()
-                exchange.__class__ = _Forgotten
             exchange = exchange.outer
 
-    def _finish_apart(self, row: Row, bucket: int, seconds: float, status: int, complete: bool) -> None:
-        """Count what is not the common case: an error or a disconnect."""
-        cells = self.metrics.cells
-        failed = 1.0 if not self.gone and (self.code >= SERVER_ERROR or not complete) else 0.0
-        left = 1.0 if self.gone else 0.0
+    def _respond_anew(self, status: object, route: str | None) -> None:
+        """Respond with a row, or with a status of it, that is new, or with an error."""
+        code = status_code(status)
+        if code in INTERIM:
+            return
+        table = self.metrics.table
+        try:
+            row = self.method.rows.get(route) or table.row(self.method, route)
+        except Exception as error:
+            self.metrics.fault("route label", error)
+            row = table.row(self.method, None)
+        self.code = code
+        self.status_cell = None
+        if code < SERVER_ERROR:
+            self.status_cell = cell = table.status_cell(row, code)
+            if cell != row.other and status in STATUS_CODES:
+                row.answers[status] = cell
+        self.row = row
+
+    def _finish_apart(self, complete: bool) -> None:
+        """Count what is not the common case: an error, a disconnect, an event stream."""
         self.finished = True
-        with row.method.lock:
+        metrics = self.metrics
+        table = metrics.table
+        apart = self._set_apart()
+        answered = self.row is not None
+        row = self.row = self.row or table.row(self.method, None)
+        if apart.unanswered:
+            status_cell: int | None = table.status_cell(row, CLIENT_GONE)
+        else:
+            status_cell = self.status_cell
+        is_error = status_cell is None
+        if status_cell is None:
+            status_cell = table.status_cell(row, self.code if answered else SERVER_ERROR)
+        try:
+            stopped = metrics.clock() if apart.stopped is None else apart.stopped
+            seconds, bucket = metrics.observation(row, stopped - self.started)
+        except Exception as error:
+            metrics.fault("clock", error)
+            seconds, bucket = 0.0, row.buckets
+        failed = 1.0 if not apart.gone and (is_error or not complete) else 0.0
+        left = 1.0 if apart.gone else 0.0
+        cells = metrics.cells
+        with row.lock:
             cells[bucket] += 1.0
             cells[row.seconds] += seconds
-            cells[status] += 1.0
+            cells[status_cell] += 1.0
             cells[row.errors] += failed
             cells[row.disconnects] += left
         self._leave()
-        if self.error is not None:
-            self._count_exception(row, self.error[1])
+        if apart.error is not None:
+            self._count_exception(row, apart.error[1])
 
     def _leave(self) -> None:
         try:
@@ -190,23 +233,28 @@ class Exchange:
         except IndexError:  # begun before a fork, ended in the child
             pass
 
-    def _unanswered(self) -> Row:
-        self.code = CLIENT_GONE if self.gone else SERVER_ERROR
-        self.row = self.metrics.table.row(self.method, None)
-        return self.row
+    def _set_apart(self) -> "_Apart":
+        if self.apart is None:
+            self.apart = _Apart()
+        return self.apart
 
     def _count_exception(self, row: Row, exception: str) -> None:
         table = self.metrics.table
         table.add(table.pair_cell(row.route, exception))
 
 
-class _Forgotten(Exchange):
-    """One that is not counted, and whose exceptions are not: it may still respond and fail."""
+class _Apart:
+    """What happened to a request beyond the common case."""
 
-    __slots__ = ()
+    __slots__ = ("error", "forgotten", "gone", "outer", "stopped", "unanswered")
 
-    def raised(self, error: BaseException) -> None:
-        pass
+    def __init__(self, outer: Exchange | None = None) -> None:
+        self.outer = outer
+        self.error: tuple[int, str] | None = None
+        self.gone = False
+        self.unanswered = False  # when the client left
+        self.stopped: float | None = None
+        self.forgotten = False  # not counted, nor are its exceptions: it may still respond and fail
 
 
 class RedMetrics(Collector):
@@ -254,6 +302,7 @@ class RedMetrics(Collector):
         self._warned: set[str] = set()
         self._announced = False
         self.table = Table(self.bounds, max_label_sets)
+        self.methods = self.table.methods
         self.cells = self.table.cells
         self.first_bound = self.bounds[0]
         self._register()
@@ -290,26 +339,27 @@ class RedMetrics(Collector):
                     "or choose another registry= or namespace=",
                 )  # fmt: skip
 
-    def start(self, method: object, source: MutableMapping[str, Any]) -> Exchange | None:
+    def start(self, method: object, source: MutableMapping[str, Any], path: str = "") -> Exchange | None:
         """Begin a request.
 
         Args:
             method: Its method as the client wrote it.
             source: Its environ or scope, in which the exchange is left for middlewares further in.
+            path: Its path, relative to the mounting.
 
         Returns:
             The exchange; `None` if one that encloses this counts the request already.
         """
-        table = self.table
         try:
-            entry = table.methods.get(method) or table.other
+            entry = self.methods[method]
         except TypeError:  # unhashable
-            entry = table.other
-        outer = None
+            entry = self.table.other
+        apart = None
         if KEY in source:
             outer = _unfinished(source[KEY])
-            if _counts(outer, table):
+            if _counts(outer, self.table):
                 return None
+            apart = _Apart(outer)
         try:
             started = self.clock()
         except Exception as error:
@@ -318,10 +368,11 @@ class RedMetrics(Collector):
         exchange = source[KEY] = Exchange()  # filled here: an __init__ would cost as much as all of this
         exchange.metrics = self
         exchange.method = entry
-        exchange.outer = outer
+        exchange.path = path
         exchange.started = started
-        exchange.stopped = exchange.row = exchange.error = None
-        exchange.gone = exchange.apart = exchange.finished = False
+        exchange.apart = apart
+        exchange.row = exchange.status_cell = None
+        exchange.finished = False
         entry.in_progress.append(None)
         return exchange
 
@@ -399,6 +450,12 @@ class RedMetrics(Collector):
     def uptime_seconds(self) -> float:
         """Return the seconds since these numbers began."""
         return self.now() - self.born
+
+    def observation(self, row: Row, seconds: float) -> tuple[float, int]:
+        """Return a duration as it enters the row's sum, and the cell of its bucket."""
+        if not 0.0 < seconds < math.inf:  # no clock, or one that runs backwards
+            return 0.0, row.buckets
+        return seconds, row.buckets + bisect_left(self.bounds, seconds)
 
     def now(self) -> float:
         """Return the clock's seconds; NaN if it fails."""

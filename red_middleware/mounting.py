@@ -87,7 +87,7 @@ class Mounting:
             return Purpose.APP
         enclosing = source.get(KEY)
         if enclosing is not None:
-            enclosing.forget()
+            enclosing.forget(path)
         return purpose
 
     def _learn_once(self, source: Source) -> None:

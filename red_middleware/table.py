@@ -52,15 +52,23 @@ class Method:
         self.rows: dict[object, Row] = {}
 
 
+class _Methods(dict[object, Method]):
+    """Every `Method` by its label; anything else is `_OTHER`."""
+
+    def __missing__(self, method: object) -> Method:
+        return self[OTHER]
+
+
 class Row:
     """One label set, and where its cells lie in `Table.cells`."""
 
-    __slots__ = ("buckets", "codes", "disconnects", "errors", "method", "number", "other", "route", "seconds",
-                 "statuses")  # fmt: skip
+    __slots__ = ("answers", "buckets", "codes", "disconnects", "errors", "lock", "method", "number", "other", "route",
+                 "seconds", "statuses")  # fmt: skip
 
     def __init__(self, number: int, method: Method, route: str, bucket_cells: int) -> None:
         self.number = number
         self.method = method
+        self.lock = method.lock
         self.route = route
         self.buckets = FIXED_CELLS + number * row_cells(bucket_cells)
         self.seconds = self.buckets + bucket_cells
@@ -69,6 +77,7 @@ class Row:
         self.other = self.seconds + 2 + STATUS_CELLS
         self.codes: tuple[int, ...] = ()  # the codes of the first status cells, in order
         self.statuses = {0: self.other}  # code to cell
+        self.answers: dict[object, int] = {}  # status as an app says it to cell: of `STATUS_CODES`, no error
 
 
 class Reading(NamedTuple):
@@ -105,7 +114,7 @@ class Table:
         self.pair_cells: dict[tuple[str, str], int] = {}
         self.paired = 0
         self.other = Method(OTHER)
-        self.methods: dict[object, Method] = {label: Method(label) for label in METHODS[:-1]}
+        self.methods = _Methods({label: Method(label) for label in METHODS[:-1]})
         self.methods[OTHER] = self.other
         _tables.add(self)
 
@@ -255,6 +264,8 @@ class Table:
         for method in self.methods.values():
             method.lock = RLock()
             method.in_progress = []
+        for row in self.rows:
+            row.lock = row.method.lock
         self.clear()
 
 

@@ -59,31 +59,31 @@ class RedWSGIMiddleware:
         self.metrics = self.mounting.metrics
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        path = environ.get("PATH_INFO", "")
-        if path in self.mounting.special:
-            purpose = self.mounting.purpose(path, environ)
+        try:
+            path, method = environ["PATH_INFO"], environ["REQUEST_METHOD"]
+        except KeyError:  # PEP 3333: what is empty may be left out
+            path, method = environ.get("PATH_INFO", ""), environ.get("REQUEST_METHOD")
+        mounting = self.mounting
+        if path in mounting.special:
+            purpose = mounting.purpose(path, environ)
             if purpose is Purpose.ENDPOINT:
                 return _answer(self.metrics, environ, start_response)
             if purpose is Purpose.EXCLUDED:
                 return self.app(environ, start_response)
-        exchange = self.metrics.start(environ.get("REQUEST_METHOD"), environ)
+        exchange = self.metrics.start(method, environ, path)
         if exchange is None:
             return self.app(environ, start_response)
         response = _Response()  # filled here: an __init__ would cost as much as all of this
         response.exchange = exchange
-        response.routes = self.mounting.routes
+        response.routes = mounting.routes
         response.environ = environ
-        response.path = path
         response.server_start_response = start_response
-        response.route = None
-        response.headers = ()
         response.sent = 0
         try:
-            body = self.app(environ, response.start_response)
+            body = response.body = self.app(environ, response.start_response)
         except BaseException as error:
             response.fail(error)
             raise
-        response.body = body
         if type(body) is list:
             response.__class__ = _SizedResponse
             return response
@@ -102,16 +102,16 @@ class RedWSGIMiddleware:
 class _Response:
     """One response: the `start_response` and `write` that the application gets, and the body that the server gets."""
 
-    __slots__ = ("body", "dropped", "environ", "exchange", "headers", "path", "route", "routes", "sent",
+    __slots__ = ("body", "dropped", "environ", "exchange", "headers", "route", "routes", "sent",
                  "server_start_response", "server_write")  # fmt: skip
 
     exchange: Exchange
     routes: Routes
     environ: Environ
-    path: str
     server_start_response: StartResponse
     server_write: Write
     route: str | None
+    """Like the headers, set when the response begins."""
     headers: Sequence[tuple[str, str]]
     body: Iterable[bytes]
     sent: int
@@ -123,17 +123,18 @@ class _Response:
         else:
             self.server_write = self.server_start_response(status, headers, exc_info)
         self.headers = headers
+        exchange = self.exchange
         route = None
         try:  # as `find`, without the call
-            route = self.routes.ask(self.environ, self.path, None)
+            route = self.routes.ask(self.environ, exchange.path, None)
         except Exception as fault:
             self.routes.fault("route", fault)
         self.route = route
         try:
-            self.exchange.respond(status, route)
+            exchange.respond(status, route)
             for name, value in headers:
-                if len(name) == 12 and value[5:6] in "eE" and value[:17].lower() == "text/event-stream":
-                    self._streams_events(name)
+                if value[4:6] in {"/e", "/E"}:
+                    self._look_for_events(name, value)
         except Exception as fault:
             self.routes.fault("response headers", fault)
         return self.write
@@ -153,8 +154,11 @@ class _Response:
     def as_sized_as(self, body: Iterable[bytes]) -> Iterable[bytes]:
         """Return what the server is to send: this, with a length if the body has one, or the server's own file."""
         wrapper = self.environ.get("wsgi.file_wrapper")
-        if isinstance(wrapper, type) and isinstance(body, wrapper):  # asked first: waitress's has a length too
-            return self._watched_file(body)
+        try:
+            if isinstance(wrapper, type) and isinstance(body, wrapper):  # asked first: waitress's has a length too
+                return self._watched_file(body)
+        except Exception as fault:
+            self.routes.fault("file wrapper", fault)
         if hasattr(type(body), "__len__"):
             self.__class__ = _SizedResponse
         return self
@@ -183,25 +187,18 @@ class _Response:
             self._stop()
         close = getattr(self.body, "close", None)
         if close is not None:
-            try:  # as `_close`, without the call
+            try:
                 close()
             except BaseException as error:
                 self.exchange.raised(error)
                 raise
 
-    def _close(self, close: Callable[[], object]) -> None:
-        try:
-            close()
-        except BaseException as error:
-            self.exchange.raised(error)
-            raise
-
     def fail(self, error: BaseException) -> None:
         """An exception left the application. Until a byte is sent the server makes a 500 of it, if someone listens."""
         exchange = self.exchange
-        if not (exchange.finished or exchange.gone or self.sent):
-            route = self.route or self.routes.find(self.environ, self.path, error)
-            exchange.respond(SERVER_ERROR, route)
+        if exchange.row is None or not (exchange.finished or exchange.gone or self.sent):
+            known = None if exchange.row is None else self.route
+            exchange.respond(SERVER_ERROR, known or self.routes.find(self.environ, exchange.path, error))
         exchange.raised(error)
         exchange.finish(complete=False)
 
@@ -218,14 +215,15 @@ class _Response:
         """Tell whether the client was sent a part of the body, and lacks the rest."""
         if self.exchange.row is None:
             self._unanswered()
+            return False
         return 0 < self.sent < self._length() and self.environ.get("REQUEST_METHOD") != "HEAD"
 
-    def _streams_events(self, name: str) -> None:
-        if name.lower() == "content-type":
+    def _look_for_events(self, name: str, value: str) -> None:
+        if name.lower() == "content-type" and value[:17].lower() == "text/event-stream":
             self.exchange.stop_clock()
 
     def _unanswered(self) -> None:
-        self.exchange.respond(SERVER_ERROR, self.routes.find(self.environ, self.path))
+        self.exchange.respond(SERVER_ERROR, self.routes.find(self.environ, self.exchange.path))
 
     def _length(self) -> float:
         """Return the body's length in bytes by its header, infinity without one: servers stop where it ends."""
@@ -246,7 +244,11 @@ class _Response:
                 self._unanswered()
             self.exchange.finish(complete=error is None)
             if close is not None:
-                self._close(close)
+                try:
+                    close()
+                except BaseException as raised:
+                    self.exchange.raised(raised)
+                    raise
 
         try:
             body.close = finish_and_close

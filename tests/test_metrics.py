@@ -448,11 +448,13 @@ def test_what_is_forgotten_is_not_counted_anywhere(metrics: RedMetrics) -> None:
     """The metrics endpoint of an inner middleware, seen from the outer ones."""
     other = RedMetrics(registry=CollectorRegistry())
     source: dict[str, Any] = {}
-    outer, inner = started(metrics, source=source), started(other, source=source)
-    inner.forget()
+    outer, inner = metrics.start("GET", source, "/api/metrics"), other.start("GET", source, "/metrics")
+    assert outer is not None
+    assert inner is not None
+    inner.forget("/metrics")
     outer.finish()
     inner.finish()
-    inner.forget()
+    inner.forget("/metrics")
     assert counted(metrics) == counted(other) == {}
     assert not any(n for text, n in metrics.snapshot().items() if "in_progress" in text)
 

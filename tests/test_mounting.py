@@ -200,11 +200,24 @@ def test_an_enclosing_middleware_does_not_count_what_is_not_counted_here(path: s
     mounted = mounting(exclude=["/healthz"])
     outer = RedMetrics(registry=CollectorRegistry())
     source: dict[str, Any] = {}
-    exchange = outer.start("GET", source)
+    exchange = outer.start("GET", source, f"/api{path}")
     assert exchange is not None
     mounted.purpose(path, source)
     exchange.finish()
     assert not any(n for text, n in outer.snapshot().items() if text.startswith("http_"))
+
+
+def test_an_app_that_asks_for_the_metrics_itself_is_counted() -> None:
+    """A sub-request by a copy of the environ or scope: what it is for says nothing of the request that made it."""
+    mounted = mounting()
+    outer = RedMetrics(registry=CollectorRegistry())
+    source: dict[str, Any] = {}
+    exchange = outer.start("GET", source, "/batch")
+    assert exchange is not None
+    assert mounted.purpose("/metrics", {**source}) is Purpose.ENDPOINT
+    exchange.respond(200, "/batch")
+    exchange.finish()
+    assert outer.snapshot()['http_requests_total{method="GET",route="/batch",status="200"}'] == 1.0
 
 
 class Broken(Declaring):

@@ -1110,3 +1110,29 @@ def test_a_body_is_asked_nothing_that_the_server_would_not_ask(kind: type[Retice
     assert server.record == alone.record
     assert ("send", b"odd") in server.record
     assert found == one_request("200")
+
+
+class Unasking(type):
+    """A class of classes that fails where an instance is looked for."""
+
+    def __instancecheck__(cls, instance: object) -> bool:
+        raise RuntimeError("instance")
+
+
+class UnaskingWrapper(metaclass=Unasking):
+    """Stands where a server's file wrapper is expected."""
+
+
+class Classless(Reticent):
+    @property  # type: ignore[misc]  # writable in `object`
+    def __class__(self) -> Any:
+        raise RuntimeError("class")
+
+
+@pytest.mark.parametrize(("kind", "wrapper"), [(Reticent, UnaskingWrapper), (Classless, FileWrapper)])
+def test_a_body_that_is_not_to_be_told_from_a_file_is_sent(kind: type[Reticent], wrapper: type) -> None:
+    """What fails is the instrumentation's own question."""
+    server, found = serve(answering(kind()), environ(file_wrapper=wrapper), legal=False)
+    assert ("send", b"odd") in server.record
+    assert found.pop("red_instrumentation_errors_total") == 1.0
+    assert found == one_request("200")
