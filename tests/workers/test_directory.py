@@ -1,0 +1,481 @@
+"""The directory of a group: private or refused, alive or removed, on real file systems and with real processes."""
+
+import errno
+import fcntl
+import importlib.util
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from red_middleware.workers import directory as room
+from red_middleware.workers.directory import UNJUDGED_SECONDS, Directory, clean_stale, open_directory
+
+from .racing import SCENARIOS
+
+ROOT = Path(__file__).parents[2]
+HOME = f"red_middleware-{os.geteuid()}"
+DEADLINE_SECONDS = 60
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives a directory away")
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    """Where anybody may write, as in /dev/shm."""
+    path = tmp_path / "base"
+    path.mkdir()
+    path.chmod(0o1777)
+    return path
+
+
+@pytest.fixture
+def mount(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """Return a function that mounts a small tmpfs with the given options, or mounts it again."""
+    path = tmp_path / "mounted"
+    path.mkdir()
+
+    def mount(options: str) -> Path:
+        found = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", path], capture_output=True, text=True)
+        if found.returncode:
+            pytest.skip(f"no tmpfs can be mounted: {found.stderr.strip()}")
+        return path
+
+    try:
+        yield mount
+    finally:
+        subprocess.run(["umount", "--lazy", path], capture_output=True)
+
+
+def mode(path: Path) -> int:
+    return path.lstat().st_mode & 0o7777
+
+
+def leave(base: Path, name: str, *files: str) -> Path:
+    """Return a group whose workers are all gone and left these files."""
+    with closing(open_directory(name, f"owner of {name}", str(base))) as group:
+        for file in files:
+            os.close(group.open(file, os.O_CREAT))
+        return Path(group.path)
+
+
+def is_gone(owner: str) -> bool:
+    return True
+
+
+def nobody_knows(owner: str) -> bool:
+    return False
+
+
+def in_a_week() -> float:
+    return time.time() + UNJUDGED_SECONDS + 60
+
+
+# The way there
+
+
+def test_a_group_lies_in_two_private_directories_and_records_its_owner(base: Path) -> None:
+    """Both levels are 0700 whatever the mode of the base; the owner's text stands in a file of its own."""
+    with closing(open_directory("group", "boot 1 2 3", str(base))) as group:
+        assert Path(group.path) == base / HOME / "group"
+        assert mode(base / HOME) == mode(base / HOME / "group") == 0o700
+        assert group.names() == ["owner"]
+        assert (base / HOME / "group" / "owner").read_text() == "boot 1 2 3"
+        assert mode(base / HOME / "group" / "owner") == 0o600
+
+
+def test_the_second_to_come_joins_the_first(base: Path) -> None:
+    """Both see the same files, and the owner is recorded once."""
+    with closing(open_directory("group", "first", str(base))) as one:
+        before = one.stat("owner")
+        with closing(open_directory("group", "second", str(base))) as other:
+            os.close(other.open("w-1", os.O_CREAT))
+            assert sorted(one.names()) == ["owner", "w-1"]
+            assert one.stat("owner") == before
+
+
+def test_the_last_component_of_a_base_is_created_private(tmp_path: Path) -> None:
+    """A `multiprocess_dir` that nobody made need not be made by hand."""
+    open_directory("group", "", str(tmp_path / "app")).close()
+    assert mode(tmp_path / "app") == 0o700
+
+
+def test_the_mode_of_an_existing_base_is_the_users_choice(base: Path) -> None:
+    """It is neither refused nor changed, be it as open as /tmp."""
+    open_directory("group", "", str(base)).close()
+    assert mode(base) == 0o1777
+
+
+def test_a_base_without_a_parent_is_refused_by_its_name(tmp_path: Path) -> None:
+    """A mistyped path is an error at once, not a tree of directories."""
+    with pytest.raises(FileNotFoundError, match="nowhere/app"):
+        open_directory("group", "", str(tmp_path / "nowhere" / "app"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_base_shared_memory_is_taken(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """/dev/shm where it is a writable directory."""
+    monkeypatch.setattr(room, "SHARED_MEMORY", str(base))
+    with closing(open_directory("group", "")) as group:
+        assert Path(group.path) == base / HOME / "group"
+    assert clean_stale(None, "", is_gone) == 1
+
+
+def test_without_shared_memory_the_temporary_directory_is_taken(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on macOS."""
+    monkeypatch.setattr(room, "SHARED_MEMORY", str(base / "missing"))
+    monkeypatch.setattr(tempfile, "tempdir", str(base))
+    with closing(open_directory("group", "")) as group:
+        assert Path(group.path) == base / HOME / "group"
+
+
+def test_without_writable_shared_memory_the_temporary_directory_is_taken(
+    base: Path, mount: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some containers mount /dev/shm read-only."""
+    monkeypatch.setattr(room, "SHARED_MEMORY", str(mount("ro")))
+    monkeypatch.setattr(tempfile, "tempdir", str(base))
+    with closing(open_directory("group", "")) as group:
+        assert Path(group.path) == base / HOME / "group"
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../group", "a/b", ".hidden", "-", "a b", "a\n", "é"])
+def test_a_name_that_could_lead_elsewhere_is_refused(base: Path, name: str) -> None:
+    """A group's name is one component, and told apart from what is not ours."""
+    with pytest.raises(ValueError, match="open_directory"):
+        open_directory(name, "", str(base))
+    assert list(base.iterdir()) == []
+
+
+# What is not private is refused
+
+
+@pytest.mark.parametrize("level", [HOME, f"{HOME}/group"])
+def test_a_link_is_never_followed(base: Path, tmp_path: Path, level: str) -> None:
+    """Somebody who was first with a link gets nothing written where it leads, be it a directory of ours."""
+    target = tmp_path / "target"
+    target.mkdir(mode=0o700)
+    (base / level).parent.mkdir(mode=0o700, exist_ok=True)
+    (base / level).symlink_to(target)
+    with pytest.raises(NotADirectoryError, match=level):
+        open_directory("group", "", str(base))
+    assert list(target.iterdir()) == []
+
+
+@pytest.mark.parametrize("level", [HOME, f"{HOME}/group"])
+@pytest.mark.parametrize("wide", [0o701, 0o710, 0o720, 0o777])
+def test_a_directory_that_is_open_to_others_is_refused(base: Path, level: str, wide: int) -> None:
+    """Any permission of the group or of others is one too many; the error says which directory and mode."""
+    leave(base, "group")
+    (base / level).chmod(wide)
+    with pytest.raises(PermissionError, match=rf"mode {wide:04o}; must have .*0700: '.*{level}'"):
+        open_directory("group", "", str(base))
+
+
+@as_root
+@pytest.mark.parametrize("level", [HOME, f"{HOME}/group"])
+def test_a_directory_of_another_user_is_refused(base: Path, level: str) -> None:
+    """Even for root, who could open it: its owner could change what is in it."""
+    leave(base, "group")
+    os.chown(base / level, 65534, 65534)
+    with pytest.raises(PermissionError, match=rf"uid 65534.*; must have uid 0.*{level}'"):
+        open_directory("group", "", str(base))
+
+
+@pytest.mark.parametrize("level", [HOME, f"{HOME}/group"])
+def test_a_file_in_the_place_of_a_directory_is_refused(base: Path, level: str) -> None:
+    """It stays as it is."""
+    (base / level).parent.mkdir(mode=0o700, exist_ok=True)
+    (base / level).write_text("precious")
+    with pytest.raises(NotADirectoryError, match=level):
+        open_directory("group", "", str(base))
+    assert (base / level).read_text() == "precious"
+
+
+def test_a_full_file_system_is_an_error_that_leaves_no_draft(mount: Callable[[str], Path]) -> None:
+    """Nobody joins a group whose owner could not be recorded; once there is room again, it can be had."""
+    base = mount("size=64k,mode=1777")
+    with pytest.raises(OSError, match="No space left") as full:
+        (base / "filler").write_bytes(bytes(1 << 20))
+    assert full.value.errno == errno.ENOSPC
+    with pytest.raises(OSError, match="No space left"):
+        open_directory("group", "owner", str(base))
+    assert list((base / HOME / "group").iterdir()) == []
+    (base / "filler").unlink()
+    with closing(open_directory("group", "owner", str(base))) as group:
+        assert group.names() == ["owner"]
+
+
+def test_a_read_only_file_system_is_an_error(mount: Callable[[str], Path]) -> None:
+    """Also where the group was made before; and a cleaner that can remove nothing keeps calm."""
+    base = mount("size=64k,mode=1777")
+    group = leave(base, "group")
+    mount("remount,ro")
+    assert clean_stale(str(base), "", is_gone) == 0
+    assert group.exists()
+    with pytest.raises(OSError, match="Read-only"):
+        open_directory("new", "", str(base))
+
+
+def test_every_descriptor_is_closed_when_the_way_is_barred(base: Path) -> None:
+    """Trying again and again uses nothing up."""
+    leave(base, "group").chmod(0o755)
+    before = os.listdir("/dev/fd")
+    with pytest.raises(PermissionError):
+        open_directory("group", "", str(base))
+    with pytest.raises(UnicodeEncodeError):
+        open_directory("other", "é", str(base))
+    assert clean_stale(str(base), "", is_gone) == 0
+    assert os.listdir("/dev/fd") == before
+
+
+def test_without_locks_the_room_is_importable_and_says_so(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows has no fcntl."""
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    spec = importlib.util.spec_from_file_location("directory_on_windows", room.__file__)
+    assert spec is not None
+    assert spec.loader is not None
+    windows = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(windows)
+    with pytest.raises(OSError, match="platform"):
+        windows.open_directory("group", "", str(base))
+    assert windows.clean_stale(str(base), "", is_gone) == 0
+    assert list(base.iterdir()) == []
+
+
+# Files
+
+
+def test_files_are_reached_in_the_directory_that_was_opened(base: Path) -> None:
+    """Whatever happens to its path, as when an administrator moves it."""
+    with closing(open_directory("group", "owner", str(base))) as group:
+        (base / HOME).rename(base / "moved")
+        with open(group.open("draft", os.O_WRONLY | os.O_CREAT), "w") as file:
+            file.write("new")
+        os.close(group.open("w-1", os.O_CREAT))
+        group.rename("draft", "w-1")
+        moved = base / "moved" / "group"
+        assert (moved / "w-1").read_text() == "new"
+        assert mode(moved / "w-1") == 0o600
+        assert group.stat("w-1") == (moved / "w-1").stat()
+        assert sorted(group.names()) == ["owner", "w-1"]
+        group.unlink("w-1")
+        group.unlink("w-1")
+        assert group.names() == ["owner"]
+
+
+def test_a_file_is_not_opened_through_a_link(base: Path) -> None:
+    """Nor is its target's status taken for its own."""
+    with closing(open_directory("group", "owner", str(base))) as group:
+        (base / HOME / "group" / "link").symlink_to("owner")
+        with pytest.raises(OSError, match="link") as refused:
+            group.open("link", os.O_RDONLY)
+        assert refused.value.errno == errno.ELOOP
+        assert group.stat("link") == (base / HOME / "group" / "link").lstat()
+
+
+def test_no_descriptor_reaches_a_program_that_the_app_starts(base: Path) -> None:
+    """Else the lock would live as long as that program."""
+    with closing(open_directory("group", "owner", str(base))) as group:
+        fd = group.open("owner", os.O_RDONLY)
+        assert not os.get_inheritable(group.fd)
+        assert not os.get_inheritable(fd)
+        os.close(fd)
+
+
+def test_threads_list_at_the_same_time(base: Path) -> None:
+    """Two scrapes at once each see every file."""
+    with closing(open_directory("group", "owner", str(base))) as group:
+        for number in range(400):
+            os.close(group.open(f"w-{number}", os.O_CREAT))
+        counts: list[int] = []
+        threads = [
+            threading.Thread(target=lambda: counts.extend(len(group.names()) for _ in range(100))) for _ in range(4)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert counts == [401] * 400
+
+
+def test_a_directory_that_is_removed_while_open_is_empty_and_takes_no_files(base: Path) -> None:
+    """Nothing is written where nobody would look for it; who opens the group anew gets a new one."""
+    with closing(open_directory("group", "owner", str(base))) as group:
+        group.unlink("owner")
+        Path(group.path).rmdir()
+        assert group.names() == []
+        with pytest.raises(FileNotFoundError):
+            group.open("w-1", os.O_CREAT)
+        with closing(open_directory("group", "owner", str(base))) as anew:
+            assert anew.names() == ["owner"]
+
+
+def test_a_closed_directory_reaches_no_other(base: Path) -> None:
+    """The number of its descriptor may be another directory's by then."""
+    group = open_directory("group", "owner", str(base))
+    group.close()
+    with closing(open_directory("other", "owner", str(base))):
+        for use in (group.names, group.close, lambda: group.stat("owner"), lambda: group.unlink("owner")):
+            with pytest.raises(OSError, match="Bad file descriptor"):
+                use()
+
+
+# Races
+
+
+def test_a_child_that_closes_what_it_inherited_leaves_the_lock_to_its_parent(base: Path) -> None:
+    """The descriptors of both are one open file, as after a fork; the group stays alive."""
+    with closing(open_directory("group", "owner", str(base))) as group:
+        close = f"from red_middleware.workers.directory import Directory; Directory('', {group.fd}).close()"
+        subprocess.run([sys.executable, "-c", close], cwd=ROOT, pass_fds=[group.fd], check=True)
+        assert clean_stale(str(base), "", is_gone) == 0
+
+
+def test_a_directory_that_is_replaced_before_the_lock_is_left(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worst moment, made certain: a cleaner removes the group between its opening and its locking."""
+    flock = fcntl.flock
+    path, away = base / HOME / "group", base / HOME / "away"
+
+    def replace() -> None:
+        path.rename(away)
+        path.mkdir(mode=0o700)
+
+    moments = [path.rmdir, replace]
+
+    def flock_late(fd: int, operation: int) -> None:
+        if moments:
+            moments.pop()()
+        flock(fd, operation)
+
+    monkeypatch.setattr(fcntl, "flock", flock_late)
+    with closing(open_directory("group", "owner", str(base))) as group:
+        assert os.path.samestat(os.fstat(group.fd), path.lstat())
+    assert not moments
+    assert list(away.iterdir()) == []
+
+
+def test_a_cleaner_that_never_leaves_keeps_nobody_waiting(base: Path) -> None:
+    """A lock that somebody keeps is an error after a quarter of a second, not a worker that hangs."""
+    with closing(Directory("", os.open(leave(base, "group"), os.O_RDONLY))) as cleaner:
+        fcntl.flock(cleaner.fd, fcntl.LOCK_EX)
+        with pytest.raises(TimeoutError, match="locked by somebody"):
+            open_directory("group", "owner", str(base))
+    open_directory("group", "owner", str(base)).close()
+
+
+def test_workers_come_and_go_while_a_cleaner_takes_everybody_for_dead(base: Path) -> None:
+    """No opener ever holds a directory that is removed, and no file of the living goes."""
+
+    def start(scenario: str) -> subprocess.Popen[str]:
+        assert scenario in SCENARIOS
+        command = [sys.executable, "-m", "tests.workers.racing", scenario, str(base)]
+        return subprocess.Popen(command, cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    with start("clean") as cleaner, start("come_and_go") as one, start("come_and_go") as other:
+        assert [racer.wait(DEADLINE_SECONDS) for racer in (one, other)] == [0, 0]
+        removed, _ = cleaner.communicate(timeout=DEADLINE_SECONDS)
+    assert cleaner.returncode == 0
+    assert int(removed) > 0
+
+
+# Cleaning
+
+
+def test_a_group_whose_master_is_gone_is_removed_with_its_files(base: Path) -> None:
+    """The recorded owner is asked about, word for word, and the group's own is left alone."""
+    dead, own = leave(base, "dead", "w-1", ".new-2", "retired"), leave(base, "own")
+    assert clean_stale(str(base), "own", lambda owner: owner == "owner of dead") == 1
+    assert own.exists()
+    assert not dead.exists()
+
+
+def test_a_group_in_which_somebody_lives_is_never_removed(base: Path) -> None:
+    """Not for a dead master, nor for its age; its owner is not even asked about."""
+    with closing(open_directory("group", "owner", str(base))) as group:
+        assert clean_stale(str(base), "", lambda owner: pytest.fail("asked"), in_a_week) == 0
+        assert group.names() == ["owner"]
+
+
+def test_a_group_that_cannot_be_judged_is_kept_for_seven_days(base: Path) -> None:
+    """As one of another pid namespace: its container may start a worker at any time."""
+    group = leave(base, "group")
+    changed = group.stat().st_mtime
+    assert clean_stale(str(base), "", nobody_knows, lambda: changed + 7 * 24 * 3600) == 0
+    assert clean_stale(str(base), "", nobody_knows, lambda: changed + 7 * 24 * 3600 + 1) == 1
+    assert not group.exists()
+
+
+def test_a_touch_begins_the_seven_days_anew(base: Path) -> None:
+    """Counting changes no time of a file; a group that was scraped a moment ago is not old."""
+    with closing(open_directory("group", "owner", str(base))) as group:
+        os.utime(group.path, (0, 0))
+        group.touch()
+    assert clean_stale(str(base), "", nobody_knows) == 0
+
+
+def test_a_group_without_an_owner_is_kept_for_seven_days(base: Path) -> None:
+    """Its maker may be about to write the owner, or died before: then nothing else is in it."""
+    leave(base, "group")
+    (base / HOME / "group" / "owner").rename(base / HOME / "group" / ".owner-1")
+    assert clean_stale(str(base), "", is_gone) == 0
+    assert clean_stale(str(base), "", is_gone, in_a_week) == 1
+
+
+def test_what_is_not_ours_is_never_touched(base: Path, tmp_path: Path) -> None:
+    """Files, links, names of another pattern, directories that are open to others or hold what no group does."""
+    outside = leave(tmp_path, "outside", "w-1")
+    home = leave(base, "group").parent
+    (home / "wide").mkdir(mode=0o755)
+    (home / "link").symlink_to(outside)
+    (home / "file").write_text("")
+    (home / ".hidden").mkdir(mode=0o700)
+    (home / "notes").mkdir(mode=0o700)
+    (home / "notes" / "mine").write_text("")
+    (base / "foreign").mkdir(mode=0o700)
+    before = set(base.rglob("*"))
+    assert clean_stale(str(base), "group", is_gone, in_a_week) == 0
+    assert set(base.rglob("*")) == before
+    assert sorted(path.name for path in outside.iterdir()) == ["owner", "w-1"]
+
+
+@as_root
+@pytest.mark.parametrize("level", [HOME, f"{HOME}/group"])
+def test_another_users_directories_are_never_touched(base: Path, level: str) -> None:
+    """Even by root."""
+    group = leave(base, "group")
+    os.chown(base / level, 65534, 65534)
+    assert clean_stale(str(base), "", is_gone, in_a_week) == 0
+    assert (group / "owner").exists()
+
+
+@pytest.mark.parametrize("made", [False, True])
+def test_where_nothing_is_nothing_is_made(base: Path, made: bool) -> None:
+    """A cleaner creates neither the base nor a level below it."""
+    path = base if made else base / "missing"
+    assert clean_stale(str(path), "", is_gone) == 0
+    assert list(base.iterdir()) == []
+
+
+def test_one_group_that_raises_keeps_no_other_from_being_removed(base: Path) -> None:
+    """Neither an owner that cannot be parsed nor a file that cannot be removed; the latter is tried again."""
+    for name in ("a", "b", "c"):
+        leave(base, name, "w-1")
+    (base / HOME / "b" / "directory").mkdir()
+
+    def parse(owner: str) -> bool:
+        if owner.endswith("a"):
+            raise ValueError(owner)
+        return True
+
+    assert clean_stale(str(base), "", parse) == 1
+    assert sorted(path.name for path in (base / HOME).iterdir()) == ["a", "b"]
+    assert (base / HOME / "b" / "owner").exists()
+    (base / HOME / "b" / "directory").rmdir()
+    assert clean_stale(str(base), "", is_gone) == 2
