@@ -83,16 +83,20 @@ OVERFLOWED: Final = Family(
 FAULTED: Final = Family(
     "red_instrumentation_errors_total", "counter", "Faults of the instrumentation, kept from the application."
 )
+WORKERS: Final = Family("red_workers", "gauge", "Processes whose numbers are added up here.")
+ISOLATED: Final = Family(
+    "red_worker_isolated", "gauge", "Whether this process has other workers beside it and shares no numbers: 1 or 0."
+)
 SCRAPED: Final = Family("red_scrape_duration_seconds", "summary", "Time that finished scrapes took, in seconds.")
 
 ROW_FAMILIES: Final = (REQUESTS, ERRORS, DURATION, DISCONNECTS)
-SMALL_FAMILIES: Final = (IN_FLIGHT, RAISED, UPTIME, SERIES, LIMIT, OVERFLOWED, FAULTED, SCRAPED)
+SMALL_FAMILIES: Final = (IN_FLIGHT, RAISED, UPTIME, SERIES, LIMIT, OVERFLOWED, FAULTED, WORKERS, ISOLATED, SCRAPED)
 FAMILIES: Final = (*ROW_FAMILIES, *SMALL_FAMILIES)
 
 SPARSE_FAMILIES: Final = (REQUESTS, DISCONNECTS)
 """Families of a row that leave out what is zero: a code that has not come, a client that has not left."""
 
-SELF_SERIES: Final = 7
+SELF_SERIES: Final = 9
 """Series of the small families that carry no labels; the summary has two."""
 
 
@@ -104,7 +108,7 @@ class Bound(NamedTuple):
     cells: int
     """Numbers held, 8 bytes each in a file."""
     series: int
-    """Time series exposed: rows x (buckets + 21) + 275, with buckets counted without +Inf."""
+    """Time series exposed: rows x (buckets + 21) + 277, with buckets counted without +Inf."""
 
 
 def bound(table: Table) -> Bound:
@@ -193,6 +197,8 @@ def small_samples(
         LIMIT: [Sample("", {}, float(bound(table).series))],
         OVERFLOWED: [Sample("", {}, float(overflowed))],
         FAULTED: [Sample("", {}, cells[FAULTS])],
+        WORKERS: [Sample("", {}, float(reading.workers))],
+        ISOLATED: [Sample("", {}, float(table.isolated))],
         SCRAPED: [Sample("_count", {}, cells[SCRAPES]), Sample("_sum", {}, cells[SCRAPE_SECONDS])],
     }
 

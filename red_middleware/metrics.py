@@ -7,10 +7,13 @@ is logged once per kind, counted, and kept from the application.
 
 import logging
 import math
+import os
 import threading
 import time
 import weakref
+from _thread import RLock
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
 from typing import Any, Final, NoReturn
 
@@ -18,10 +21,10 @@ from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from . import options
+from . import options, workers
 from .families import FAMILIES, Bound, Family, bound, sample_text, samples
-from .labels import STATUS_CODES, exception_label, status_code
-from .table import FAULTS, Method, Row, Table
+from .labels import OTHER, STATUS_CODES, exception_label, status_code
+from .table import FAULTS, Method, Methods, Row, Table
 
 DEFAULT_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 """Upper bounds in seconds, as OpenTelemetry advises for `http.server.request.duration`."""
@@ -33,6 +36,9 @@ CLIENT_GONE: Final = 499
 """The status of a request whose client left before a response began; nginx's number."""
 
 SERVER_ERROR: Final = 500
+
+LAYOUT: Final = 1
+"""To be raised when cells change their meaning: workers of two versions of this library are no group."""
 
 INTERIM: Final = frozenset(range(100, 200)) - {101}
 """Statuses that announce a response and are none (RFC 9110, 15.2)."""
@@ -149,7 +155,7 @@ class Exchange:
         except Exception as error:
             metrics.fault("clock", error)
             seconds, bucket = 0.0, row.buckets
-        cells = metrics.cells
+        cells = row.cells
         with row.lock:
             cells[bucket] += 1.0
             cells[row.seconds] += seconds
@@ -179,7 +185,7 @@ class Exchange:
         code = status_code(status)
         if code in INTERIM:
             return
-        table = self.metrics.table
+        table = self.method.table
         try:
             row = self.method.rows.get(route) or table.row(self.method, route)
         except Exception as error:
@@ -197,7 +203,7 @@ class Exchange:
         """Count what is not the common case: an error, a disconnect, an event stream."""
         self.finished = True
         metrics = self.metrics
-        table = metrics.table
+        table = self.method.table
         apart = self._set_apart()
         answered = self.row is not None
         row = self.row = self.row or table.row(self.method, None)
@@ -216,7 +222,7 @@ class Exchange:
             seconds, bucket = 0.0, row.buckets
         failed = 1.0 if not apart.gone and (is_error or not complete) else 0.0
         left = 1.0 if apart.gone else 0.0
-        cells = metrics.cells
+        cells = row.cells
         with row.lock:
             cells[bucket] += 1.0
             cells[row.seconds] += seconds
@@ -239,7 +245,7 @@ class Exchange:
         return self.apart
 
     def _count_exception(self, row: Row, exception: str) -> None:
-        table = self.metrics.table
+        table = row.method.table
         table.add(table.pair_cell(row.route, exception))
 
 
@@ -272,6 +278,11 @@ class RedMetrics(Collector):
             within it is exact.
         max_label_sets: Rows of the table, one a (method, route), 1 to 1,000,000; raised where declared routes need
             more. See `bound` for the series they can make.
+        multiprocess_dir: Where prefork workers keep the files that they share, a directory; `"auto"`: shared memory, or
+            where the environment variable `RED_MULTIPROCESS_DIR` says; `None`: every worker has numbers of its own.
+        multiprocess_name: Makes workers of all processes of this user that give the same name, by whomever they were
+            started; by default the environment variable `RED_MULTIPROCESS_NAME`, else the server that runs the app
+            tells.
         clock: Monotonic seconds, as a finite float. Called once here, then twice a request. For tests.
 
     Raises:
@@ -288,6 +299,8 @@ class RedMetrics(Collector):
         buckets: Sequence[float] = DEFAULT_BUCKETS,
         slo_seconds: Sequence[float] = (),
         max_label_sets: int = 1000,
+        multiprocess_dir: str | os.PathLike[str] | None = "auto",
+        multiprocess_name: str | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         options.check_type("RedMetrics", "registry", registry, CollectorRegistry)
@@ -299,13 +312,18 @@ class RedMetrics(Collector):
         self.max_label_sets = max_label_sets
         self.clock = clock
         self.bounds = options.latency_bounds("RedMetrics", buckets, slo_seconds)
+        self.multiprocess_dir = options.directory("RedMetrics", "multiprocess_dir", multiprocess_dir)
+        self.multiprocess_name = multiprocess_name
+        self.first_bound = self.bounds[0]
+        self.table = Table(self.bounds, max_label_sets)
+        self.methods: Methods = _Gate(self)
+        self._beginning = RLock()
+        self._deciding = False
         self._warned: set[str] = set()
         self._announced = False
-        self.table = Table(self.bounds, max_label_sets)
-        self.methods = self.table.methods
-        self.cells = self.table.cells
-        self.first_bound = self.bounds[0]
+        self._identity = object()
         self._register()
+        _live.add(self)
 
     def _register(self) -> None:
         key = (id(self.registry), self.namespace)
@@ -323,6 +341,7 @@ class RedMetrics(Collector):
                 self.__dict__ = first.__dict__  # from here on the same object under another name
             else:
                 _registered[key] = self
+                self._layout = _layout(self)
 
     def _is_registered(self) -> bool:
         """Tell whether the registry still holds this, or one that shares its numbers: it may have been unregistered."""
@@ -330,7 +349,8 @@ class RedMetrics(Collector):
         return held is None or self in held
 
     def _check_equal(self, first: "RedMetrics") -> None:
-        for option, name in (("bounds", "buckets"), ("max_label_sets", "max_label_sets"), ("clock", "clock")):
+        names = ("buckets", "max_label_sets", "multiprocess_dir", "multiprocess_name", "clock")
+        for option, name in zip(("bounds", *names[1:]), names, strict=True):
             ours, theirs = getattr(self, option), getattr(first, option)
             if ours != theirs:
                 raise options.refusal(
@@ -338,6 +358,38 @@ class RedMetrics(Collector):
                     f"the registry holds a RedMetrics with {name}={theirs!r}; pass that one as metrics=, "
                     "or choose another registry= or namespace=",
                 )  # fmt: skip
+
+    def begin(self) -> Methods:
+        """Decide, at this process's first request or scrape, whether it shares its numbers with other workers.
+
+        Not at construction, which may be before the workers are forked.
+        """
+        if workers.is_master():
+            return self.table.methods
+        with self._beginning:
+            if (
+                isinstance(self.methods, _Gate) and not self._deciding
+            ):  # else asked from within, by a handler of the log
+                self._deciding = True
+                try:
+                    self._join()
+                finally:
+                    self.methods = self.table.methods
+                    self._deciding = False
+        return self.table.methods
+
+    def _join(self) -> None:
+        if self.multiprocess_dir is None:
+            return
+        base = os.environ.get("RED_MULTIPROCESS_DIR") if self.multiprocess_dir == "auto" else self.multiprocess_dir
+        name = self.multiprocess_name or os.environ.get("RED_MULTIPROCESS_NAME")
+        try:
+            shared = workers.join(self.table, self._layout, base or None, name or None, self.fault)
+        except Exception as error:
+            self.table.isolated = True
+            self.warn_once("workers", "this worker's numbers are its own, not those of its group", error=error)
+        else:
+            self.table = shared or self.table
 
     def start(self, method: object, source: MutableMapping[str, Any], path: str = "") -> Exchange | None:
         """Begin a request.
@@ -353,7 +405,7 @@ class RedMetrics(Collector):
         try:
             entry = self.methods[method]
         except TypeError:  # unhashable
-            entry = self.table.other
+            entry = self.begin()[OTHER]
         apart = None
         if KEY in source:
             outer = _unfinished(source[KEY])
@@ -410,13 +462,14 @@ class RedMetrics(Collector):
     def bound(self) -> Bound:
         """Return the most that clients can ever make: rows (label sets), cells (numbers), series.
 
-        series = rows x (buckets + 21) + 275, buckets counted without +Inf: a row shows its buckets and +Inf, sum,
-        count, errors, disconnects and 16 statuses; 275 are 257 exceptions, 11 methods in progress and 7 of our own.
+        series = rows x (buckets + 21) + 277, buckets counted without +Inf: a row shows its buckets and +Inf, sum,
+        count, errors, disconnects and 16 statuses; 277 are 257 exceptions, 11 methods in progress and 9 of our own.
         """
         return bound(self.table)
 
     def collect(self) -> Iterator[Metric]:
         """Yield the families for any prometheus_client writer."""
+        self.begin()
         for family, found in samples(self.table, self.uptime_seconds()).items():
             metric = _metric(family, self.namespace)
             for suffix, labels, value in found:
@@ -433,6 +486,7 @@ class RedMetrics(Collector):
         Returns:
             For instance `{'http_requests_total{method="GET",route="/hello",status="200"}': 1.0, ...}`.
         """
+        self.begin()
         return {
             sample_text(self.full_name(family) + sample.suffix, sample.labels): sample.value
             for family, found in samples(self.table, self.uptime_seconds()).items()
@@ -440,7 +494,10 @@ class RedMetrics(Collector):
         }
 
     def clear(self) -> None:
-        """Set every number to zero but the requests in progress. For tests: a counter must never go backwards."""
+        """Set every number to zero but the requests in progress. For tests: a counter must never go backwards.
+
+        Of several workers only this one's.
+        """
         self.table.clear()
 
     def full_name(self, family: Family) -> str:
@@ -448,8 +505,9 @@ class RedMetrics(Collector):
         return f"{self.namespace}_{family.name}" if self.namespace else family.name
 
     def uptime_seconds(self) -> float:
-        """Return the seconds since these numbers began."""
-        return self.now() - self.born
+        """Return the seconds since these numbers began, of several workers those of the first."""
+        sharing = self.table.sharing
+        return self.now() - self.born if sharing is None else time.monotonic() - sharing.born
 
     def observation(self, row: Row, seconds: float) -> tuple[float, int]:
         """Return a duration as it enters the row's sum, and the cell of its bucket."""
@@ -478,10 +536,10 @@ class RedMetrics(Collector):
 
     def __eq__(self, other: object) -> bool:
         """Tell whether the two share their numbers: to a registry they are one collector, and either unregisters it."""
-        return isinstance(other, RedMetrics) and self.table is other.table
+        return isinstance(other, RedMetrics) and self._identity is other._identity
 
     def __hash__(self) -> int:
-        return hash(self.table)
+        return hash(self._identity)
 
     def __copy__(self) -> "RedMetrics":
         return self
@@ -509,10 +567,42 @@ def _counts(exchange: Exchange | None, table: Table) -> bool:
     return False
 
 
+class _Gate(Methods):
+    """Stands for a table's methods until the first request, which has to pass."""
+
+    def __init__(self, metrics: RedMetrics) -> None:
+        super().__init__()
+        self.metrics = metrics
+
+    def __missing__(self, method: object) -> Method:
+        return self.metrics.begin()[method]
+
+
+def _layout(metrics: RedMetrics) -> str:
+    """Return what makes the cells of two tables differ in meaning, or belong to different registries of one app."""
+    layout = repr((LAYOUT, metrics.namespace, metrics.bounds, metrics.max_label_sets))
+    if metrics.registry is REGISTRY:
+        return layout
+    _layouts[layout] += 1
+    return f"{layout} {_layouts[layout]}"
+
+
 def _metric(family: Family, namespace: str) -> Metric:
     name = f"{namespace}_{family.name}" if namespace else family.name
     return Metric(name.removesuffix("_total"), family.help, family.kind)
 
+
+def _restart_all() -> None:  # pragma: no cover  # runs in forked children, which no coverage survives
+    for metrics in list(_live):
+        metrics._beginning = RLock()
+        metrics._deciding = False
+        metrics.methods = _Gate(metrics)
+
+
+_layouts: Counter[str] = Counter()
+_live: "weakref.WeakSet[RedMetrics]" = weakref.WeakSet()
+if hasattr(os, "register_at_fork"):  # pragma: no branch  # Windows has none
+    os.register_at_fork(after_in_child=_restart_all)
 
 _registering = threading.Lock()
 _registered: "weakref.WeakValueDictionary[tuple[int, str], RedMetrics]" = weakref.WeakValueDictionary()

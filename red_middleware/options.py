@@ -6,6 +6,7 @@ Pure functions; `metrics` and `mounting` call them. Nothing here runs at request
 import functools
 import inspect
 import math
+import os
 import re
 from collections.abc import Iterable, Sequence
 from numbers import Real
@@ -90,6 +91,18 @@ def check_path(owner: str, option: str, value: object) -> None:
     check_type(owner, option, value, str)
     if not str(value).startswith("/"):
         raise refusal(ValueError, owner, option, value, "must start with /")
+
+
+def directory(owner: str, option: str, value: object) -> str | None:
+    """Return a directory's path, `"auto"`, or `None`."""
+    if value is None or value == "auto":
+        return value if value is None else "auto"
+    if not isinstance(value, str | os.PathLike) or not isinstance(os.fspath(value), str):
+        raise refusal(TypeError, owner, option, value, 'must be a path, "auto" or None')
+    path: str = os.fspath(value)
+    if not os.path.isabs(path):
+        raise refusal(ValueError, owner, option, value, 'must be an absolute path, "auto" or None')
+    return path
 
 
 def latency_bounds(owner: str, buckets: Sequence[float], slo_seconds: Sequence[float]) -> tuple[float, ...]:

@@ -2,7 +2,11 @@
 
 `metrics` looks rows up and adds to their cells; `families` and `exposition` read them. This room knows closed labels,
 and nothing of requests, frameworks or text. Cells are one flat sequence of floats, fixed cells first, then one run of
-cells a row in the order of the index, so that a mapped file can take the list's place and tables add up as vectors.
+cells a row in the order of the index.
+
+Alone in its process a table is a list and adds to its index itself. Among several workers (`Sharing`, see `workers`)
+the cells are mapped from a file, and every addition is a `Change` in a log of which each worker replays all, in order:
+what a method named `_add_...` or `_declare` makes of a change follows from the changes before it alone.
 
 Every locked section below is subscripts, comparisons and assignments only: a call inside could start the garbage
 collector, whose finalisers may record here. The locks are re-entrant because CPython 3.14 may collect between a
@@ -14,8 +18,9 @@ written in Python can be interrupted half-taken.
 import os
 import weakref
 from _thread import RLock
-from collections.abc import Iterable, Sequence
-from typing import Final, NamedTuple
+from array import array
+from collections.abc import Iterable, Mapping, MutableSequence, Sequence
+from typing import Final, Literal, NamedTuple, Protocol, SupportsIndex
 
 from .labels import METHODS, OTHER, OVERFLOW, UNDECLARED_METHODS, UNMATCHED, method_label, route_label
 
@@ -30,9 +35,13 @@ EXCEPTIONS: Final = 0
 FAULTS: Final = EXCEPTIONS + EXCEPTION_PAIRS + 1
 SCRAPES: Final = FAULTS + 1
 SCRAPE_SECONDS: Final = SCRAPES + 1
-FIXED_CELLS: Final = SCRAPE_SECONDS + 1
+IN_PROGRESS: Final = SCRAPE_SECONDS + 1
+"""First of the gauges, one a method; written among several workers only."""
+FIXED_CELLS: Final = IN_PROGRESS + len(METHODS)
+GAUGES: Final = range(IN_PROGRESS, FIXED_CELLS)
 
-SENTINEL_ROWS: Final = 2 * len(METHODS)
+SENTINEL_ROUTES: Final = (UNMATCHED, OVERFLOW)
+SENTINEL_ROWS: Final = len(SENTINEL_ROUTES) * len(METHODS)
 """Rows kept for `_unmatched` and `_overflow`, one of each a method."""
 
 
@@ -43,16 +52,17 @@ class Method:
     a list's `append` and `pop` need no lock on any build, and a lock is the dearest part of a request.
     """
 
-    __slots__ = ("in_progress", "label", "lock", "rows")
+    __slots__ = ("in_progress", "label", "lock", "rows", "table")
 
-    def __init__(self, label: str) -> None:
+    def __init__(self, table: "Table", label: str) -> None:
+        self.table = table
         self.label = label
         self.lock = RLock()
         self.in_progress: list[None] = []
         self.rows: dict[object, Row] = {}
 
 
-class _Methods(dict[object, Method]):
+class Methods(dict[object, Method]):
     """Every `Method` by its label; anything else is `_OTHER`."""
 
     def __missing__(self, method: object) -> Method:
@@ -62,13 +72,14 @@ class _Methods(dict[object, Method]):
 class Row:
     """One label set, and where its cells lie in `Table.cells`."""
 
-    __slots__ = ("answers", "buckets", "codes", "disconnects", "errors", "lock", "method", "number", "other", "route",
-                 "seconds", "statuses")  # fmt: skip
+    __slots__ = ("answers", "buckets", "cells", "codes", "disconnects", "errors", "lock", "method", "number", "other",
+                 "route", "seconds", "statuses")  # fmt: skip
 
     def __init__(self, number: int, method: Method, route: str, bucket_cells: int) -> None:
         self.number = number
         self.method = method
         self.lock = method.lock
+        self.cells = method.table.cells
         self.route = route
         self.buckets = FIXED_CELLS + number * row_cells(bucket_cells)
         self.seconds = self.buckets + bucket_cells
@@ -86,7 +97,41 @@ class Reading(NamedTuple):
     rows: Sequence[Row]
     cells: Sequence[float]
     pairs: Sequence[tuple[str, str]]
-    in_progress: Sequence[int]
+    in_progress: Sequence[float]
+    workers: int
+
+
+class Sharing(Protocol):
+    """What several workers offer to the table of each."""
+
+    born: float
+    """When the first of them began, in seconds of `time.monotonic`."""
+    pids: Sequence[int]
+    """Process ids of the living, as `totals` found them."""
+
+    def change(self, table: "Table", change: "Change") -> None:
+        """Replay what the others changed, then make this change unless the table does not lack it (any more).
+
+        Where that is not possible in short time, the table is as before.
+        """
+
+    def catch_up(self, table: "Table") -> bool:
+        """Replay what the others changed; tell whether that was possible."""
+
+    def totals(self, table: "Table", size: int) -> Sequence[float]:
+        """Return the sums of the first cells of all workers."""
+
+    def abandon(self) -> None:
+        """Let go of what belongs to the parent, in a forked child."""
+
+
+Change = (
+    tuple[Literal["declare"], dict[str, list[str]]]
+    | tuple[Literal["row"], str, str]
+    | tuple[Literal["status"], int, int]
+    | tuple[Literal["pair"], str, str]
+)
+"""Routes with their method labels; a label set; the number of a row and a code; a route and an exception's class."""
 
 
 class Table:
@@ -95,27 +140,31 @@ class Table:
     Args:
         bounds: Upper bounds of the latency buckets, in seconds, without +Inf.
         max_label_sets: Rows that the table holds at least; declared routes may raise it, once.
+        sharing: The other workers. The caller then replays the log, and gives the table its cells by `use`.
     """
 
-    def __init__(self, bounds: Sequence[float], max_label_sets: int) -> None:
+    def __init__(self, bounds: Sequence[float], max_label_sets: int, sharing: Sharing | None = None) -> None:
+        self.sharing = sharing
+        self.isolated = False  # whether there are other workers, with whom nothing could be shared
         self.bounds = tuple(bounds)
+        self.max_label_sets = max_label_sets
         self.bucket_cells = len(self.bounds) + 1
         self.lock = RLock()
         self.capacity = max(max_label_sets, SENTINEL_ROWS)
         self.reserved = SENTINEL_ROWS
         self.free = self.capacity - SENTINEL_ROWS  # rows for label sets that nothing reserved
+        self.settled = False  # whether the capacity is what it is
         self.declared: dict[str, frozenset[str]] = {}
         self.homeless: set[tuple[str, str]] = set()  # of declared routes, methods that came too late
-        self.cells = [0.0] * self.size(self.capacity)
+        self.cells: MutableSequence[float] = [] if sharing else [0.0] * self.size(self.capacity)
         self.rows: list[Row] = []  # append-only: a row's position is its number
         self.used = 0
         self.index: dict[tuple[str, str], Row] = {}
         self.pairs: list[tuple[str, str]] = []
         self.pair_cells: dict[tuple[str, str], int] = {}
         self.paired = 0
-        self.other = Method(OTHER)
-        self.methods = _Methods({label: Method(label) for label in METHODS[:-1]})
-        self.methods[OTHER] = self.other
+        self.methods = Methods({label: Method(self, label) for label in METHODS})
+        self.other = self.methods[OTHER]
         _tables.add(self)
 
     def size(self, rows: int) -> int:
@@ -140,22 +189,23 @@ class Table:
             if route != OVERFLOW:
                 labels = frozenset(map(method_label, UNDECLARED_METHODS if methods is None else methods))
                 wanted[route] = wanted.get(route, frozenset()) | labels
+        if self.sharing is None:
+            self._declare(wanted)
+        else:
+            change: Change = ("declare", {route: sorted(labels) for route, labels in wanted.items()})
+            if self.lacks(change):
+                self.sharing.change(self, change)
+        return sum(not labels <= self.declared.get(route, frozenset()) for route, labels in wanted.items())
+
+    def _declare(self, wanted: Mapping[str, frozenset[str]]) -> None:
         while True:
             known, free = self.declared, self.free
-            declared, spare, homeless = dict(known), free, 0
-            late = set(self.homeless)
-            for route, labels in wanted.items():
-                taken = known.get(route, frozenset())
-                need = sum((label, route) not in self.index for label in labels - taken)
-                if known and need > spare:
-                    homeless += 1
-                    late |= {(label, route) for label in labels - taken if taken}
-                else:
-                    spare -= need
-                    declared[route] = taken | labels
+            declared, spare, late = self._declaration(wanted)
+            settled = bool(declared)
             capacity = self.capacity + max(0, -spare)
             reserved = self.reserved + free - spare
-            self.cells.extend([0.0] * (self.size(capacity) - len(self.cells)))
+            if self.sharing is None:
+                self.cells.extend([0.0] * (self.size(capacity) - len(self.cells)))
             with self.lock:
                 if self.declared is known and self.free == free:
                     self.capacity = capacity
@@ -163,7 +213,23 @@ class Table:
                     self.free = 0 if spare < 0 else spare
                     self.declared = declared
                     self.homeless = late
-                    return homeless
+                    self.settled = settled
+                    return
+
+    def _declaration(
+        self, wanted: Mapping[str, frozenset[str]]
+    ) -> tuple[dict[str, frozenset[str]], int, set[tuple[str, str]]]:
+        """Return what would be declared, the rows then free (negative: missing), and what is homeless."""
+        declared, spare, late = dict(self.declared), self.free, set(self.homeless)
+        for route, labels in wanted.items():
+            taken = declared.get(route, frozenset())
+            need = sum((label, route) not in self.index for label in labels - taken)
+            if self.settled and need > spare:
+                late |= {(label, route) for label in labels - taken if taken}
+            else:
+                spare -= need
+                declared[route] = taken | labels
+        return declared, spare, late
 
     def row(self, method: Method, route: object) -> Row:
         """Return the row for a route that `method.rows` does not hold, admitting its label set where there is room.
@@ -171,6 +237,7 @@ class Table:
         Nothing is refused: what finds no room is counted in the row of `_overflow`. The answer is remembered under
         no more names than the rows and the declared routes bound.
         """
+        method = self.methods[method.label]  # an exchange from before a fork has one of another table
         name = route_label(route)
         declared = self.declared.get(name)
         if declared is None or method.label in declared:
@@ -186,15 +253,23 @@ class Table:
         return row
 
     def _admit(self, method: Method, route: str) -> Row:
+        if self.sharing is None:
+            return self._add_row(method, route)
+        change: Change = ("row", method.label, route)
+        if self.lacks(change):
+            self.sharing.change(self, change)
+        return self.index.get((method.label, route)) or self.index[method.label, OVERFLOW]
+
+    def _add_row(self, method: Method, route: str) -> Row:
         label_set = (method.label, route)
         while True:
             known = self.index.get(label_set)
             if known is not None:
                 return known
             used, free = self.used, self.free
-            cost = 0 if route in (UNMATCHED, OVERFLOW) or method.label in self.declared.get(route, ()) else 1
+            cost = self._cost(method.label, route)
             if cost > free:
-                return self._admit(method, OVERFLOW)
+                return self._add_row(method, OVERFLOW)
             row = Row(used, method, route, self.bucket_cells)
             addition = (row,)
             with self.lock:
@@ -205,8 +280,20 @@ class Table:
                     self.index[label_set] = row
                     return row
 
+    def _cost(self, method: str, route: str) -> int:
+        """Return how many free rows a label set takes: none if one is reserved for it."""
+        return 0 if route in SENTINEL_ROUTES or method in self.declared.get(route, ()) else 1
+
     def status_cell(self, row: Row, code: int) -> int:
         """Return the cell of a code that `row.statuses` may not hold; `row.other` when the row's cells are taken."""
+        if self.sharing is None:
+            return self._add_status(row, code)
+        change: Change = ("status", row.number, code)
+        if self.lacks(change):
+            self.sharing.change(self, change)
+        return row.statuses.get(code, row.other)
+
+    def _add_status(self, row: Row, code: int) -> int:
         while True:
             cell = row.statuses.get(code)
             if cell is not None:
@@ -224,6 +311,14 @@ class Table:
 
     def pair_cell(self, route: str, exception: str) -> int:
         """Return the cell that counts one exception class on one route; the last one when the pairs are taken."""
+        if self.sharing is None:
+            return self._add_pair(route, exception)
+        change: Change = ("pair", route, exception)
+        if self.lacks(change):
+            self.sharing.change(self, change)
+        return self.pair_cells.get((route, exception), EXCEPTIONS + EXCEPTION_PAIRS)
+
+    def _add_pair(self, route: str, exception: str) -> int:
         pair = (route, exception)
         while True:
             cell = self.pair_cells.get(pair)
@@ -241,6 +336,38 @@ class Table:
                     self.pair_cells[pair] = cell
                     return cell
 
+    def lacks(self, change: Change) -> bool:
+        """Tell whether a change has an effect."""
+        if change[0] == "row":
+            label_set = change[1:]
+            return label_set not in self.index and self._cost(*label_set) <= self.free
+        if change[0] == "status":
+            row = self.rows[change[1]]
+            return change[2] not in row.statuses and len(row.codes) < STATUS_CELLS - 1
+        if change[0] == "pair":
+            return change[1:] not in self.pair_cells and self.paired < EXCEPTION_PAIRS
+        declared, _, late = self._declaration(_label_sets(change[1]))
+        return declared != self.declared or late != self.homeless
+
+    def apply(self, change: Change) -> None:
+        """Make a change of the log."""
+        if change[0] == "row":
+            self._add_row(self.methods[change[1]], change[2])
+        elif change[0] == "status":
+            self._add_status(self.rows[change[1]], change[2])
+        elif change[0] == "pair":
+            self._add_pair(change[1], change[2])
+        else:
+            self._declare(_label_sets(change[1]))
+
+    def use(self, cells: MutableSequence[float]) -> None:
+        """Take a worker's own cells, and publish the gauges in them."""
+        self.cells = cells
+        for row in self.rows:
+            row.cells = cells
+        for number, method in enumerate(self.methods.values(), IN_PROGRESS):
+            method.in_progress = _Published(method.in_progress, cells, number)
+
     def add(self, cell: int, amount: float = 1.0) -> None:
         """Add to one of the rare cells, those that belong to no row and no method."""
         cells = self.cells
@@ -249,24 +376,65 @@ class Table:
 
     def read(self) -> Reading:
         """Copy what a scrape needs, without a lock: it never stalls a request."""
+        if self.sharing is not None:
+            self.sharing.catch_up(self)
         rows = self.rows[: self.used]
         pairs = self.pairs[: self.paired]
-        in_progress = [len(method.in_progress) for method in self.methods.values()]
-        return Reading(rows, self.cells[: self.size(len(rows))], pairs, in_progress)
+        size = self.size(len(rows))
+        if self.sharing is None:
+            in_progress: Sequence[float] = [len(method.in_progress) for method in self.methods.values()]
+            return Reading(rows, self.cells[:size], pairs, in_progress, workers=1)
+        totals = self.sharing.totals(self, size)
+        return Reading(rows, totals, pairs, totals[IN_PROGRESS:FIXED_CELLS], len(self.sharing.pids))
 
     def clear(self) -> None:
         """Set every cell to zero. For tests: counters never go backwards."""
-        self.cells[:] = [0.0] * len(self.cells)
+        self.cells[:] = array("d", bytes(8 * len(self.cells)))
 
     def restart(self) -> None:
         """Begin anew in a forked child: another thread may have held any lock, and the parent's counts stay its."""
+        if self.sharing is not None:  # the mapped cells are the parent's; the child may join its own group later
+            self.sharing.abandon()
+            self.sharing = None
+        self.cells = [0.0] * self.size(self.capacity)
         self.lock = RLock()
         for method in self.methods.values():
             method.lock = RLock()
             method.in_progress = []
         for row in self.rows:
             row.lock = row.method.lock
-        self.clear()
+            row.cells = self.cells
+
+
+class _Published(list[None]):
+    """Requests in progress, whose number other workers see in a cell."""
+
+    __slots__ = ("cells", "number")
+
+    def __init__(self, requests: Iterable[None], cells: MutableSequence[float], number: int) -> None:
+        super().__init__(requests)
+        self.cells = cells
+        self.number = number
+        self._publish()
+
+    def append(self, request: None) -> None:
+        super().append(request)
+        self._publish()
+
+    def pop(self, index: SupportsIndex = -1) -> None:
+        super().pop(index)
+        self._publish()
+
+    def _publish(self) -> None:
+        while True:  # another thread may change the list between the two, and store first
+            length = len(self)
+            self.cells[self.number] = float(length)
+            if length == len(self):
+                break
+
+
+def _label_sets(routes: Mapping[str, Iterable[str]]) -> dict[str, frozenset[str]]:
+    return {route: frozenset(labels) for route, labels in routes.items()}
 
 
 def row_cells(bucket_cells: int) -> int:

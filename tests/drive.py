@@ -37,7 +37,7 @@ def fresh_metrics(**options: Any) -> RedMetrics:
 
 def counted(metrics: RedMetrics) -> dict[str, float]:
     """Return every sample that is not zero, but those that say how long the process runs and how much is shown."""
-    passing = ("uptime_seconds_total", "red_series", "red_scrape_duration_seconds_sum")
+    passing = ("uptime_seconds_total", "red_series", "red_workers", "red_scrape_duration_seconds_sum")
     return {text: n for text, n in metrics.snapshot().items() if n and not text.startswith(passing)}
 
 

@@ -101,9 +101,11 @@ def test_the_fixed_cells_are_shown_under_their_names() -> None:
     assert shown == {
         "uptime_seconds_total": 7.5,
         "red_series": float(sum(map(len, found.values()))),
-        "red_series_limit": ROWS * (2 + 21) + 275.0,
+        "red_series_limit": ROWS * (2 + 21) + 277.0,
         "red_overflow_requests_total": 4.0,
         "red_instrumentation_errors_total": 5.0,
+        "red_workers": 1.0,
+        "red_worker_isolated": 0.0,
         "red_scrape_duration_seconds_count": 6.0,
         "red_scrape_duration_seconds_sum": 0.5,
     }
@@ -159,12 +161,12 @@ def test_the_registry_knows_the_names_that_are_shown(namespace: str) -> None:
     max_label_sets=st.integers(1, 100),
 )
 def test_the_bound_is_the_formula(bounds: list[float], max_label_sets: int) -> None:
-    """The series are rows x (buckets + 21) + 275, whatever the options; reserved rows count."""
+    """The series are rows x (buckets + 21) + 277, whatever the options; reserved rows count."""
     metrics = RedMetrics(registry=CollectorRegistry(), buckets=bounds, max_label_sets=max_label_sets)
     found = bound(metrics.table)
     assert found.rows >= max_label_sets
-    assert found.series == found.rows * (len(bounds) + 21) + 275
-    assert found.cells == len(metrics.cells)
+    assert found.series == found.rows * (len(bounds) + 21) + 277
+    assert found.cells == len(metrics.table.cells)
 
 
 def test_a_full_table_shows_as_many_series_as_the_bound_says() -> None:

@@ -43,6 +43,7 @@ def render(metrics: RedMetrics, metadata: Metadata, asked: frozenset[str] = froz
         metadata: What introduces a family in the format at hand.
         asked: Names, of families or of samples, whose families alone are wanted; empty for all.
     """
+    metrics.begin()
     table = metrics.table
     kept = _kept.get(table)
     if kept is None:

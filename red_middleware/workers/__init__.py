@@ -1,1 +1,53 @@
-"""Prefork workers find each other, share one index and their cells, and retire the dead."""
+"""Prefork workers find each other, share one index and their cells, and retire the dead.
+
+`metrics` asks to `join` at a process's first request or scrape. Which processes are one group is decided in
+`rendezvous`; `directory` is where their files are, `index` and `cells` are these files, `member` is one worker's part.
+"""
+
+from collections.abc import Callable
+
+from ..table import Table
+from .directory import clean_stale, open_directory
+from .rendezvous import Group, find_group, is_alive, is_master, name_for
+
+__all__ = ["is_master", "join"]
+
+
+def join(
+    private: Table, layout: str, base: str | None, name: str | None, fault: Callable[[str, BaseException], None]
+) -> Table | None:
+    """Join the group of worker processes that this one belongs to.
+
+    Args:
+        private: The table of this process until now; the routes that it declared are declared in the group.
+        layout: All that makes two tables' cells differ in meaning, and which of an app's tables it is.
+        base: Where groups keep their files; `None`: shared memory, or the directory for temporary files.
+        name: Makes a group of all processes that give it; `None`: the server tells.
+        fault: Told the kind and the exception of what goes wrong later.
+
+    Returns:
+        The shared table, `None` for a single process.
+
+    Raises:
+        OSError: There is a group, but its files cannot be used.
+    """
+    group = find_group(name)
+    if group is None:
+        return None
+    from .member import Member  # not before: it needs a system with file locks
+
+    owner = f"{group.boot} {group.pid_namespace} {group.master} {group.master_started}"
+    directory_name = name_for(group, layout)
+    member = Member(lambda: open_directory(directory_name, owner, base), fault)
+    table = Table(private.bounds, private.max_label_sets, member)
+    member.enter(table, private.declared)
+    clean_stale(base, directory_name, lambda recorded: _is_gone(recorded, group))
+    return table
+
+
+def _is_gone(owner: str, ours: Group) -> bool:
+    """Tell whether the master that founded another group is provably gone."""
+    boot, pid_namespace, master, started = owner.split()
+    if boot != ours.boot:
+        return True
+    return int(pid_namespace) == ours.pid_namespace and not is_alive(int(master), int(started))

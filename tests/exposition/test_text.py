@@ -90,8 +90,8 @@ def busy(metrics: RedMetrics) -> RedMetrics:
         exchange.raised(ValueError("after"))
     assert metrics.start("PUT", {}) is not None  # and is still in progress
     for number, row in enumerate(metrics.table.rows):
-        metrics.cells[row.seconds] = number / 7
-        metrics.cells[row.buckets] += number * 1000
+        metrics.table.cells[row.seconds] = number / 7
+        metrics.table.cells[row.buckets] += number * 1000
     return metrics
 
 
@@ -140,6 +140,8 @@ def test_an_empty_table_is_a_valid_answer() -> None:
             "red_series_limit",
             "red_overflow_requests_total",
             "red_instrumentation_errors_total",
+            "red_workers",
+            "red_worker_isolated",
             "red_scrape_duration_seconds_count",
             "red_scrape_duration_seconds_sum",
         }
@@ -166,9 +168,9 @@ def test_every_value_is_read_back_exactly(
     for route, (count, seconds, by_code) in filling.items():
         request(metrics, route)
         row = metrics.table.row(metrics.table.methods["GET"], route)
-        metrics.cells[row.buckets] = count
-        metrics.cells[row.seconds] = seconds
-        metrics.cells[row.disconnects + 1] = by_code
+        metrics.table.cells[row.buckets] = count
+        metrics.table.cells[row.seconds] = seconds
+        metrics.table.cells[row.disconnects + 1] = by_code
     for route, name in exceptions:
         error = type("Error", (Exception,), {})
         error.__name__ = name.replace("\x00", "0").encode("utf-8", "replace").decode()
@@ -191,8 +193,8 @@ def test_a_million_is_written_in_digits_and_read_back(accept: str) -> None:
     request(metrics)
     (row,) = metrics.table.rows
     for count in (999_999.0, 1e6, 1_234_567.0, 2.0**53, 1e16, 1e22, 1.7e308):
-        metrics.cells[row.buckets] = count
-        metrics.cells[row.seconds] = count + 0.25
+        metrics.table.cells[row.buckets] = count
+        metrics.table.cells[row.seconds] = count + 0.25
         shown = read_back(metrics, accept)
         assert shown["http_request_duration_seconds_count", frozenset({("method", "GET"), ("route", "/")})] == count
         assert unscraped_samples(shown) == unscraped_samples(held(metrics))
@@ -205,7 +207,7 @@ def test_a_sum_without_end_is_read_back() -> None:
     metrics = fresh_metrics()
     request(metrics)
     (row,) = metrics.table.rows
-    metrics.cells[row.seconds] = math.inf
+    metrics.table.cells[row.seconds] = math.inf
     for accept in PARSERS:
         assert unscraped_samples(read_back(metrics, accept)) == unscraped_samples(held(metrics))
 

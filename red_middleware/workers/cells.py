@@ -1,0 +1,121 @@
+"""Cells in files: each worker's own, mapped, with a single writer; and the file of those that have retired.
+
+A worker's file is `w-<id>`. Visible means complete and locked: it is made under another name, its lock is held by a
+descriptor of its own, and the kernel releases that lock however the worker ends. `retired` holds the sums of the dead
+and the ids that are in them. This room knows numbers and files, and nothing of what the numbers count.
+"""
+
+import fcntl
+import mmap
+import os
+import struct
+from collections.abc import Iterable, MutableSequence, Sequence
+from operator import add
+from typing import Final, NamedTuple, cast
+
+from .directory import Directory
+
+MAGIC: Final = b"redcell1"
+HEADER: Final = struct.Struct("=8sQQ")  # magic, number of cells, the worker's pid; a multiple of 8
+WORKER: Final = "w-"
+NEW: Final = ".new-"
+ASIDE: Final = "aside-"
+RETIRED: Final = "retired"
+LOCK: Final = "lock"
+ID_BYTES: Final = 16
+
+
+class WorkerFile:
+    """The cells of this process.
+
+    Args:
+        directory: Where the group's files are.
+        size: Number of cells.
+
+    Raises:
+        OSError: There is no room, or no way to make it.
+    """
+
+    def __init__(self, directory: Directory, size: int) -> None:
+        self.id = os.urandom(ID_BYTES).hex()
+        self.name = WORKER + self.id
+        new = NEW + self.id
+        fd = directory.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+        try:
+            length = HEADER.size + 8 * size
+            os.posix_fallocate(fd, 0, length)  # now: a full file system found out later is a SIGBUS
+            os.pwrite(fd, HEADER.pack(MAGIC, size, os.getpid()), 0)
+            # A descriptor of its own: a mapping duplicates the one that it is made from, and a child inherits that.
+            self.lock_fd = directory.open(new, os.O_RDWR)
+            fcntl.flock(self.lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self.mapped = mmap.mmap(fd, length)
+            doubles = memoryview(self.mapped)[HEADER.size :].cast("d")
+            self.cells = cast("MutableSequence[float]", doubles)  # as far as a table of fixed size needs one
+            directory.rename(new, self.name)
+        except BaseException:
+            directory.unlink(new)
+            raise
+        finally:
+            os.close(fd)
+
+    def close(self) -> None:
+        """Let go of the lock's descriptor in a forked child: the parent still lives."""
+        os.close(self.lock_fd)
+
+
+class Contents(NamedTuple):
+    """What a file holds."""
+
+    pid: int
+    cells: Sequence[float]
+    ids: frozenset[str]
+    """Of `retired`: which workers' cells are in it."""
+
+
+def read(fd: int, size: int) -> Contents:
+    """Read the first cells of a file.
+
+    By `pread` and not by a mapping: a file that is cut short under a mapping is a SIGBUS.
+
+    Args:
+        fd: Of a worker's file or of `retired`.
+        size: How many cells to read at most.
+
+    Raises:
+        ValueError: The file is truncated, foreign, or of another version.
+    """
+    head = os.pread(fd, HEADER.size, 0)
+    if len(head) < HEADER.size:
+        raise ValueError("it is truncated")
+    magic, count, pid = HEADER.unpack(head)
+    end = HEADER.size + 8 * count
+    if magic != MAGIC:
+        raise ValueError("it is of another version, or no file of cells at all")
+    length = os.fstat(fd).st_size
+    if length < end or (length - end) % ID_BYTES:
+        raise ValueError("it is truncated")
+    cells = memoryview(os.pread(fd, 8 * min(size, count), HEADER.size)).cast("d").tolist()
+    tail = os.pread(fd, length - end, end) if length > end else b""
+    ids = (tail[at : at + ID_BYTES].hex() for at in range(0, len(tail), ID_BYTES))
+    return Contents(pid, cells, frozenset(ids))
+
+
+def write_retired(directory: Directory, cells: Sequence[float], ids: Iterable[str]) -> None:
+    """Replace `retired`: the renaming is the moment at which the workers of these ids are counted there."""
+    new = f"{RETIRED}.tmp"
+    fd = directory.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    try:
+        content = HEADER.pack(MAGIC, len(cells), 0) + struct.pack(f"={len(cells)}d", *cells)
+        content += b"".join(map(bytes.fromhex, sorted(ids)))
+        if os.write(fd, content) < len(content):
+            raise OSError("no space left for the cells of retired worker processes")
+    finally:
+        os.close(fd)
+    directory.rename(new, RETIRED)
+
+
+def added(one: Sequence[float], other: Sequence[float]) -> list[float]:
+    """Return the sum of two vectors; the shorter one is taken to go on with zeros."""
+    if len(one) < len(other):
+        one, other = other, one
+    return [*map(add, one, other), *one[len(other) :]]

@@ -1,0 +1,157 @@
+"""Which processes are one group: the workers of one server, whose numbers are one scrape target's.
+
+Siblings alone are none: a shell, honcho or a program of one's own may start several servers that are to stay apart. So
+this room knows how each prefork server starts its workers, and names a group by its master; for any other arrangement
+the user gives a name. It knows nothing of files and numbers, and imports no server: one that is not in `sys.modules`
+is not serving. Asked at a process's first request, never at construction, which may be before the fork; it costs
+0.1 ms, and never raises: where nothing is known (no /proc, a module half imported), the process is single.
+"""
+
+import hashlib
+import os
+import sys
+from typing import Any, Final, NamedTuple
+
+HYPERCORN_WORKERS: Final = ("asyncio_worker", "uvloop_worker", "trio_worker")
+
+# Fields of /proc/<pid>/stat, by their numbers in proc_pid_stat(5).
+FLAGS: Final = 9
+STARTED: Final = 22
+
+FORKED_NO_EXEC: Final = 0x40
+"""PF_FORKNOEXEC of the kernel's sched.h: still the program that the parent runs."""
+
+
+class Group(NamedTuple):
+    """What one server's workers, recycled ones too, find alike, and no others on this machine."""
+
+    key: str
+    """32 hex digits, the same for all members and for nobody else."""
+    master: int
+    """Process id, as seen from here; 0 where a name makes the group."""
+    master_started: int
+    """In clock ticks since boot, which tells a process id from its next use; 0 where a name makes the group."""
+    pid_namespace: int
+    """Where `master` is that process id: two containers may each have a master 1 that started at the same tick."""
+    boot: str
+    """No process outlives the boot that this names."""
+
+
+def find_group(name: str | None = None) -> Group | None:
+    """Return the group of worker processes that this process belongs to; `None` if it is single.
+
+    Args:
+        name: Makes one group of all processes of this user that give it, whoever started them and in whichever pid
+            namespace: for sockets that circus or systemd share out. By default the server tells.
+    """
+    try:
+        master = _master() if name is None else 0
+        if master is None:
+            return None
+        started = _stat(master, STARTED) if master else 0
+        pid_namespace = os.stat("/proc/self/ns/pid").st_ino
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            boot = file.read().strip()
+        founder = (pid_namespace, master, started) if name is None else name
+        return Group(_digest(boot, os.geteuid(), founder), master, started, pid_namespace, boot)
+    except Exception:
+        return None
+
+
+def name_for(group: Group, layout: str) -> str:
+    """Return the name of the directory, 32 hex digits, where a group keeps the tables of one layout.
+
+    Args:
+        group: Whose.
+        layout: All that makes two tables' cells differ in meaning. A reload may change it while old workers finish.
+    """
+    return _digest(group.key, layout)
+
+
+def is_alive(master: int, started: int) -> bool:
+    """Tell whether a recorded master may still be there; `False` is proof that it is gone.
+
+    To be asked about this boot and this pid namespace: elsewhere the number is another process's.
+
+    Args:
+        master: Its process id; of 0, a group by name, nothing proves the end.
+        started: When it started, in clock ticks since boot.
+    """
+    if master <= 0 or sys.platform != "linux":  # to kill(2) they are process groups, to Windows 0 is Ctrl-C
+        return True
+    try:
+        return _stat(master, STARTED) == started
+    except Exception:  # gone, or hidden by /proc's mount option hidepid
+        pass
+    try:
+        os.kill(master, 0)
+    except ProcessLookupError:
+        return False
+    except Exception:
+        pass
+    return True
+
+
+def is_master() -> bool:
+    """Tell whether this is a uWSGI process whose workers are to be forked yet: too early to join a group.
+
+    uWSGI imports the app there, unless told to be lazy, and its fork runs none of Python's `os.register_at_fork`.
+    """
+    try:
+        uwsgi: Any = sys.modules.get("uwsgi")
+        return uwsgi is not None and uwsgi.worker_id() == 0
+    except Exception:
+        return False
+
+
+def _master() -> int | None:
+    """Return the process that made this one a worker among others."""
+    uwsgi: Any = sys.modules.get("uwsgi")
+    if uwsgi is not None:
+        return _uwsgi_master(uwsgi)
+    return os.getppid() if _is_gunicorn_worker() or _is_multiprocessing_worker() else None
+
+
+def _uwsgi_master(uwsgi: Any) -> int | None:
+    """Return the master; without one, worker 1, which forks the others."""
+    master: int = uwsgi.masterpid()
+    if master or uwsgi.numproc == 1:
+        return master or None
+    return os.getpid() if uwsgi.worker_id() == 1 else os.getppid()
+
+
+def _is_gunicorn_worker() -> bool:
+    """Tell a worker from its master, and from any program that a worker started: these have the variable too."""
+    return (
+        "gunicorn.arbiter" in sys.modules
+        and os.environ.get("SERVER_SOFTWARE", "").startswith("gunicorn/")
+        and bool(_stat(os.getpid(), FLAGS) & FORKED_NO_EXEC)
+    )
+
+
+def _is_multiprocessing_worker() -> bool:
+    """Tell by the function that the process runs: uvicorn's, hypercorn's or granian's own, and not a user's."""
+    process: Any = sys.modules.get("multiprocessing.process")
+    parent = process and process.parent_process()
+    if not parent or parent.pid != os.getppid():
+        return False
+    target = process.current_process()._target
+    module, _, _ = target.__module__.partition(".")
+    return (
+        (target.__module__, target.__name__) == ("uvicorn._subprocess", "subprocess_started")
+        or (module == "hypercorn" and target.__name__ in HYPERCORN_WORKERS)
+        or target.__module__ == "granian.server.mp"
+    )
+
+
+def _stat(pid: int, field: int) -> int:
+    """Read a number from /proc/<pid>/stat."""
+    if os.readlink("/proc/self") != str(os.getpid()):
+        raise ProcessLookupError("/proc shows another pid namespace")
+    with open(f"/proc/{pid}/stat", "rb") as file:
+        after_name = file.read().rpartition(b")")[2]  # a process may call itself ") ("
+    return int(after_name.split()[field - 3])
+
+
+def _digest(*parts: object) -> str:
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
