@@ -22,6 +22,9 @@ from array import array
 from collections.abc import Iterable, Mapping, MutableSequence, Sequence
 from typing import Final, Literal, NamedTuple, Protocol, SupportsIndex
 
+from prometheus_client import ProcessCollector
+from prometheus_client.registry import Collector
+
 from .labels import METHODS, OTHER, OVERFLOW, UNDECLARED_METHODS, UNMATCHED, method_label, route_label
 
 STATUS_CELLS: Final = 16
@@ -120,6 +123,9 @@ class Sharing(Protocol):
 
     def totals(self, table: "Table", size: int) -> Sequence[float]:
         """Return the sums of the first cells of all workers."""
+
+    def processes(self, alone: ProcessCollector) -> Collector:
+        """Return what tells of all workers' processes as `alone` does of this one."""
 
     def abandon(self) -> None:
         """Let go of what belongs to the parent, in a forked child."""
@@ -384,7 +390,10 @@ class Table:
         if self.sharing is None:
             in_progress: Sequence[float] = [len(method.in_progress) for method in self.methods.values()]
             return Reading(rows, self.cells[:size], pairs, in_progress, workers=1)
-        totals = self.sharing.totals(self, size)
+        totals = list(self.sharing.totals(self, size))
+        for cell in (SCRAPE_SECONDS, *(row.seconds for row in rows)):
+            # Floats that are added in another order, since a worker retired, may be one bit less: a counter's reset.
+            totals[cell] = round(totals[cell], 6)
         return Reading(rows, totals, pairs, totals[IN_PROGRESS:FIXED_CELLS], len(self.sharing.pids))
 
     def clear(self) -> None:

@@ -4,13 +4,17 @@ The adapters carry the answer. A request here is never counted, and no header of
 """
 
 import gzip
-from collections.abc import Iterable, Iterator
+import os
+from collections.abc import Collection, Iterable, Iterator
 from time import perf_counter
 from typing import Final, NamedTuple
 from urllib.parse import parse_qs
 
 import prometheus_client
+from prometheus_client import ProcessCollector
+from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.metrics_core import Metric
+from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 
@@ -61,6 +65,7 @@ def answer(metrics: RedMetrics, method: str, accept: str, accept_encoding: str, 
 
 
 def _body(metrics: RedMetrics, chosen: Format, asked: frozenset[str]) -> bytes:
+    metrics.begin()
     metadata = openmetrics_metadata if chosen is OPENMETRICS else text_metadata
     parts: list[bytes] = []
     for collector in _collectors(metrics):
@@ -84,10 +89,25 @@ def _collectors(metrics: RedMetrics) -> list[Collector]:
     is not prometheus_client's own.
     """
     registry = metrics.registry
-    collectors = getattr(registry, "_collector_to_names", None)
-    if collectors is None or type(registry).collect is not prometheus_client.CollectorRegistry.collect:
+    names = getattr(registry, "_collector_to_names", None)
+    if names is None or type(registry).collect is not prometheus_client.CollectorRegistry.collect:
         return [registry]
-    found = sorted(collectors.copy(), key=lambda collector: not isinstance(collector, RedMetrics))
+    names = names.copy()
+    found = sorted(names, key=lambda collector: not isinstance(collector, RedMetrics))
+    sharing = metrics.table.sharing
+    if sharing is not None:
+        found = [sharing.processes(one) if isinstance(one, ProcessCollector) else one for one in found]
+    own = [one for one in found if isinstance(one, MetricWrapperBase)]
+    if multiprocess_dir() is not None:
+        shown = None if registry is prometheus_client.REGISTRY else {name for one in own for name in names[one]}
+        found = [*(one for one in found if one not in own), _Multiprocess(shown)]
+    elif own and sharing is not None and len(sharing.pids) > 1:  # as the last reading found
+        metrics.warn_once(
+            "own metrics",
+            "the application's own prometheus_client metrics are those of one worker of %d: set "
+            "PROMETHEUS_MULTIPROC_DIR before it starts, and they are shown for all",
+            len(sharing.pids),
+        )
     target_info = getattr(registry, "_target_info", None)
     return [*found, _TargetInfo(target_info)] if target_info else found
 
@@ -102,6 +122,26 @@ class _TargetInfo(Collector):
         family = Metric("target", "Target metadata", "info")
         family.add_sample("target_info", self.labels, 1.0)
         return [family]
+
+
+class _Multiprocess(Collector):
+    """The application's metrics in prometheus_client's multiprocess mode, of all workers.
+
+    Args:
+        shown: Names of families and samples; `None` for all.
+    """
+
+    def __init__(self, shown: Collection[str] | None) -> None:
+        self.shown = shown
+
+    def collect(self) -> Iterator[Metric]:
+        found: Iterable[Metric] = MultiProcessCollector(None, multiprocess_dir()).collect()  # type: ignore[no-untyped-call]  # it has no annotations
+        return (family for family in found if self.shown is None or family.name in self.shown)
+
+
+def multiprocess_dir() -> str | None:
+    """Return where prometheus_client shares the application's metrics, `None` where it does not."""
+    return os.environ.get("PROMETHEUS_MULTIPROC_DIR") or None
 
 
 class _Families(Collector):

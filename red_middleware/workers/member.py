@@ -13,12 +13,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final, NamedTuple
 
+from prometheus_client import ProcessCollector
+from prometheus_client.registry import Collector
+
 from ..table import GAUGES, SENTINEL_ROUTES, Change, Table
 from . import cells
 from .cells import ASIDE, LOCK, NEW, RETIRED, WORKER, WorkerFile
 from .directory import Directory
 from .index import ENTRY_SECONDS, PATIENCE_SECONDS, Index
 from .index import NAME as INDEX
+from .processes import GroupProcesses
 
 MAX_READS: Final = 100
 """How often a scrape begins anew because a worker retired meanwhile."""
@@ -140,6 +144,7 @@ class Member:
         """
         self._stay(table)
         self._retire(table)
+        self.directory.touch()  # to a mapped file nothing is written that a cleaner could see
         found = self._read(size)
         self.pids = found.pids
         return found.totals
@@ -254,6 +259,10 @@ class Member:
         aside = sorted(name for name in self.directory.names() if name.startswith(ASIDE))
         for old in aside[:-MAX_ASIDE]:
             self.directory.unlink(old)
+
+    def processes(self, alone: ProcessCollector) -> Collector:
+        """Return what tells of the group's processes as `alone` does of this one."""
+        return GroupProcesses(self.directory, self.born, alone)
 
     def _stay(self, table: Table) -> None:
         """Come back with new cells if others took this worker for dead: the app closed its descriptors.

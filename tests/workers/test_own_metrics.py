@@ -1,0 +1,111 @@
+"""The application's own prometheus_client metrics, and what tells of processes, on the endpoint of several workers."""
+
+import json
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry, Counter, ProcessCollector
+
+from red_middleware import RedMetrics
+from red_middleware.exposition import answer
+
+CHILD = """
+import json, os, sys
+from prometheus_client import REGISTRY, CollectorRegistry, Counter
+from red_middleware import RedMetrics
+from red_middleware.exposition import answer
+shown, hidden = CollectorRegistry(), CollectorRegistry()
+Counter("shown", "In the registry at hand.", registry=shown).inc(int(sys.argv[1]))
+Counter("hidden", "In another one.", registry=hidden).inc()
+texts = []
+for registry in (shown, REGISTRY):
+    metrics = RedMetrics(registry=registry, multiprocess_dir=None)
+    texts.append(answer(metrics, "GET", "", "", "").body.decode())
+print(json.dumps(texts))
+"""
+
+
+def lines(metrics: RedMetrics) -> dict[str, float]:
+    """Return the samples of the endpoint."""
+    text = answer(metrics, "GET", "", "", "").body.decode()
+    return {name: float(value) for name, value in (s.rsplit(" ", 1) for s in text.splitlines() if s[0] != "#")}
+
+
+def in_multiprocess_mode(directory: Path, number: int) -> list[str]:
+    """Run a worker of prometheus_client's multiprocess mode, and return its answers for two registries."""
+    run = subprocess.run(
+        [sys.executable, "-c", CHILD, str(number)],
+        env={"PROMETHEUS_MULTIPROC_DIR": str(directory)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found: list[str] = json.loads(run.stdout)
+    return found
+
+
+def test_the_apps_metrics_are_those_of_all_workers_in_multiprocess_mode(tmp_path: Path) -> None:
+    """Once, and none of another registry, but on the default one, where prometheus_client shows all."""
+    in_multiprocess_mode(tmp_path, 3)
+    private, default = in_multiprocess_mode(tmp_path, 4)
+    assert private.count("\nshown_total 7.0\n") == private.count("# TYPE shown_total counter") == 1
+    assert "hidden" not in private
+    assert "hidden_total 2.0\n" in default
+    assert "process_cpu_seconds_total" in default
+
+
+def test_a_multiprocess_directory_that_is_gone_fails_no_scrape(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is a fault, logged and counted; the rest is shown."""
+    metrics = RedMetrics(registry=CollectorRegistry(), multiprocess_dir=None)
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path / "gone"))
+    with caplog.at_level(logging.WARNING, "red_middleware"):
+        lines(metrics)
+    assert lines(metrics)["red_instrumentation_errors_total"] == 1.0
+    assert "collector _Multiprocess" in caplog.text
+
+
+def test_several_workers_without_multiprocess_mode_are_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What the app counts itself is then one worker's; what to set is in the warning. Processes are the group's."""
+    registry = CollectorRegistry()
+    Counter("orders", "The application's.", registry=registry)
+    ProcessCollector("shop", registry=registry)
+    metrics = RedMetrics(registry=registry, multiprocess_dir=tmp_path, multiprocess_name="shop")
+    with caplog.at_level(logging.WARNING, "red_middleware"):
+        alone = lines(metrics)
+        assert not caplog.records
+        (group,) = tmp_path.glob("red_middleware-*/*")
+        child = subprocess.Popen(
+            [sys.executable, "-c", OTHER, str(tmp_path), group.name],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert child.stdout is not None
+        child.stdout.readline()
+        both = lines(metrics)
+        lines(metrics)
+        lines(metrics)
+    child.communicate()
+    assert (alone["red_workers"], both["red_workers"]) == (1.0, 2.0)
+    assert both["shop_process_open_fds"] > alone["shop_process_open_fds"] > 0
+    assert [record.getMessage() for record in caplog.records] == [
+        "the application's own prometheus_client metrics are those of one worker of 2: set PROMETHEUS_MULTIPROC_DIR "
+        "before it starts, and they are shown for all"
+    ]
+
+
+OTHER = """
+import sys
+from red_middleware.workers.cells import WorkerFile
+from red_middleware.workers.directory import open_directory
+file = WorkerFile(open_directory(sys.argv[2], "owner", sys.argv[1]), 40_000)
+print("ready", flush=True)
+sys.stdin.read()
+"""
