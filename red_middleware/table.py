@@ -427,19 +427,24 @@ class _Published(list[None]):
         self._publish()
 
     def append(self, request: None) -> None:
-        super().append(request)
-        self._publish()
+        _append(self, request)
+        self.cells[self.number] = length = len(self)
+        if length != len(self):
+            self._publish()
 
     def pop(self, index: SupportsIndex = -1) -> None:
-        super().pop(index)
-        self._publish()
+        _pop(self, index)
+        self.cells[self.number] = length = len(self)
+        if length != len(self):
+            self._publish()
 
     def _publish(self) -> None:
-        while True:  # another thread may change the list between the two, and store first
-            length = len(self)
-            self.cells[self.number] = float(length)
-            if length == len(self):
-                break
+        length = -1
+        while length != len(self):  # another thread may change the list between the two, and store first
+            self.cells[self.number] = length = len(self)
+
+
+_append, _pop = list.append, list.pop  # `super()` would cost as much as all of the rest
 
 
 def _label_sets(routes: Mapping[str, Iterable[str]]) -> dict[str, frozenset[str]]:

@@ -4,13 +4,23 @@ import gc
 import threading
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from red_middleware.labels import METHODS, OTHER, OVERFLOW, UNDECLARED_METHODS, UNMATCHED
-from red_middleware.table import EXCEPTION_PAIRS, EXCEPTIONS, SENTINEL_ROWS, STATUS_CELLS, Row, Table
+from red_middleware.table import (
+    EXCEPTION_PAIRS,
+    EXCEPTIONS,
+    FIXED_CELLS,
+    IN_PROGRESS,
+    SENTINEL_ROWS,
+    STATUS_CELLS,
+    Row,
+    Table,
+)
 
 
 def row(table: Table, method: str, route: str | None) -> Row:
@@ -333,3 +343,28 @@ def test_the_sentinels_always_have_their_rows(capacity: int) -> None:
         assert name(row(table, method, None)) == (method, UNMATCHED)
         assert name(row(table, method, "/" + "x" * 300)) == (method, OVERFLOW)
     assert table.used == SENTINEL_ROWS <= table.capacity
+
+
+class Overtaking(list[float]):
+    """Cells into which another thread stores between two steps of this one, once."""
+
+    requests: list[None] | None = None
+
+    def __setitem__(self, cell: Any, value: Any) -> None:
+        requests, self.requests = self.requests, None
+        if requests is not None:
+            requests.pop()
+        super().__setitem__(cell, value)
+
+
+@pytest.mark.parametrize("step", [lambda requests: requests.append(None), lambda requests: requests.pop()])
+def test_the_gauge_that_other_workers_see_is_the_last_one(step: Callable[[Any], None]) -> None:
+    """Two threads may change and store in turn: who stores last what was true before looks again."""
+    table = Table((1.0,), 10)
+    method = table.methods["GET"]
+    method.in_progress += [None] * 5
+    cells = Overtaking([0.0] * FIXED_CELLS)
+    table.use(cells)
+    cells.requests = method.in_progress
+    step(method.in_progress)
+    assert cells[IN_PROGRESS] == len(method.in_progress)
