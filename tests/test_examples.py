@@ -278,13 +278,35 @@ class TestDemo:
             demo = subprocess.Popen(DEMO, cwd=ROOT, stdout=out, stderr=err)
         opened = awaited(lambda: re.findall(r"http://\S+:\d+", (tmp_path / "out").read_text()))
         awaited(lambda: all("http_requests_total{" in body(f"{url}/metrics") for url in opened))
-        assert len(running(mark)) == 4  # the demo, gunicorn, its worker, uvicorn
+        assert len(running(mark)) >= 11  # the demo, two servers with 4 workers each, a helper of multiprocessing
         demo.send_signal(signal.SIGINT)
 
         assert demo.wait(DEADLINE_SECONDS) == 0
         assert "p95 ms" in (tmp_path / "out").read_text()
         assert "Traceback" not in (tmp_path / "err").read_text()
         assert running(mark) == []
+
+    def test_any_worker_answers_for_all(self, mark: str, tmp_path: Path) -> None:
+        """Scrapes that meet different workers see totals that never fall; at the end no shared file is left."""
+        (tmp_path / "shared").mkdir()
+        with (tmp_path / "out").open("w") as out, (tmp_path / "err").open("w") as err:
+            demo = subprocess.Popen(
+                DEMO, cwd=ROOT, stdout=out, stderr=err, env=os.environ | {"TMPDIR": str(tmp_path / "shared")}
+            )
+        opened = awaited(lambda: re.findall(r"http://\S+:\d+", (tmp_path / "out").read_text()))
+        awaited(lambda: all(Scrape(body(f"{url}/metrics"), 0.0).totals["red_workers"] >= 2 for url in opened))
+        for url in opened:
+            totals = [Scrape(body(f"{url}/metrics"), 0.0).totals for _ in range(20)]
+            for name in ("http_requests_total", "http_request_duration_seconds_count"):
+                counts = [each[name] for each in totals]
+                assert counts == sorted(counts)
+                assert counts[0] > 0
+        demo.send_signal(signal.SIGINT)
+
+        assert demo.wait(DEADLINE_SECONDS) == 0
+        assert "Traceback" not in (tmp_path / "err").read_text()
+        assert running(mark) == []
+        assert list((tmp_path / "shared").iterdir()) == []
 
     def test_ctrl_c_in_a_terminal_ends_the_live_table(self, mark: str, tmp_path: Path) -> None:
         """In a terminal the table is drawn again and again; Ctrl-C leaves the one of the whole run."""

@@ -1,1 +1,1 @@
-"""The two shops on real servers, with traffic, and their RED live in the terminal: `python -m examples.demo`."""
+"""The two shops on real servers with workers, with traffic, and their RED live: `python -m examples.demo`."""

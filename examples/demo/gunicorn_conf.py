@@ -1,6 +1,5 @@
-"""How the demo runs gunicorn: one worker process with threads, and nothing written outside of it."""
+"""How the demo runs gunicorn: workers with threads, and no control socket in the home directory."""
 
-workers = 1
 worker_class = "gthread"
 threads = 8
 graceful_timeout = 2

@@ -60,9 +60,13 @@ async def _run(shops: Sequence[Shop], seconds: float | None, live: bool) -> None
             asyncio.get_running_loop().add_signal_handler(sign, stop.set)
     console = Console(highlight=False)
     async with AsyncExitStack() as stack:
-        client = await stack.enter_async_context(httpx.AsyncClient(timeout=5, trust_env=False))
+        client = await stack.enter_async_context(
+            # A connection for each scrape: any worker may answer it, with the totals of all.
+            httpx.AsyncClient(timeout=5, trust_env=False, limits=httpx.Limits(max_keepalive_connections=0))
+        )
         for shop in shops:
             stack.push_async_callback(shop.stop)
+        for shop in shops:
             await shop.start()
         places = " and ".join(f"{shop.name} on {shop.url}" for shop in shops)
         console.print(f"Opening two shops: {places}", soft_wrap=True)

@@ -16,7 +16,9 @@ LEGEND = """
 req/s to p99 ms: over the time in the title; all other counts: since the start
 errors: share of 5xx answers; <5: in the histogram's first bucket, up to 5 ms
 _unmatched: no route declared for it (404, 405); _OTHER: a method like PURGE
-left early: clients gone during the answer; orders: the shop's own metric"""
+workers: those that have served; every number is that of all of them together
+active: requests in progress; left early: clients gone during the answer
+orders: the shop's own metric"""
 ROOMY_LINES = 30
 """How high a terminal must be for the tables with the legend."""
 NOTHING = Text("-", "dim")
@@ -49,13 +51,18 @@ def screen(
             routes.add_row(name, *_cells(red))
             name = ""
         routes.add_section()
-    notes = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    notes = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     notes.add_column("service", style="bold cyan")
-    for heading in ("in progress", "left early", "orders"):
+    for heading in ("workers", "active", "left early", "orders"):
         notes.add_column(heading, justify="right")
     notes.add_column("metrics", overflow="fold")
     for shop, last in zip(shops, now, strict=True):
-        families = ("http_requests_in_progress", "http_client_disconnects_total", "shop_orders_total")
+        families = (
+            "red_workers",
+            "http_requests_in_progress",
+            "http_client_disconnects_total",
+            "shop_orders_total",
+        )
         notes.add_row(shop.name, *(str(last.totals[name]) for name in families), f"{shop.url}/metrics")
     return Group(routes, "", notes, *([Text(LEGEND, "dim")] if legend else []))
 

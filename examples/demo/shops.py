@@ -1,4 +1,7 @@
-"""The two shops as child processes: start them, see that they live, stop them. Knows nothing of metrics."""
+"""The two shops as child processes: start them, see that they live, stop them.
+
+Of metrics it knows only the directories where workers share them, which it removes at the end.
+"""
 
 import asyncio
 import os
@@ -12,6 +15,7 @@ from typing import IO
 
 ROOT = Path(__file__).parents[2]
 HOST = "127.0.0.1"
+WORKERS = 4
 STOP_SECONDS = 5.0
 LAST_LINES = 20
 
@@ -39,6 +43,7 @@ class Shop:
         self.process: Process | None = None
         # Not a pipe, which would stop the server once it is full. `stop` closes it.
         self.output: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
+        self.shared = tempfile.TemporaryDirectory(prefix="red_demo-", ignore_cleanup_errors=True)
 
     async def start(self) -> None:
         """Start the server in a session of its own, so that a Ctrl-C reaches only the demo, which then stops it.
@@ -55,6 +60,10 @@ class Shop:
         self.process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", *self.command,
             cwd=ROOT, stdin=asyncio.subprocess.DEVNULL, stdout=self.output, stderr=self.output, start_new_session=True,
+            env=os.environ | {
+                "PROMETHEUS_MULTIPROC_DIR": self.shared.name,  # for the shop's own metric
+                "RED_MULTIPROCESS_DIR": self.shared.name,  # not needed, but the demo is to leave nothing behind
+            },
         )  # fmt: skip
 
     def check(self) -> None:
@@ -86,17 +95,20 @@ class Shop:
                 pass
             await process.wait()
         self.output.close()
+        self.shared.cleanup()
 
 
 def flask_shop(port: int) -> Shop:
-    """Return the shop on Flask under gunicorn's threads."""
+    """Return the shop on Flask under gunicorn, with workers that have threads."""
     command = ["gunicorn", "--config", "python:examples.demo.gunicorn_conf", "--bind", f"{HOST}:{port}"]
+    command += ["--workers", str(WORKERS)]
     return Shop("Flask", "/export.csv", port, [*command, "examples.flask_app.app:app"])
 
 
 def starlette_shop(port: int) -> Shop:
-    """Return the shop on Starlette under uvicorn."""
-    command = ["uvicorn", "--host", HOST, "--port", str(port), "--timeout-graceful-shutdown", "2"]
+    """Return the shop on Starlette under uvicorn, with as many workers."""
+    command = ["uvicorn", "--host", HOST, "--port", str(port), "--workers", str(WORKERS)]
+    command += ["--timeout-graceful-shutdown", "2"]
     return Shop("Starlette", "/feed", port, [*command, "examples.starlette_app.app:app"])
 
 

@@ -13,7 +13,7 @@ REQUESTS_PER_SECOND = 20.0
 """To each shop."""
 
 AT_ONCE = 6
-"""Requests open at the same time, to each shop: fewer than its threads, so that /metrics always finds one."""
+"""Requests open at the same time, to each shop: fewer than a worker's threads, so that /metrics always finds one."""
 
 PATIENCE_SECONDS = 3.0
 

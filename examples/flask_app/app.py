@@ -3,11 +3,12 @@
 From the repository's root:
 
     python -m pip install ".[flask]" gunicorn
-    gunicorn --workers 1 --threads 8 --bind 127.0.0.1:8000 examples.flask_app.app:app
+    gunicorn --workers 4 --threads 8 --bind 127.0.0.1:8000 examples.flask_app.app:app
     curl http://127.0.0.1:8000/hello http://127.0.0.1:8000/items/1 http://127.0.0.1:8000/metrics
     prometheus --config.file=examples/flask_app/prometheus.yml
 
-The numbers live in the worker process, so it is one worker with several threads.
+Whichever worker answers /metrics, the RED is that of all four. The shop's own metric is a plain prometheus_client one:
+start gunicorn with PROMETHEUS_MULTIPROC_DIR=<an empty directory>, else it is that of the worker which answers.
 """
 
 import logging

@@ -3,9 +3,12 @@
 From the repository's root:
 
     python -m pip install ".[starlette]" uvicorn
-    uvicorn --port 8001 examples.starlette_app.app:app
+    uvicorn --workers 4 --port 8001 examples.starlette_app.app:app
     curl http://127.0.0.1:8001/hello http://127.0.0.1:8001/items/1 http://127.0.0.1:8001/metrics
     prometheus --config.file=examples/starlette_app/prometheus.yml
+
+Whichever worker answers /metrics, the RED is that of all four. The shop's own metric is a plain prometheus_client one:
+start uvicorn with PROMETHEUS_MULTIPROC_DIR=<an empty directory>, else it is that of the worker which answers.
 
 `RedMetrics` is there for an objective: the share of requests within 0.3 s is exact, since 0.3 is a bucket's bound.
 """
