@@ -388,8 +388,10 @@ class RedMetrics(Collector):
         except Exception as error:
             self.table.isolated = True
             self.warn_once("workers", "this worker's numbers are its own, not those of its group", error=error)
-        else:
-            self.table = shared or self.table
+            return
+        if shared is not None:
+            routes, self.table = self.table.declared, shared
+            self.declare(routes.items())  # which were declared in the group: says so if there was no room for them
 
     def start(self, method: object, source: MutableMapping[str, Any], path: str = "") -> Exchange | None:
         """Begin a request.
