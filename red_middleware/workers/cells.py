@@ -39,6 +39,7 @@ class WorkerFile:
     def __init__(self, directory: Directory, size: int) -> None:
         self.id = os.urandom(ID_BYTES).hex()
         self.name = WORKER + self.id
+        self.lock_fd = -1
         new = NEW + self.id
         fd = directory.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL)
         try:
@@ -54,12 +55,14 @@ class WorkerFile:
             directory.rename(new, self.name)
         except BaseException:
             directory.unlink(new)
+            if self.lock_fd >= 0:
+                self.close()
             raise
         finally:
             os.close(fd)
 
     def close(self) -> None:
-        """Let go of the lock's descriptor in a forked child: the parent still lives."""
+        """Close the lock's descriptor: in a forked child, where the parent still lives, or where no file was made."""
         os.close(self.lock_fd)
 
 

@@ -23,6 +23,8 @@ COMMITTED: Final = struct.Struct("=Q")
 COMMITTED_AT: Final = HEADER.size - COMMITTED.size
 RECORD: Final = struct.Struct("=II")  # in front of each payload: its length and its CRC-32
 
+DAMAGED: Final = "the index of the worker processes is damaged"
+
 PATIENCE_SECONDS: Final = 0.02
 """How long a request waits for another worker's addition, which takes 50 microseconds unless that one is stopped."""
 
@@ -81,9 +83,12 @@ class Index:
                     if monotonic() > deadline:
                         raise TimeoutError("another worker process holds the index") from None
                     os.sched_yield()  # a sleep may be gevent's, and switch
-            yield fd
+            try:
+                yield fd
+            finally:
+                fcntl.flock(fd, fcntl.LOCK_UN)  # closing is not enough: a child may have been forked meanwhile
         finally:
-            os.close(fd)  # and with it the lock
+            os.close(fd)
 
     def read(self, fd: int) -> list[bytes]:
         """Return the records that were committed since the last call, in order.
@@ -91,18 +96,22 @@ class Index:
         Raises:
             OSError: The log is damaged.
         """
-        (committed,) = COMMITTED.unpack(os.pread(fd, COMMITTED.size, COMMITTED_AT))
-        log = os.pread(fd, HEADER.size + committed - self.offset, self.offset)
+        header = os.pread(fd, HEADER.size, 0)
+        end = HEADER.size + (HEADER.unpack(header)[2] if len(header) == HEADER.size else 0)
+        if not self.offset <= end <= os.fstat(fd).st_size:
+            raise OSError(DAMAGED)
+        log = os.pread(fd, end - self.offset, self.offset)
         records = []
         at = 0
         while at < len(log):
-            length, checksum = RECORD.unpack_from(log, at)
-            payload = log[at + RECORD.size : at + RECORD.size + length]
+            start = at + RECORD.size
+            length, checksum = RECORD.unpack(log[at:start].ljust(RECORD.size, b"\xff"))
+            payload = log[start : start + length]
             if len(payload) < length or zlib.crc32(payload) != checksum:
-                raise OSError("the index of the worker processes is damaged")
+                raise OSError(DAMAGED)
             records.append(payload)
-            at += RECORD.size + length
-        self.offset += at
+            at = start + length
+        self.offset = end
         return records
 
     def append(self, fd: int, payload: bytes) -> None:

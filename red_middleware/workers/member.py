@@ -116,10 +116,13 @@ class Member:
 
     @contextmanager
     def _alone(self) -> Iterator[bool]:
-        """Keep the other threads from replaying; a finaliser that interrupts this one is not let in."""
+        """Keep the other threads from replaying; a finaliser that interrupts this one is not let in.
+
+        Nobody is before `_stay` came back: another group's index may lie where the lost descriptor leads to now.
+        """
         entered = self.busy.acquire(timeout=PATIENCE_SECONDS)
         try:
-            yield entered
+            yield entered and self._is_whole()
         except OSError as error:
             self.fault("index of the workers", error)
         finally:
@@ -153,7 +156,6 @@ class Member:
         """Add up every file, with no lock: what is read before `retired` was replaced is read again."""
         for _ in range(MAX_READS):
             try:
-                before = self._retired_inode()
                 retired = self._retired(size)
                 totals = cells.added(retired.cells, [0.0] * size)
                 pids = []
@@ -167,21 +169,15 @@ class Member:
                             self.fault(f"file of a worker, {name}", error)
                             continue
                         finally:
-                            os.close(fd)
+                            _release(fd)
                         if living:
                             pids.append(contents.pid)
                         totals = cells.added(totals, contents.cells if living else _without_gauges(contents.cells))
-                if self._retired_inode() == before:
+                if self._retired(0).ids == retired.ids:  # each `retired` has its own; an inode's number is used again
                     return Found(totals, sorted(pids))
             except FileNotFoundError:  # retired while it was being read
                 continue
         raise TimeoutError("workers retire faster than their cells can be read")
-
-    def _retired_inode(self) -> int | None:
-        try:
-            return self.directory.stat(RETIRED).st_ino
-        except FileNotFoundError:
-            return None
 
     def _retired(self, size: int) -> cells.Contents:
         """Read what the retired counted; where that cannot be read, it is set aside, and they begin anew."""
@@ -211,7 +207,7 @@ class Member:
             self.fault("retired workers", error)
         finally:
             for fd in held:
-                os.close(fd)
+                _release(fd)
 
     def _find_dead(self, held: list[int]) -> dict[str, int]:
         """Return the descriptors of the files that nobody holds any more, by name; their locks are ours from now on."""
@@ -296,6 +292,12 @@ def _obtain(fd: int, operation: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def _release(fd: int) -> None:
+    """Close a file and unlock it if it was we who locked it: a child that was forked meanwhile has it open, too."""
+    fcntl.flock(fd, fcntl.LOCK_UN)
+    os.close(fd)
 
 
 def _without_gauges(numbers: Sequence[float]) -> list[float]:

@@ -1,0 +1,362 @@
+"""Members of one group: made by hand in this process, and as processes that are killed, stopped, forked or robbed.
+
+`python -m tests.workers.members <scenario> <base> [<argument> ...]`, run by the tests beside it and without coverage,
+which no kill survives.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from prometheus_client import CollectorRegistry
+
+from red_middleware import RedMetrics
+from red_middleware.labels import METHODS
+from red_middleware.table import Row, Table
+from red_middleware.workers.directory import Directory, open_directory
+from red_middleware.workers.index import NAME as INDEX
+from red_middleware.workers.member import Member
+
+ROOT: Final = Path(__file__).parents[2]
+DEADLINE_SECONDS: Final = 60
+
+ROUTES: Final = 60
+ROWS: Final = 60
+"""Less than what two racing processes ask for, 2 x 60 routes of which 30 are the same."""
+
+
+class Worker:
+    """One member, and what it told of faults."""
+
+    def __init__(self, table: Table, member: Member, faults: list[str]) -> None:
+        self.table = table
+        self.member = member
+        self.faults = faults
+
+    def row(self, route: str | None = "/a", method: str = "GET") -> Row:
+        """Look a row up as an exchange does."""
+        entry = self.table.methods[method]
+        return entry.rows.get(route) or self.table.row(entry, route)
+
+    def count(self, route: str | None = "/a", status: int = 200, times: int = 1) -> None:
+        """Count some requests."""
+        row = self.row(route)
+        cell = self.table.status_cell(row, status)
+        row.cells[cell] += times
+        row.cells[row.buckets] += times
+
+    def counts(self) -> dict[tuple[str, str, int], float]:
+        """Return what all workers counted, by method, route and code; code 0 is `_OTHER`."""
+        rows, numbers, *_ = self.table.read()
+        return {
+            (row.method.label, row.route, code): numbers[cell]
+            for row in rows
+            for code, cell in row.statuses.items()
+            if numbers[cell]
+        }
+
+    def in_progress(self) -> float:
+        """Return the requests with method GET in progress in all workers."""
+        return self.table.read().in_progress[list(METHODS).index("GET")]
+
+    def die(self) -> None:
+        """Leave as the kernel does for a killed process: the locks are free, the files stay."""
+        self.member.abandon()
+
+
+def joined(base: str | Path, declared: Mapping[str, Sequence[str]] | None = None, max_label_sets: int = 100) -> Worker:
+    """Join the group."""
+    faults: list[str] = []
+    member = Member(lambda: open_directory("group", "owner", str(base)), lambda kind, error: faults.append(kind))
+    table = Table((1.0,), max_label_sets, member)
+    member.enter(table, declared or {})
+    return Worker(table, member, faults)
+
+
+def killed_at(call: str, times: int, owner: Any = os, before: Callable[..., object] | None = None) -> None:
+    """Be killed at one of the next calls of a function: in its place, or after what `before` does of it."""
+    original = getattr(owner, call)
+    left = times
+
+    def last(*arguments: Any) -> Any:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            if before is not None:
+                before(original, *arguments)
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(*arguments)
+
+    setattr(owner, call, last)
+
+
+def half(write: Callable[..., object], fd: int, content: bytes, *at: int) -> None:
+    """Write the first half."""
+    write(fd, content[: len(content) // 2], *at)
+
+
+def whole(call: Callable[..., object], *arguments: Any) -> None:
+    """Do what is asked."""
+    call(*arguments)
+
+
+class Process:
+    """One scenario as it runs."""
+
+    def __init__(self, scenario: str, base: Path, *arguments: object) -> None:
+        command = [sys.executable, "-m", "tests.workers.members", scenario, str(base), *map(str, arguments)]
+        pipe = subprocess.PIPE
+        self.popen = subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+
+    def hear(self) -> Any:
+        """Return what it says next."""
+        assert self.popen.stdout is not None
+        line = self.popen.stdout.readline()
+        assert line, self.end()
+        return json.loads(line)
+
+    def tell(self) -> None:
+        """Let it go on."""
+        assert self.popen.stdin is not None
+        self.popen.stdin.write("\n")
+        self.popen.stdin.flush()
+
+    def end(self) -> tuple[int, str]:
+        """Wait for its end, and return its exit code and what went wrong."""
+        _, error = self.popen.communicate(timeout=DEADLINE_SECONDS)
+        return self.popen.returncode, error
+
+
+@contextlib.contextmanager
+def running(scenario: str, base: Path, *arguments: object) -> Iterator[Process]:
+    """Run a scenario, and end it in any case."""
+    process = Process(scenario, base, *arguments)
+    with process.popen:
+        try:
+            yield process
+        finally:
+            process.popen.kill()
+
+
+def ended(scenario: str, base: Path, *arguments: object) -> tuple[int, str]:
+    """Run a scenario to its end, and return its exit code and what went wrong."""
+    with running(scenario, base, *arguments) as process:
+        return process.end()
+
+
+ADMITTING: Final[Mapping[str, Callable[[], None]]] = {
+    "before the record": lambda: killed_at("pwrite", 1),
+    "half a record": lambda: killed_at("pwrite", 1, before=half),
+    "before its length": lambda: killed_at("pwrite", 2),
+    "after its length": lambda: killed_at("pwrite", 2, before=whole),
+}
+
+RETIRING: Final[Mapping[str, Callable[[], None]]] = {
+    "before retired.tmp": lambda: killed_at("write", 1),
+    "half of retired.tmp": lambda: killed_at("write", 1, before=half),
+    "before the rename": lambda: killed_at("rename", 1, Directory),
+    "after the rename": lambda: killed_at("rename", 1, Directory, whole),
+    "before the first unlink": lambda: killed_at("unlink", 1, Directory),
+    "between the unlinks": lambda: killed_at("unlink", 2, Directory),
+    "after the last unlink": lambda: killed_at("unlink", 3, Directory, whole),
+}
+
+ENTERING: Final[Mapping[str, Callable[[], None]]] = {
+    "before the owner": lambda: killed_at("rename", 1, Directory),
+    "before the header of the index": lambda: killed_at("pwrite", 1),
+    "half a header of the index": lambda: killed_at("pwrite", 1, before=half),
+    "before the first record": lambda: killed_at("pwrite", 2),
+    "before the length of the first record": lambda: killed_at("pwrite", 3),
+    "before room for the cells": lambda: killed_at("posix_fallocate", 1),
+    "before the header of the cells": lambda: killed_at("pwrite", 4),
+    "before the name of the cells": lambda: killed_at("rename", 2, Directory),
+}
+
+
+def admit(base: str, step: str) -> None:
+    """Be killed while a new route is admitted; the request that it was for is lost."""
+    worker = joined(base)
+    worker.count("/a")
+    ADMITTING[step]()
+    worker.count("/b")
+
+
+def retire(base: str, step: str) -> None:
+    """Be killed while others are retired."""
+    worker = joined(base)
+    worker.count("/a")
+    RETIRING[step]()
+    worker.counts()
+
+
+def enter(base: str, step: str) -> None:
+    """Be killed on the way in."""
+    ENTERING[step]()
+    joined(base, {"/a": ["GET"]})
+
+
+def race(base: str, first: str) -> None:
+    """Ask for rows, statuses and pairs as fast as possible, when told, and tell where they were found."""
+    worker = joined(base, max_label_sets=ROWS)
+    say("ready")
+    for n in range(int(first), int(first) + ROUTES):
+        worker.count(f"/{n}", 200 + n % 7)
+        worker.count("/same", 200 + n)
+        worker.table.add(worker.table.pair_cell(f"/{n}", "E"))
+        worker.table.add(worker.table.pair_cell("/same", f"E{n % 40}"))
+    worker.counts()
+    assert worker.faults == []
+    say([[row.method.label, row.route, row.codes] for row in worker.table.rows], worker.table.pairs)
+
+
+def hold(base: str) -> None:
+    """Hold the index until the end."""
+    worker = joined(base)
+    with worker.member.index.locked(1.0):
+        say("held")
+
+
+def live(base: str, requests: str) -> None:
+    """Count some requests, keep one in progress, and live until told to scrape."""
+    worker = joined(base)
+    worker.count(times=int(requests))
+    worker.table.methods["GET"].in_progress.append(None)
+    say("counted")
+    say([[*key, number] for key, number in worker.counts().items()])
+
+
+def fork(base: str) -> None:
+    """Fork in a request; be killed while the child lives on, which counts for itself."""
+    worker = joined(base)
+    worker.count("/a")
+    worker.table.methods["GET"].in_progress.append(None)
+    row = worker.row("/a")
+    if os.fork():
+        signal.pause()
+    left = open_files(base)
+    assert len(left) == 1, left  # the mapping's own, which holds no lock
+    assert worker.member.file.name in left[0]
+    worker.count("/a", times=100)
+    worker.count("/child", times=100)
+    worker.table.methods["GET"].in_progress.append(None)
+    row.cells[row.errors] += 1.0
+    assert worker.counts() == {("GET", "/a", 200): 100.0, ("GET", "/child", 200): 100.0}
+    assert worker.in_progress() == 1.0
+    say(os.getppid())
+
+
+def fork_in_the_middle(base: str) -> None:
+    """Fork as another thread may, while locks are held; the children live on, and hold them no longer than we do."""
+    worker, *dead = (joined(base) for _ in range(3))
+    dead[0].die()
+    children: list[int] = []
+    forking_at("pwrite", os, children)
+    forking_at("rename", Directory, children)
+    worker.count("/a")
+    worker.counts()
+    dead[1].die()
+    worker.count("/b")
+    assert worker.counts() == {("GET", "/a", 200): 1.0, ("GET", "/b", 200): 1.0}
+    assert [name for name in worker.member.directory.names() if name.startswith("w-")] == [worker.member.file.name]
+    assert worker.faults == []
+    assert len(children) == 2
+    for child in children:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+def close_all(base: str) -> None:
+    """Lose every descriptor, as to a daemonising library, and live on among strangers' files."""
+    one, other = named(base), named(base)
+    serve(one, "/a")
+    serve(other, "/a")
+    numbers = [directory_of(metrics).fd for metrics in (one, other)]
+    os.closerange(3, 1000)
+    home = Path(base) / "stranger"
+    home.mkdir()
+    (home / INDEX).write_bytes(b"theirs")
+    strangers = [os.open(home, os.O_RDONLY)] + [os.open(home / f"{n}", os.O_RDWR | os.O_CREAT) for n in range(20)]
+    for fd in strangers[1:]:
+        os.write(fd, b"theirs")
+    for fd in numbers:
+        os.dup2(strangers[0], fd)
+    serve(one, "/b")
+    serve(other, "/b")
+    assert total(one.snapshot()) == 2.0
+    os.dup2(directory_of(one).fd, numbers[1])  # as the next number to be free
+    serve(other, "/c")
+    for metrics, requests in ((one, 2.0), (other, 3.0)):
+        found = metrics.snapshot()
+        assert total(found) == requests, found
+        assert found["red_workers"] == 1.0
+        assert not any('"/c"' in text for text in found)
+        serve(metrics, "/d")
+        assert metrics.snapshot()['http_requests_total{method="GET",route="/d",status="200"}'] == 1.0
+    assert {path.read_bytes() for path in home.iterdir()} == {b"theirs"}
+    assert len(list(home.iterdir())) == 21
+
+
+def forking_at(call: str, owner: Any, children: list[int]) -> None:
+    """Fork once at the next call of a function, and note the child's process id."""
+    original = getattr(owner, call)
+
+    def forking(*arguments: Any) -> Any:
+        setattr(owner, call, original)
+        children.append(os.fork())
+        if not children[-1]:
+            os.closerange(0, 3)  # whoever started us waits for their end
+            signal.alarm(DEADLINE_SECONDS)
+            signal.pause()
+        return original(*arguments)
+
+    setattr(owner, call, forking)
+
+
+def directory_of(metrics: RedMetrics) -> Directory:
+    assert isinstance(metrics.table.sharing, Member)
+    return metrics.table.sharing.directory
+
+
+def named(base: str) -> RedMetrics:
+    """Return metrics of a group by name."""
+    return RedMetrics(registry=CollectorRegistry(), multiprocess_dir=base, multiprocess_name="shop", buckets=(1.0,))
+
+
+def serve(metrics: RedMetrics, route: str, status: int = 200) -> None:
+    """Count one request."""
+    exchange = metrics.start("GET", {})
+    assert exchange is not None
+    exchange.respond(status, route)
+    exchange.finish()
+
+
+def total(found: Mapping[str, float]) -> float:
+    """Return all requests of a snapshot."""
+    return sum(number for text, number in found.items() if text.startswith("http_requests_total"))
+
+
+def open_files(base: str | Path) -> list[str]:
+    """Return the files below a directory that this process has open, by descriptor or under a mapping."""
+    links = [link.readlink() for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    return sorted(str(path) for path in links if path.is_relative_to(base))
+
+
+def say(*words: object) -> None:
+    """Print a line of JSON, and wait for an answer."""
+    print(json.dumps(words), flush=True)
+    sys.stdin.readline()
+
+
+SCENARIOS: Final[Mapping[str, Callable[..., None]]] = {
+    scenario.__name__: scenario
+    for scenario in (admit, retire, enter, race, hold, live, fork, fork_in_the_middle, close_all)
+}
+
+if __name__ == "__main__":
+    SCENARIOS[sys.argv[1]](*sys.argv[2:])

@@ -1,0 +1,152 @@
+"""Cells in files: complete or not there, locked for life, and read with suspicion."""
+
+import errno
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from red_middleware.workers import cells
+from red_middleware.workers.cells import HEADER, ID_BYTES, MAGIC, NEW, RETIRED, WorkerFile, added, write_retired
+from red_middleware.workers.directory import Directory, open_directory
+
+from .members import open_files
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Iterator[Directory]:
+    with closing(open_directory("group", "owner", str(tmp_path))) as opened:
+        yield opened
+
+
+def read(directory: Directory, name: str, size: int = 100) -> cells.Contents:
+    fd = directory.open(name, os.O_RDONLY)
+    try:
+        return cells.read(fd, size)
+    finally:
+        os.close(fd)
+
+
+def is_locked(directory: Directory, name: str) -> bool:
+    fd = directory.open(name, os.O_RDONLY)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
+
+
+def test_a_worker_writes_and_the_others_read(directory: Directory) -> None:
+    """Zeros at first, then what was stored, as far as it is asked for."""
+    with closing(WorkerFile(directory, 3)) as file:
+        assert read(directory, file.name) == (os.getpid(), [0.0, 0.0, 0.0], frozenset())
+        file.cells[1] += 1.5
+        assert read(directory, file.name).cells == [0.0, 1.5, 0.0]
+        assert read(directory, file.name, 2).cells == [0.0, 1.5]
+        assert read(directory, file.name, 0).cells == []
+
+
+def test_a_file_is_locked_as_long_as_its_worker_lives(directory: Directory) -> None:
+    """The kernel lets go of it however the worker ends; the mapping, which a child inherits, holds nothing."""
+    file = WorkerFile(directory, 3)
+    assert is_locked(directory, file.name)
+    file.close()
+    assert not is_locked(directory, file.name)
+    file.cells[0] = 1.0  # it is still mapped
+    assert read(directory, file.name).cells[0] == 1.0
+
+
+@pytest.mark.parametrize("call", ["posix_fallocate", "pwrite", "replace"])
+def test_where_no_file_can_be_made_none_is_left(
+    directory: Directory, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """Neither a file nor a descriptor."""
+
+    def full(*arguments: object, **options: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, call, full)
+        with pytest.raises(OSError, match="No space left"):
+            WorkerFile(directory, 3)
+    assert open_files(directory.path) == [directory.path]
+    assert directory.names() == ["owner"]
+
+
+def test_a_file_has_its_name_only_when_it_is_complete_and_locked(
+    directory: Directory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reader never finds one that is being made, nor takes its maker for dead."""
+    seen = []
+
+    def look(old: str, new: str, **options: int) -> None:
+        assert read(directory, old).cells == [0.0, 0.0, 0.0]
+        assert is_locked(directory, old)
+        seen.append((old.startswith(NEW), directory.names()))
+        rename(old, new, **options)
+
+    rename: Callable[..., None] = os.replace
+    monkeypatch.setattr(os, "replace", look)
+    with closing(WorkerFile(directory, 3)) as file:
+        assert len(seen) == 1
+        assert seen[0][0]
+        assert file.name not in seen[0][1]
+
+
+HEAD = HEADER.pack(MAGIC, 2, 7)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "it is truncated"),
+        (HEAD[:-1], "it is truncated"),
+        (HEAD, "it is truncated"),
+        (HEAD + bytes(15), "it is truncated"),
+        (HEAD + bytes(17), "it is truncated"),
+        (HEAD + bytes(16 + ID_BYTES - 1), "it is truncated"),
+        (HEADER.pack(MAGIC, 2**64 - 1, 7) + bytes(16), "it is truncated"),
+        (HEADER.pack(b"redcell0", 2, 7) + bytes(16), "it is of another version"),
+        (b"some text that somebody left here, of all places", "it is of another version"),
+    ],
+)
+def test_what_is_no_file_of_cells_is_refused(directory: Directory, content: bytes, message: str) -> None:
+    """By the length that its own header asks for, before a cell of it is believed."""
+    Path(directory.path, "w-1").write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        read(directory, "w-1")
+
+
+def test_retired_holds_the_sums_and_the_ids(directory: Directory) -> None:
+    """In the place of the one before, of which nothing stays."""
+    ids = frozenset(os.urandom(ID_BYTES).hex() for _ in range(3))
+    write_retired(directory, [1.0] * 9, [*ids, os.urandom(ID_BYTES).hex()])
+    write_retired(directory, [1.5, 2.5], ids)
+    assert read(directory, RETIRED) == (0, [1.5, 2.5], ids)
+    assert read(directory, RETIRED, 0) == (0, [], ids)
+    write_retired(directory, [], [])
+    assert read(directory, RETIRED) == (0, [], frozenset())
+
+
+def test_a_file_system_that_is_full_leaves_retired_as_it_is(
+    directory: Directory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only a whole one takes its place."""
+    write_retired(directory, [1.0], [])
+    write = os.write
+    with monkeypatch.context() as full:
+        full.setattr(os, "write", lambda fd, content: write(fd, content[:-1]))
+        with pytest.raises(OSError, match="no space left"):
+            write_retired(directory, [2.0], [])
+    assert read(directory, RETIRED).cells == [1.0]
+
+
+def test_vectors_of_any_lengths_are_added() -> None:
+    """Workers that read the index at different times know different numbers of rows."""
+    assert added([1.0, 2.0], [3.0]) == added([3.0], [1.0, 2.0]) == [4.0, 2.0]
+    assert added([], []) == []
