@@ -1,5 +1,6 @@
 """What the middleware costs, beside the least possible wrapper and beside the peers. Run `python -m tests.benchmarks`.
 
 `rounds` measures, `driving` sends the requests, `least` holds the baselines, `peers` knows how each peer is set up and
-what it counted, `tables` builds the comparisons, `__main__` prints them. No test asserts a timing.
+what it counted, `tables` builds the comparisons, `workers` those among prefork workers,
+beside what apps write `by_hand`, `__main__` prints them. No test asserts a timing.
 """

@@ -14,7 +14,11 @@ from pathlib import Path
 
 from . import peers
 from .rounds import Figure
-from .tables import TABLES, Effort, Table, Target
+from .tables import TABLES as ALONE
+from .tables import Effort, Table, Target
+from .workers import workers
+
+TABLES = {**ALONE, "workers": workers}
 
 ROUNDS = 61
 CHUNK_SECONDS = 0.004

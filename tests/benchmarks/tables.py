@@ -35,6 +35,7 @@ ROUTES = (50, 500)
 THREADS = 8
 LINES = 12_000
 STATUSES = ("200", "404")
+ROWS = LINES // (len(DEFAULT_BUCKETS) + 1 + 2 + 1 + len(STATUSES))
 
 
 class Target(NamedTuple):
@@ -78,7 +79,7 @@ def asgi_null(effort: Effort, loop: asyncio.AbstractEventLoop) -> Iterator[Table
     candidates = [
         Candidate(BARE, serve_asgi(null_asgi, ["/"], loop)),
         Candidate(LEAST, serve_asgi(least, ["/"], loop), lambda: least.sums[0]),
-        Candidate(OURS, serve_asgi(ours, ["/"], loop), _counted_anywhere(metrics)),
+        Candidate(OURS, serve_asgi(ours, ["/"], loop), counted_anywhere(metrics)),
     ]
     yield _null("ASGI, null app", measure(candidates, 1, effort.rounds, effort.chunk_seconds), 3.0)
 
@@ -91,7 +92,7 @@ def wsgi_null(effort: Effort, loop: asyncio.AbstractEventLoop) -> Iterator[Table
     candidates = [
         Candidate(BARE, serve_wsgi(null_wsgi, ["/"])),
         Candidate(LEAST, serve_wsgi(least, ["/"]), lambda: least.sums[0]),
-        Candidate(OURS, serve_wsgi(ours, ["/"]), _counted_anywhere(metrics)),
+        Candidate(OURS, serve_wsgi(ours, ["/"]), counted_anywhere(metrics)),
     ]
     yield _null("WSGI, null app", measure(candidates, 1, effort.rounds, effort.chunk_seconds), 2.5)
 
@@ -136,28 +137,17 @@ def fastapi(effort: Effort, loop: asyncio.AbstractEventLoop) -> Iterator[Table]:
 
 def flask(effort: Effort, loop: asyncio.AbstractEventLoop) -> Iterator[Table]:
     """Compare on Flask with few and with many routes."""
-    from flask import Flask
-
-    def endpoint() -> Callable[[int], str]:
-        return lambda item: f"item {item}"
-
-    def app_of(routes: int) -> Flask:
-        app = Flask("bench")
-        for n in range(routes):
-            app.add_url_rule(f"/section-{n}/items/<int:item>", f"item_{n}", endpoint())
-        return app
-
     ours_by_routes = {}
     for routes in ROUTES:
-        paths = _paths(routes)
+        paths = paths_of(routes)
         metrics = _metrics()
-        bare = app_of(routes)
+        bare = flask_app(routes)
         candidates = [
             Candidate(BARE, serve_wsgi(bare, paths)),
             Candidate(LEAST, serve_wsgi(LeastWSGI(bare), paths), comparable=False),
             Candidate(OURS, serve_wsgi(RedWSGIMiddleware(bare, metrics=metrics), paths), counted_by_red(metrics)),
         ]
-        found, missing = _mounted(peers.FLASK_PEERS, partial(app_of, routes), partial(serve_wsgi, paths=paths))
+        found, missing = _mounted(peers.FLASK_PEERS, partial(flask_app, routes), partial(serve_wsgi, paths=paths))
         figures = measure([*candidates, *found], len(paths), effort.rounds, effort.chunk_seconds)
         ours_by_routes[routes] = figures[OURS].added
         targets = [*_against_peers(figures, [OURS], 5.0), *_flat(ours_by_routes)]
@@ -174,7 +164,7 @@ def threads(effort: Effort, loop: asyncio.AbstractEventLoop) -> Iterator[Table]:
         Candidate(
             OURS,
             _in_threads(serve_wsgi(RedWSGIMiddleware(null_wsgi, metrics=metrics), ["/"])),
-            _counted_anywhere(metrics),
+            counted_anywhere(metrics),
         ),
     ]
     figures = measure(candidates, THREADS, max(3, effort.rounds // 3), 10 * effort.chunk_seconds)
@@ -183,8 +173,9 @@ def threads(effort: Effort, loop: asyncio.AbstractEventLoop) -> Iterator[Table]:
 
 def rendering(effort: Effort, loop: asyncio.AbstractEventLoop) -> Iterator[Table]:
     """Compare the writing of the metrics, against the same metrics made with prometheus_client."""
-    rows = LINES // (len(DEFAULT_BUCKETS) + 1 + 2 + 1 + len(STATUSES))
-    ours, theirs = _filled(rows)
+    twins = Twins()
+    twins.count(ROWS, requests=20)
+    ours, theirs = twins.ours, twins.theirs
     openmetrics = "application/openmetrics-text; version=1.0.0"
     writers: dict[str, Callable[[], bytes]] = {
         OURS: lambda: answer(ours, "GET", "", "", "").body,
@@ -193,7 +184,7 @@ def rendering(effort: Effort, loop: asyncio.AbstractEventLoop) -> Iterator[Table
         "generate_latest, same metrics": lambda: generate_latest(theirs),
         "generate_latest, our collector": lambda: generate_latest(ours.registry),
     }
-    candidates = [Candidate(_with_lines(name, write), _rendering(write)) for name, write in writers.items()]
+    candidates = [Candidate(with_lines(name, write), _rendering(write)) for name, write in writers.items()]
     figures = measure(candidates, 1, max(5, effort.rounds // 10), 0.0)
     mine, _, _, *others = figures.values()
     targets = [Target(f"{other.name} / {OURS}", other.total / mine.total, 15.0, at_least=True) for other in others]
@@ -209,6 +200,58 @@ TABLES: Mapping[str, Callable[[Effort, asyncio.AbstractEventLoop], Iterator[Tabl
     "rendering": rendering,
     "threads": threads,
 }
+
+
+def flask_app(routes: int) -> Any:
+    """Return an app of Flask with so many routes."""
+    from flask import Flask
+
+    def endpoint() -> Callable[[int], str]:
+        return lambda item: f"item {item}"
+
+    app = Flask("bench")
+    for n in range(routes):
+        app.add_url_rule(f"/section-{n}/items/<int:item>", f"item_{n}", endpoint())
+    return app
+
+
+class Twins:
+    """Our metrics, and the same ones made with prometheus_client, which are to count the same traffic.
+
+    Args:
+        options: Of our `RedMetrics`.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        self.now = 0.0
+        self.ours = RedMetrics(registry=CollectorRegistry(), clock=lambda: self.now, **options)
+        self.theirs = CollectorRegistry()
+        prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # else it writes more lines than we
+        self.requests = Counter(
+            "http_requests", "Finished HTTP requests.", ["method", "route", "status"], registry=self.theirs
+        )
+        self.errors = Counter("http_errors", "HTTP requests that failed.", ["method", "route"], registry=self.theirs)
+        self.duration = Histogram(
+            "http_request_duration_seconds", "Seconds.", ["method", "route"],
+            buckets=DEFAULT_BUCKETS, registry=self.theirs,
+        )  # fmt: skip
+
+    def count(self, rows: int, requests: int) -> None:
+        """Count so many requests in each of so many rows, with two statuses."""
+        traffic = random.Random(1)
+        for row in range(rows):
+            route = f"/section-{row}/items/{{item}}"
+            self.errors.labels("GET", route)
+            for n in range(requests):
+                status = STATUSES[n % len(STATUSES)]
+                seconds = traffic.expovariate(10.0)
+                exchange = self.ours.start("GET", {})
+                if exchange is not None:
+                    self.now += seconds
+                    exchange.respond(int(status), route)
+                    exchange.finish()
+                self.requests.labels("GET", route, status).inc()
+                self.duration.labels("GET", route).observe(seconds)
 
 
 def _null(title: str, figures: dict[str, Figure], limit: float) -> Table:
@@ -232,7 +275,7 @@ def _asgi_framework(
     outside, inside = f"{OURS}, outside", f"{OURS}, add_middleware"
     ours_by_routes = {}
     for routes in sizes:
-        paths = _paths(routes)
+        paths = paths_of(routes)
         bare, added_to = app_of(routes), app_of(routes)
         outer, inner = _metrics(), _metrics()
         added_to.add_middleware(RedASGIMiddleware, metrics=inner)
@@ -288,12 +331,12 @@ def _metrics() -> RedMetrics:
     return RedMetrics(registry=CollectorRegistry())
 
 
-def _counted_anywhere(metrics: RedMetrics) -> Counted:
+def counted_anywhere(metrics: RedMetrics) -> Counted:
     """Return what sums our own counts, also of an app that declares no route."""
     return lambda: sum(value for name, value in metrics.snapshot().items() if name.startswith("http_requests_total"))
 
 
-def _paths(routes: int) -> list[str]:
+def paths_of(routes: int) -> list[str]:
     step = routes // 50
     return [f"/section-{n}/items/42" for n in range(step - 1, routes, step)]
 
@@ -321,37 +364,9 @@ def _rendering(write: Callable[[], bytes]) -> Serve:
     return render
 
 
-def _with_lines(name: str, write: Callable[[], bytes]) -> str:
+def with_lines(name: str, write: Callable[[], bytes]) -> str:
     text = write()
     if text[:2] == b"\x1f\x8b":
         return f"{name} ({len(text):,} bytes)"
     lines = sum(not line.startswith(b"#") for line in text.splitlines())
     return f"{name} ({lines:,} samples)"
-
-
-def _filled(rows: int) -> tuple[RedMetrics, CollectorRegistry]:
-    """Return our metrics, and a registry with the same metrics of prometheus_client, after the same traffic."""
-    now = 0.0
-    ours = RedMetrics(registry=CollectorRegistry(), clock=lambda: now)
-    theirs = CollectorRegistry()
-    prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # else it writes more lines than we do
-    requests = Counter("http_requests", "Finished HTTP requests.", ["method", "route", "status"], registry=theirs)
-    errors = Counter("http_errors", "HTTP requests that failed.", ["method", "route"], registry=theirs)
-    duration = Histogram(
-        "http_request_duration_seconds", "Seconds.", ["method", "route"], buckets=DEFAULT_BUCKETS, registry=theirs
-    )
-    traffic = random.Random(1)
-    for row in range(rows):
-        route = f"/section-{row}/items/{{item}}"
-        errors.labels("GET", route)
-        for n in range(20):
-            status = STATUSES[n % len(STATUSES)]
-            seconds = traffic.expovariate(10.0)
-            exchange = ours.start("GET", {})
-            if exchange is not None:
-                now += seconds
-                exchange.respond(int(status), route)
-                exchange.finish()
-            requests.labels("GET", route, status).inc()
-            duration.labels("GET", route).observe(seconds)
-    return ours, theirs

@@ -1,0 +1,219 @@
+"""What it costs that workers share their numbers: a request, against the same without, and a scrape of all of them.
+
+The peers are prometheus_client's multiprocess mode, which the environment chooses before its import: all of this runs
+in a process of its own, and the workers are its forks, as under a prefork server. `python -m tests.benchmarks workers`.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from multiprocessing.synchronize import Barrier, Event, Semaphore
+from statistics import median
+from tempfile import TemporaryDirectory
+from time import thread_time
+from typing import Any, Final
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from red_middleware import RedASGIMiddleware, RedMetrics, RedWSGIMiddleware
+from red_middleware.exposition import answer
+
+from .by_hand import ByHandASGI, ByHandWSGI, Recorder
+from .driving import Serve, null_asgi, null_wsgi, serve_asgi, serve_wsgi
+from .peers import FLASK_PEERS, NotInstalledError
+from .rounds import Candidate, Figure, measure
+from .tables import BARE, OURS, ROWS, Effort, Table, Target, Twins, counted_anywhere, flask_app, paths_of, with_lines
+
+ALONE: Final = f"{OURS}, alone"
+SHARED: Final = f"{OURS}, shared table"
+MULTIPROCESS: Final = ", multiprocess"
+BY_HAND: Final = f"prometheus_client by hand{MULTIPROCESS}"
+
+VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
+NAME: Final = "bench"
+
+ROUTES: Final = 50
+EXPORTER: Final = "prometheus_flask_exporter"
+"""Once: what has the same names in one process has the same numbers in multiprocess mode."""
+
+LIVING: Final = 8
+DEAD: Final = 40
+REQUESTS: Final = 2
+"""In each of `ROWS` rows, by each worker: one of each status. How many does not matter to a scrape."""
+
+
+def workers(effort: Effort, loop: asyncio.AbstractEventLoop) -> Iterator[Table]:
+    """Compare a request of a worker, and a scrape of many."""
+    yield from _apart(_requests, effort)
+    yield from _apart(_scrapes, effort)
+
+
+def _apart(compare: Callable[[str, Effort], list[Table]], effort: Effort) -> list[Table]:
+    """Compare in a new process, which has an empty directory where the workers of both libraries share numbers."""
+    before = os.environ.get(VARIABLE)
+    with TemporaryDirectory() as directory:
+        os.environ[VARIABLE] = directory  # a spawned process has it before it imports anything
+        try:
+            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+                return pool.submit(compare, directory, effort).result()
+        finally:
+            del os.environ[VARIABLE]
+            if before is not None:
+                os.environ[VARIABLE] = before
+
+
+def _requests(directory: str, effort: Effort) -> list[Table]:
+    """Measure requests, in a group of one worker: others cost a request nothing."""
+    loop = asyncio.new_event_loop()
+    try:
+        drive_asgi = partial(serve_asgi, paths=["/"], loop=loop)
+        drive_wsgi = partial(serve_wsgi, paths=["/"])
+        return [
+            _compared(
+                "ASGI, null app, workers", directory, effort, null_asgi, RedASGIMiddleware, ByHandASGI, drive_asgi
+            ),
+            _compared(
+                "WSGI, null app, workers", directory, effort, null_wsgi, RedWSGIMiddleware, ByHandWSGI, drive_wsgi
+            ),
+            *_flask(directory, effort),
+        ]
+    finally:
+        loop.close()
+
+
+def _flask(directory: str, effort: Effort) -> Iterator[Table]:
+    paths = paths_of(ROUTES)
+    drive = partial(serve_wsgi, paths=paths)
+    found, missing = [], []
+    try:
+        app, counted = FLASK_PEERS[EXPORTER](flask_app(ROUTES))
+        found.append(Candidate(f"{EXPORTER}{MULTIPROCESS}", drive(app), counted))
+    except NotInstalledError as error:
+        missing.append(f"{EXPORTER} is not installed, and not compared ({error})")
+    yield _compared(
+        f"Flask, {ROUTES} routes, workers", directory, effort, flask_app(ROUTES), RedWSGIMiddleware, ByHandWSGI, drive,
+        len(paths), found, missing,
+    )  # fmt: skip
+
+
+def _compared(
+    title: str,
+    directory: str,
+    effort: Effort,
+    app: Any,
+    ours: Callable[..., Any],
+    by_hand: Callable[..., Any],
+    drive: Callable[[Any], Serve],
+    paths: int = 1,
+    peers: Sequence[Candidate] = (),
+    missing: Sequence[str] = (),
+) -> Table:
+    alone = RedMetrics(registry=CollectorRegistry(), multiprocess_dir=None)
+    shared = RedMetrics(registry=CollectorRegistry(), multiprocess_dir=directory, multiprocess_name=NAME)
+    recorder = Recorder(by_hand.__name__ + str(paths))
+    candidates = [
+        Candidate(BARE, drive(app)),
+        Candidate(ALONE, drive(ours(app, metrics=alone)), counted_anywhere(alone)),
+        Candidate(SHARED, drive(ours(app, metrics=shared)), counted_anywhere(shared)),
+        Candidate(BY_HAND, drive(by_hand(app, recorder)), recorder.counted),
+        *peers,
+    ]
+    figures = measure(candidates, paths, effort.rounds, effort.chunk_seconds)
+    if shared.table.sharing is None:
+        raise RuntimeError("the workers' table is not shared, and there is nothing to compare")
+    cost = figures[SHARED].added
+    cheapest = min((f for f in list(figures.values())[3:] if not f.void), key=lambda figure: figure.added)
+    targets = [
+        Target("cost added, shared / alone", cost / figures[ALONE].added, 1.3),
+        Target(f"cost added, {cheapest.name} / {SHARED}", cheapest.added / cost, 10.0, at_least=True),
+    ]
+    return Table(title, list(figures.values()), SHARED, targets, missing)
+
+
+def _scrapes(directory: str, effort: Effort) -> list[Table]:
+    """Measure the scrape of workers that all live, then of as many after others have died."""
+    twins = Twins(multiprocess_dir=directory, multiprocess_name=NAME)
+    ours = twins.ours
+    context = get_context("fork")
+    enter, entered, leave = context.Semaphore(0), context.Barrier(LIVING), context.Event()
+    living = [
+        context.Process(target=_live, args=(twins, enter, entered, leave), daemon=True) for _ in range(LIVING - 1)
+    ]
+    pass_by = context.Semaphore(0)
+    dying = [context.Process(target=_pass_by, args=(twins, pass_by), daemon=True) for _ in range(DEAD)]
+    for process in (*living, *dying):
+        process.start()
+    twins.count(ROWS, REQUESTS)  # this process is a worker, too
+    del os.environ[VARIABLE]  # from here on it says that the app has metrics of its own to be shown
+    _let(enter)
+    entered.wait()
+    theirs = CollectorRegistry()
+    MultiProcessCollector(theirs, directory)  # type: ignore[no-untyped-call]  # it has no annotations
+    writers = {
+        OURS: lambda: answer(ours, "GET", "", "", "").body,
+        "MultiProcessCollector, generate_latest": lambda: generate_latest(theirs),
+    }
+    rounds = max(3, effort.rounds // 10)
+    each = f"{LIVING} workers with {ROWS} label sets each"
+    tables = [_rendered(f"Scrape of {each}", writers, LIVING, rounds, 20.0)]
+    _let(pass_by)
+    for process in dying:
+        process.join()
+    begun = thread_time()
+    writers[OURS]()  # it folds the cells of the dead into one file
+    first = Figure(f"{OURS}, the first scrape, once", (thread_time() - begun) * 1e6, 0.0, 0.0)
+    after = _rendered(f"Scrape of {each}, after {DEAD} that died", writers, LIVING + DEAD, rounds, 60.0)
+    tables.append(after._replace(figures=[first, *after.figures]))
+    leave.set()
+    for process in living:
+        process.join()
+    return tables
+
+
+def _let(workers: Semaphore) -> None:
+    """Let so many workers enter as may be there at a time."""
+    for _ in range(LIVING):
+        workers.release()
+
+
+def _live(twins: Twins, enter: Semaphore, entered: Barrier, leave: Event) -> None:
+    """Be a worker: count, and stay until told to leave."""
+    enter.acquire()
+    twins.count(ROWS, REQUESTS)
+    entered.wait()
+    leave.wait()
+
+
+def _pass_by(twins: Twins, enter: Semaphore) -> None:
+    """Be a worker that counts and dies; then the next one may enter."""
+    with enter:
+        twins.count(ROWS, REQUESTS)
+
+
+def _rendered(
+    title: str, writers: Mapping[str, Callable[[], bytes]], counting: int, rounds: int, limit: float
+) -> Table:
+    """Measure renderings in turn, after one of each that is checked. There is no need for many: each takes long."""
+    seconds: dict[str, list[float]] = {}
+    for name, write in writers.items():
+        text = write()
+        if _requests_in(text) != counting * ROWS * REQUESTS:
+            raise RuntimeError(f"{name} shows {_requests_in(text):g} requests of {counting * ROWS * REQUESTS}")
+        seconds[with_lines(name, partial(bytes, text))] = []
+    for _ in range(rounds):
+        for found, write in zip(seconds.values(), writers.values(), strict=True):
+            begun = thread_time()
+            write()
+            found.append(thread_time() - begun)
+    ours, theirs = (Figure(name, median(found) * 1e6, 0.0, 0.0) for name, found in seconds.items())
+    target = Target(f"{theirs.name} / {OURS}", theirs.total / ours.total, limit, at_least=True)
+    return Table(f"{title}, in milliseconds", [ours, theirs], ours.name, [target], renders=True)
+
+
+def _requests_in(text: bytes) -> float:
+    lines = (line for line in text.splitlines() if line.startswith(b"http_requests_total{"))
+    return sum(float(line.rpartition(b" ")[2]) for line in lines)
