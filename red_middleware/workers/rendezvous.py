@@ -113,11 +113,11 @@ def _master() -> int | None:
 
 
 def _uwsgi_master(uwsgi: Any) -> int | None:
-    """Return the master; without one, worker 1, which forks the others."""
+    """Return the master; without one, worker 1, which forks the others and is 0 until it has."""
     master: int = uwsgi.masterpid()
     if master or uwsgi.numproc == 1:
         return master or None
-    return os.getpid() if uwsgi.worker_id() == 1 else os.getppid()
+    return os.getpid() if uwsgi.worker_id() <= 1 else os.getppid()
 
 
 def _is_gunicorn_worker() -> bool:

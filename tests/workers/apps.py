@@ -1,0 +1,55 @@
+"""An app that says which group its process has found, as WSGI and as ASGI: no framework, no middleware."""
+
+import json
+import os
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from red_middleware.workers.rendezvous import find_group, is_alive, is_master
+
+MEASURE: Final = "RED_WORKERS_MEASURE"
+"""Set where the tests are measured: workers that are killed leave no coverage at their end."""
+
+imported_by_master: Final = is_master()
+
+
+def answer(query: str) -> bytes:
+    """Return what this process knows of its group; the query is the group's explicit name, if any."""
+    if os.environ.pop(MEASURE, None):
+        import coverage
+
+        measuring = coverage.Coverage(data_suffix=True)
+        with measuring.collect():
+            found = find_group(query or None)
+            is_master()
+        measuring.save()
+    found = find_group(query or None)
+    return json.dumps(
+        {
+            "pid": os.getpid(),
+            "parent": os.getppid(),
+            "imported_by_master": imported_by_master,
+            "is_master": is_master(),
+            "group": found,
+            "master_is_alive": found and is_alive(found.master, found.master_started),
+        }
+    ).encode()
+
+
+def wsgi(environ: dict[str, Any], start_response: Callable[..., object]) -> Iterable[bytes]:
+    body = answer(environ["QUERY_STRING"])
+    start_response("200 OK", [("Content-Length", str(len(body)))])
+    return [body]
+
+
+async def asgi(scope: dict[str, Any], receive: Callable[..., Any], send: Callable[..., Any]) -> None:
+    if scope["type"] == "lifespan":
+        while True:
+            event = await receive()
+            await send({"type": f"{event['type']}.complete"})
+            if event["type"] == "lifespan.shutdown":
+                return
+    body = answer(scope["query_string"].decode())
+    length = str(len(body)).encode()
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", length)]})
+    await send({"type": "http.response.body", "body": body})

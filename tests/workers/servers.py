@@ -1,0 +1,181 @@
+"""Real servers of `apps`, with workers and without, and what their processes say of their group."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from coverage import Coverage
+
+from red_middleware.workers.rendezvous import Group
+
+from ..e2e import ROOT, require, require_packages
+from ..e2e.servers import poll
+from .apps import MEASURE
+
+WORKERS: Final = 3
+PORT: Final = "{port}"
+WSGI: Final = "tests.workers.apps:wsgi"
+ASGI: Final = "tests.workers.apps:asgi"
+UWSGI: Final = Path(sys.executable).with_name("uwsgi")
+
+
+class Kind(NamedTuple):
+    """One way to serve.
+
+    Args:
+        command: With `PORT` where the port is to stand.
+        packages: What it takes.
+        workers: How many processes answer.
+        kill: What ends a worker so that its master starts another; `None`: none would.
+        reload: What makes the master replace all workers; `None`: there is no master.
+    """
+
+    command: tuple[str, ...]
+    packages: tuple[str, ...] = ()
+    workers: int = 1
+    kill: signal.Signals | None = signal.SIGKILL
+    reload: signal.Signals | None = signal.SIGHUP
+    sessions: bool = False
+
+    def require(self) -> None:
+        """Skip the test where something is not installed, see `tests.e2e`."""
+        require_packages(*(name for name in self.packages if name != "uwsgi"))
+        if "uwsgi" in self.packages:  # a program with the interpreter inside, no package
+            require("uwsgi is not installed: pip install uwsgi", UWSGI.exists())
+
+
+def python(module: str, *arguments: str) -> tuple[str, ...]:
+    return (sys.executable, "-m", module, *arguments)
+
+
+def gunicorn(*options: str, app: str = WSGI, packages: Sequence[str] = ()) -> Kind:
+    command = python("gunicorn", f"--bind=127.0.0.1:{PORT}", f"--workers={WORKERS}", *options, app)
+    return Kind(command, ("gunicorn", *packages), WORKERS)
+
+
+def uvicorn(*options: str, workers: int = 1) -> Kind:
+    return Kind(python("uvicorn", f"--port={PORT}", f"--workers={workers}", *options, ASGI), ("uvicorn",), workers)
+
+
+def hypercorn(workers: int) -> Kind:
+    command = python("hypercorn", f"--bind=127.0.0.1:{PORT}", f"--workers={workers}", ASGI)
+    return Kind(command, ("hypercorn",), workers, kill=None)  # without one worker it ends
+
+
+def granian(interface: str, app: str) -> Kind:
+    options = (f"--interface={interface}", f"--workers={WORKERS}", "--respawn-failed-workers", "--respawn-interval=0.1")
+    command = python("granian", f"--port={PORT}", *options, app)
+    return Kind(command, ("granian",), WORKERS, reload=None)  # it may lose the signal while it replaces a worker
+
+
+def uwsgi(*options: str) -> Kind:
+    common = (f"--http-socket=127.0.0.1:{PORT}", f"--virtualenv={sys.prefix}", f"--module={WSGI}", "--need-app",
+              "--die-on-term", f"--processes={WORKERS}")  # fmt: skip
+    kind = Kind((str(UWSGI), *common, *options), ("uwsgi",), WORKERS)
+    return kind if "--master" in options else kind._replace(kill=None, reload=None)
+
+
+class Answer(NamedTuple):
+    """What `apps` says."""
+
+    pid: int
+    parent: int
+    imported_by_master: bool
+    is_master: bool
+    group: Group | None
+    master_is_alive: bool | None
+
+
+class Servers:
+    """One process and what it starts, which serve on one port or several. Killed at the end.
+
+    Args:
+        kind: What to start.
+        directory: For its log.
+        ports: How many.
+    """
+
+    def __init__(self, kind: Kind, directory: Path, ports: int = 1) -> None:
+        kind.require()
+        self.kind = kind
+        self.ports = free_ports(ports)
+        self.log = directory / f"log-{self.ports[0]}"
+        chosen = iter(self.ports)
+        command = [part.replace(PORT, str(next(chosen))) if PORT in part else part for part in kind.command]
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "COV"))}
+        environment |= {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "HOME": str(directory)}
+        environment |= {"XDG_RUNTIME_DIR": str(directory)}
+        if Coverage.current():
+            environment |= {MEASURE: "1", "COVERAGE_FILE": os.environ.get("COVERAGE_FILE", str(ROOT / ".coverage"))}
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                command, stdout=log, stderr=log, cwd=ROOT, env=environment, start_new_session=True
+            )
+
+    def __enter__(self) -> "Servers":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.kind.sessions:
+            self.process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(10)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def ask(self, name: str = "", port: int | None = None) -> Answer | None:
+        """Return what one process says; `None` while nobody answers."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port or self.ports[0]}/?{name}", timeout=5) as response:
+                said = json.loads(response.read())
+        except OSError:
+            if self.process.poll() is not None:
+                raise RuntimeError(f"{self.process.args!r} ended:\n{self.log.read_text()}") from None
+            return None
+        said["group"] = said["group"] and Group(*said["group"])
+        return Answer(**said)
+
+    def one(self, name: str = "", port: int | None = None) -> Answer:
+        """Wait for an answer."""
+        answer = None
+
+        def answered() -> bool:
+            nonlocal answer
+            answer = self.ask(name, port)
+            return answer is not None
+
+        poll("an answer", answered)
+        assert answer is not None  # poll does not return otherwise
+        return answer
+
+    def workers(self, but: Sequence[Answer] = (), number: int | None = None) -> list[Answer]:
+        """Wait until so many processes have answered: by default all, besides those that have before."""
+        old = {answer.pid for answer in but}
+        found: dict[int, Answer] = {}
+        number = number or self.kind.workers
+
+        def enough() -> bool:
+            answer = self.ask()
+            if answer and answer.pid not in old:
+                found[answer.pid] = answer
+            return len(found) >= number
+
+        poll(f"{number} workers", enough)
+        return list(found.values())
+
+
+def free_ports(number: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(number)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
