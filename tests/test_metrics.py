@@ -8,6 +8,7 @@ import pickle
 import threading
 from collections.abc import Callable, Iterator
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,6 +27,13 @@ class Clock:
 
     def __call__(self) -> float:
         return self.seconds
+
+
+class BytesPath:
+    """A path that is not text, as `os.fspath` allows."""
+
+    def __fspath__(self) -> bytes:
+        return b"/run"
 
 
 @pytest.fixture
@@ -85,6 +93,12 @@ def counted(metrics: RedMetrics) -> dict[str, float]:
         ({"namespace": "a\n"}, ValueError, "must be letters"),
         ({"namespace": None}, TypeError, "must be of type str"),
         ({"registry": None}, TypeError, "RedMetrics(registry=None): must be of type CollectorRegistry"),
+        ({"multiprocess_dir": "run"}, ValueError, "RedMetrics(multiprocess_dir='run'): must be an absolute path,"),
+        ({"multiprocess_dir": Path("run")}, ValueError, 'must be an absolute path, "auto" or None'),
+        ({"multiprocess_dir": ""}, ValueError, "RedMetrics(multiprocess_dir=''): must be an absolute path"),
+        ({"multiprocess_dir": b"/run"}, TypeError, "RedMetrics(multiprocess_dir=b'/run'): must be a path, \"auto\" or"),
+        ({"multiprocess_dir": BytesPath()}, TypeError, 'must be a path, "auto" or None'),
+        ({"multiprocess_dir": True}, TypeError, "RedMetrics(multiprocess_dir=True): must be a path"),
         ({"clock": 3}, TypeError, "RedMetrics(clock=3): must be callable"),
         ({"clock": lambda: None}, ValueError, "must return finite seconds, as a float, not None"),
         ({"clock": lambda: "now"}, ValueError, "must return finite seconds, as a float, not 'now'"),
@@ -154,6 +168,9 @@ def test_a_second_one_with_equal_options_shares_the_numbers() -> None:
         ({"buckets": (1.0,)}, "RedMetrics(buckets=(1.0,)): the registry holds a RedMetrics with buckets=(0.005,"),
         ({"slo_seconds": (0.3,)}, "RedMetrics(buckets="),
         ({"max_label_sets": 7}, "RedMetrics(max_label_sets=7): the registry holds a RedMetrics with max_label_sets=1"),
+        ({"multiprocess_dir": None}, "RedMetrics(multiprocess_dir=None): the registry holds a RedMetrics with"),
+        ({"multiprocess_dir": "/run"}, "a RedMetrics with multiprocess_dir='auto'; pass that one as metrics=,"),
+        ({"multiprocess_name": "shop"}, "RedMetrics(multiprocess_name='shop'): the registry holds a RedMetrics with"),
     ],
 )
 def test_a_second_one_with_other_options_is_refused(options: dict[str, Any], message: str) -> None:

@@ -1,0 +1,340 @@
+"""Metrics in a group of workers, by name and without a server: who joins, when, and what becomes of who cannot."""
+
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from red_middleware import RedMetrics
+from red_middleware.metrics import Exchange
+from red_middleware.workers import rendezvous
+from red_middleware.workers.cells import WORKER
+from red_middleware.workers.directory import open_directory
+from red_middleware.workers.index import NAME as INDEX
+from red_middleware.workers.member import Member
+
+from .members import serve, total
+
+HOME = f"red_middleware-{os.geteuid()}"
+Named = Callable[..., RedMetrics]
+
+
+@pytest.fixture
+def named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Named]:
+    """Return a function that makes metrics, by default of the group `shop` below the test's directory."""
+    for variable in ("RED_MULTIPROCESS_DIR", "RED_MULTIPROCESS_NAME"):
+        monkeypatch.delenv(variable, raising=False)
+    made: list[RedMetrics] = []
+
+    def named(
+        directory: str | os.PathLike[str] | None = tmp_path,
+        name: str | None = "shop",
+        registry: CollectorRegistry | None = None,
+        namespace: str = "",
+        max_label_sets: int = 100,
+    ) -> RedMetrics:
+        metrics = RedMetrics(
+            registry=registry or CollectorRegistry(),
+            namespace=namespace,
+            buckets=(1.0,),
+            max_label_sets=max_label_sets,
+            multiprocess_dir=directory,
+            multiprocess_name=name,
+        )
+        made.append(metrics)
+        return metrics
+
+    yield named
+    for metrics in made:
+        if metrics.table.sharing is not None:
+            metrics.table.restart()
+
+
+@pytest.fixture
+def mount(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """Return a function that mounts a small tmpfs with the given options."""
+    path = tmp_path / "mounted"
+    path.mkdir()
+
+    def mount(options: str) -> Path:
+        found = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", path], capture_output=True, text=True)
+        if found.returncode:
+            pytest.skip(f"no tmpfs can be mounted: {found.stderr.strip()}")
+        return path
+
+    try:
+        yield mount
+    finally:
+        subprocess.run(["umount", "--lazy", path], capture_output=True)
+
+
+def member_of(metrics: RedMetrics) -> Member:
+    sharing = metrics.table.sharing
+    assert isinstance(sharing, Member)
+    return sharing
+
+
+def groups(base: Path) -> list[Path]:
+    return sorted((base / HOME).iterdir())
+
+
+def started(metrics: RedMetrics) -> Exchange:
+    exchange = metrics.start("GET", {})
+    assert exchange is not None
+    return exchange
+
+
+def test_the_first_request_joins(named: Named, tmp_path: Path) -> None:
+    """Not the construction, nor the declaration of routes, which may be before the fork; these are the group's then."""
+    metrics = named()
+    metrics.declare([("/a", ["GET"])])
+    assert list(tmp_path.iterdir()) == []
+    serve(metrics, "/a")
+    serve(metrics, "/a")
+    (group,) = groups(tmp_path)
+    assert sorted(path.name.partition("-")[0] for path in group.iterdir()) == ["index", "owner", "w"]
+    found = metrics.snapshot()
+    assert found['http_requests_total{method="GET",route="/a",status="200"}'] == 2.0
+    assert found["red_workers"] == 1.0
+    assert found["red_worker_isolated"] == 0.0
+    assert found["red_instrumentation_errors_total"] == 0.0
+    assert metrics.table.declared == {"/a": {"GET"}}
+    assert 0.0 < metrics.uptime_seconds() < 60.0
+
+
+def test_a_request_whose_method_cannot_be_looked_up_joins_as_well(named: Named) -> None:
+    """As ASGI servers of a later version may pass it."""
+    metrics = named()
+    exchange = metrics.start([], {})
+    assert exchange is not None
+    assert metrics.table.sharing is not None
+    exchange.respond(200, "/a")
+    exchange.finish()
+    assert metrics.snapshot()['http_requests_total{method="_OTHER",route="/a",status="200"}'] == 1.0
+
+
+def test_a_first_scrape_joins(named: Named) -> None:
+    """It may come to a worker that served nothing yet."""
+    metrics = named()
+    assert metrics.snapshot()["red_workers"] == 1.0
+    assert metrics.table.sharing is not None
+    metrics = named()
+    assert len(list(metrics.collect())) > 0
+    assert metrics.table.sharing is not None
+
+
+def test_a_single_process_makes_no_file(named: Named, tmp_path: Path) -> None:
+    """Neither where a directory is given, which alone makes no group, nor where none is."""
+    for metrics in (named(name=None), named(directory="auto", name=None), named(directory=None)):
+        serve(metrics, "/a")
+        found = metrics.snapshot()
+        assert metrics.table.sharing is None
+        assert found['http_requests_total{method="GET",route="/a",status="200"}'] == 1.0
+        assert (found["red_workers"], found["red_worker_isolated"]) == (1.0, 0.0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_none_never_joins(named: Named, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Whatever the environment says."""
+    monkeypatch.setenv("RED_MULTIPROCESS_DIR", str(tmp_path))
+    monkeypatch.setenv("RED_MULTIPROCESS_NAME", "shop")
+    metrics = named(directory=None, name=None)
+    serve(metrics, "/a")
+    assert metrics.table.sharing is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_environment_says_where_and_by_which_name(
+    named: Named, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """For apps whose code is not to know; read at the first request, as a server may set them late."""
+    one, other, third = named(directory="auto", name=None), named(directory="auto"), named(directory=tmp_path / "own")
+    monkeypatch.setenv("RED_MULTIPROCESS_DIR", str(tmp_path / "elsewhere"))
+    serve(other, "/a")
+    assert len(groups(tmp_path / "elsewhere")) == 1
+    monkeypatch.setenv("RED_MULTIPROCESS_NAME", "from the environment")
+    serve(one, "/a")
+    assert len(groups(tmp_path / "elsewhere")) == 2
+    serve(third, "/a")
+    assert len(groups(tmp_path / "own")) == 1
+
+
+def test_empty_variables_are_none(named: Named, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As a compose file leaves them."""
+    monkeypatch.setenv("RED_MULTIPROCESS_DIR", "")
+    monkeypatch.setenv("RED_MULTIPROCESS_NAME", "")
+    metrics = named(directory="auto", name="")
+    serve(metrics, "/a")
+    assert metrics.table.sharing is None
+
+
+def test_tables_that_differ_are_groups_of_their_own(named: Named, tmp_path: Path) -> None:
+    """Another namespace, other bounds or another registry: cells that mean something else are not added up."""
+    one, other = CollectorRegistry(), CollectorRegistry()
+    for metrics in (named(registry=one), named(registry=one, namespace="shop"), named(registry=other),
+                    named(max_label_sets=101)):  # fmt: skip
+        serve(metrics, "/a")
+        assert (
+            total(metrics.snapshot())
+            + metrics.snapshot().get('shop_http_requests_total{method="GET",route="/a",status="200"}', 0.0)
+            == 1.0
+        )
+    assert len(groups(tmp_path)) == 4
+
+
+def test_those_that_share_the_numbers_share_the_membership(named: Named, tmp_path: Path) -> None:
+    """A factory that runs twice makes one worker."""
+    registry = CollectorRegistry()
+    one, other = named(registry=registry), named(registry=registry)
+    serve(one, "/a")
+    serve(other, "/a")
+    assert total(one.snapshot()) == total(other.snapshot()) == 2.0
+    assert [path.name.partition("-")[0] for path in groups(tmp_path)[0].iterdir()].count("w") == 1
+
+
+def test_requests_that_began_before_a_process_was_a_worker_are_finished_where_they_began(named: Named) -> None:
+    """The handler of the first one may be slow, and other metrics may be scraped in it."""
+    metrics = named()
+    first = started(metrics)
+    assert metrics.snapshot()['http_requests_in_progress{method="GET"}'] == 1.0
+    first.respond(200, "/a")
+    first.finish()
+    assert metrics.snapshot()['http_requests_in_progress{method="GET"}'] == 0.0
+    assert total(metrics.snapshot()) == 1.0
+
+
+def test_a_master_of_uwsgi_joins_nothing_yet(named: Named, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Its workers will, each after its fork, of which uWSGI tells nobody."""
+    metrics = named()
+    with monkeypatch.context() as master:
+        master.setitem(sys.modules, "uwsgi", SimpleNamespace(worker_id=lambda: 0))
+        serve(metrics, "/warm-up")
+        assert total(metrics.snapshot()) == 1.0
+    assert list(tmp_path.iterdir()) == []
+    serve(metrics, "/a")
+    assert metrics.table.sharing is not None
+    assert total(metrics.snapshot()) == 1.0
+
+
+@pytest.mark.parametrize("place", ["missing/below", "file", "/proc/red_middleware", "/proc"])
+def test_where_no_file_can_be_made_a_worker_counts_for_itself(
+    named: Named, tmp_path: Path, caplog: pytest.LogCaptureFixture, place: str
+) -> None:
+    """It says so once, in the log and for ever in its metrics; no request is harmed."""
+    (tmp_path / "file").write_text("")
+    metrics = named(directory=tmp_path / place)
+    metrics.declare([("/a", ["GET"])])
+    with caplog.at_level(logging.WARNING, "red_middleware"):
+        for _ in range(3):
+            serve(metrics, "/a")
+            found = metrics.snapshot()
+    assert total(found) == 3.0
+    assert (found["red_worker_isolated"], found["red_workers"]) == (1.0, 1.0)
+    assert [record.getMessage() for record in caplog.records] == [
+        "this worker's numbers are its own, not those of its group"
+    ]
+    assert caplog.records[0].exc_info is not None
+
+
+@pytest.mark.parametrize("options", ["ro", "size=16k", "size=64k", "nr_inodes=4"])
+def test_on_a_file_system_without_room_a_worker_counts_for_itself(
+    named: Named, mount: Callable[[str], Path], caplog: pytest.LogCaptureFixture, options: str
+) -> None:
+    """Found out before anything is mapped: later it would be a SIGBUS."""
+    metrics = named(directory=mount(options), max_label_sets=1000)
+    serve(metrics, "/a")
+    found = metrics.snapshot()
+    assert total(found) == 1.0
+    assert found["red_worker_isolated"] == 1.0
+    assert len(caplog.records) == 1
+
+
+def test_a_handler_of_the_log_may_count_while_a_worker_joins(named: Named, tmp_path: Path) -> None:
+    """It is asked from within: what it counts goes where the numbers are then, and nothing hangs."""
+    (tmp_path / "file").write_text("")
+    metrics = named(directory=tmp_path / "file")
+
+    class Counting(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            serve(metrics, "/logged")
+
+    handler = Counting()
+    logger = logging.getLogger("red_middleware")
+    logger.addHandler(handler)
+    try:
+        serve(metrics, "/a")
+    finally:
+        logger.removeHandler(handler)
+    assert total(metrics.snapshot()) == 2.0
+
+
+def test_a_fault_with_the_groups_files_is_counted_and_logged_once(
+    named: Named, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Every scrape and every request is answered as if nothing was."""
+    metrics = named()
+    serve(metrics, "/a")
+    directory = Path(member_of(metrics).directory.path)
+    (directory / f"{WORKER}foreign").write_bytes(b"garbage")
+    assert metrics.snapshot()["red_instrumentation_errors_total"] == 1.0
+    (directory / INDEX).write_bytes(b"garbage")
+    for _ in range(3):
+        serve(metrics, "/a")
+        serve(metrics, "/new")
+        found = metrics.snapshot()
+    assert found['http_requests_total{method="GET",route="/a",status="200"}'] == 4.0
+    assert found['http_requests_total{method="GET",route="_overflow",status="_OTHER"}'] == 3.0
+    assert found["red_instrumentation_errors_total"] > 2.0
+    assert len(caplog.records) == 2
+
+
+def test_clear_begins_anew_among_workers(named: Named) -> None:
+    """For tests, this worker's numbers."""
+    metrics = named()
+    serve(metrics, "/a")
+    metrics.clear()
+    assert total(metrics.snapshot()) == 0.0
+    serve(metrics, "/a")
+    assert total(metrics.snapshot()) == 1.0
+
+
+def test_a_child_of_a_worker_begins_with_cells_of_its_own(named: Named) -> None:
+    """What happens after a fork, seen from close by: the index is kept, numbers and membership are not."""
+    metrics = named()
+    serve(metrics, "/a")
+    running = started(metrics)
+    member, before = member_of(metrics), metrics.table.cells
+    metrics.table.restart()
+    assert metrics.table.sharing is None
+    assert member.directory.fd == -1
+    assert [row.route for row in metrics.table.rows][-1] == "/a"
+    counted = list(before)
+    running.respond(200, "/a")
+    running.finish()
+    serve(metrics, "/child")
+    assert total(metrics.snapshot()) == 2.0
+    assert list(before) == counted
+
+
+def test_groups_whose_master_is_gone_are_removed(named: Named, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the next worker of this user that joins any group; others are kept."""
+    serve(named(), "/a")
+    boot, namespace, *_ = (groups(tmp_path)[0] / "owner").read_text().split()
+    own = rendezvous._stat(os.getpid(), rendezvous.STARTED)
+    owners = {
+        "another-boot": f"not-{boot} {namespace} {os.getpid()} {own}",
+        "gone": f"{boot} {namespace} {os.getpid()} {own + 1}",
+        "living": f"{boot} {namespace} {os.getpid()} {own}",
+        "another-namespace": f"{boot} {int(namespace) + 1} {os.getpid()} {own + 1}",
+    }
+    for name, owner in owners.items():
+        open_directory(name, owner, str(tmp_path)).close()
+    serve(named(), "/a")
+    left = {path.name for path in groups(tmp_path)} & set(owners)
+    assert left == {"living", "another-namespace"}
