@@ -39,7 +39,8 @@ def leave_numbers_at_exit() -> None:
     def write() -> None:
         found = json.dumps(RedMetrics().snapshot())
         path = directory() / f"{NUMBERS}-{os.getpid()}"
-        path.with_name("partial").write_text(found)
-        path.with_name("partial").rename(path)
+        partial = path.with_name(f"partial-{os.getpid()}")
+        partial.write_text(found)
+        partial.rename(path)
 
     atexit.register(write)

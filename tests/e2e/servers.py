@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from . import ROOT, marks, require_packages
+from . import ROOT, marks, require, require_packages
 
 DEADLINE_SECONDS: Final = 60.0
 """For what must happen, and on a busy machine happens late."""
@@ -28,8 +29,21 @@ def poll(what: str, found: Callable[[], object], seconds: float = DEADLINE_SECON
         time.sleep(0.01)
 
 
+def free_port() -> int:
+    """Choose a port for a server that cannot choose one itself."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    return port
+
+
+PLAIN: Final = "plain"
+UWSGI: Final = "uwsgi"
+UWSGI_PROGRAM: Final = Path(sys.executable).with_name("uwsgi")
+
+
 class Kind(NamedTuple):
-    """One way to serve: a server with its options, and the application's framework."""
+    """One way to serve: a server with its options, and the application's framework, which may be `PLAIN`: none."""
 
     server: str
     framework: str
@@ -38,7 +52,13 @@ class Kind(NamedTuple):
 
     def needs(self) -> list[str]:
         """Return the packages that this takes."""
-        return [self.server, self.framework, *self.packages]
+        return [name for name in (self.server, self.framework, *self.packages) if name not in (UWSGI, PLAIN)]
+
+    def require(self) -> None:
+        """Skip the test where something is not installed."""
+        require_packages(*self.needs())
+        if self.server == UWSGI:  # a program with the interpreter inside, no package
+            require("uwsgi is not installed: pip install uwsgi", UWSGI_PROGRAM.exists())
 
     @property
     def command(self) -> list[str]:
@@ -48,7 +68,11 @@ class Kind(NamedTuple):
             "gunicorn": ["--bind=127.0.0.1:0", "--keep-alive=75"],
             "uvicorn": ["--port=0", "--no-access-log", "--timeout-keep-alive=75"],
             "hypercorn": ["--bind=127.0.0.1:0", "--keep-alive=75"],
+            "granian": [f"--port={free_port()}"],
+            UWSGI: ["--http-socket=127.0.0.1:0", f"--virtualenv={sys.prefix}", "--need-app", "--die-on-term"],
         }[self.server]
+        if self.server == UWSGI:
+            return [str(UWSGI_PROGRAM), *common, *self.options, f"--module={app}"]
         return [sys.executable, "-m", self.server, *common, *self.options, app]
 
 
@@ -72,14 +96,15 @@ class Server:
     """
 
     def __init__(self, kind: Kind, directory: Path, *options: str) -> None:
-        require_packages(*kind.needs())
+        kind.require()
         self.kind = kind
         self.directory = directory
         self.log = directory / "log"
         # uvicorn ends by raising the signal that it caught once more, which kills the process before it could leave
         # its numbers. Where the signal was ignored from the start, as by nohup(1), it ends like any program.
         patience = ["sh", "-c", 'trap "" TERM; exec "$@"', "sh"] if kind.server == "uvicorn" else []
-        self.command = [*patience, *kind.command[:-1], *options, kind.command[-1]]
+        *command, app = kind.command
+        self.command = [*patience, *command, *options, app]
 
     def __enter__(self) -> "Server":
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "COV"))}
@@ -87,6 +112,7 @@ class Server:
             marks.DIRECTORY: str(self.directory),
             "HOME": str(self.directory),  # gunicorn keeps a control socket there
             "XDG_RUNTIME_DIR": str(self.directory),
+            "RED_MULTIPROCESS_DIR": str(self.directory),
             "PYTHONUNBUFFERED": "1",
         }
         with (self.directory / marks.BIG_FILE).open("wb") as big:
@@ -113,7 +139,7 @@ class Server:
     def _listens(self) -> bool:
         if self.process.poll() is not None:
             raise RuntimeError(f"{' '.join(self.command)} ended:\n{self.log.read_text()}")
-        found = re.search(r"http://127\.0\.0\.1:(\d+)", self.log.read_text())
+        found = re.search(r"(?:http://|TCP address )127\.0\.0\.1:(\d+)", self.log.read_text())
         if found:
             self.port = int(found[1])
         return bool(found)

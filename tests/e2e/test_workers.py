@@ -1,0 +1,273 @@
+"""The workers of a prefork server answer with one truth: every request once, whichever worker served it or is scraped.
+
+Clients use a new connection for each request, as a worker that is to be replaced closes those that wait, which no
+client could tell from a request that was lost.
+"""
+
+import asyncio
+import itertools
+import os
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Final
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from .clients import Http1
+from .prometheus import Prometheus
+from .servers import PLAIN, UWSGI, Kind, Server, poll
+
+WORKERS: Final = 4
+REQUESTS: Final = 1_000
+AT_ONCE: Final = 16
+SCRAPES: Final = 12
+"""So many that of four workers most are asked."""
+
+GRANIAN: Final = (f"--workers={WORKERS}", "--respawn-interval=0.1")
+
+KINDS: Final = {
+    "gunicorn sync": Kind("gunicorn", "flask", (f"--workers={WORKERS}", "--max-requests=50")),
+    "gunicorn gthread": Kind("gunicorn", "flask", (f"--workers={WORKERS}", "--threads=4", "--max-requests=50")),
+    "gunicorn uvicorn": Kind(
+        "gunicorn",
+        "starlette",
+        (f"--workers={WORKERS}", "--worker-class=uvicorn_worker.UvicornWorker", "--max-requests=50"),
+        ("uvicorn_worker",),
+    ),
+    "uvicorn": Kind("uvicorn", "starlette", (f"--workers={WORKERS}", "--limit-max-requests=200")),
+    "hypercorn": Kind("hypercorn", "starlette", (f"--workers={WORKERS}",)),
+    "granian asgi": Kind("granian", "starlette", (*GRANIAN, "--interface=asgi")),
+    "granian wsgi": Kind("granian", "flask", (*GRANIAN, "--interface=wsgi")),
+    "uwsgi": Kind(
+        UWSGI,
+        "flask",
+        (f"--processes={WORKERS}", "--master", "--max-requests=100", "--min-worker-lifetime=0", "--forkbomb-delay=0"),
+    ),
+}
+PLAIN_SYNC: Final = Kind("gunicorn", PLAIN, (f"--workers={WORKERS}",))
+
+PATHS: Final = ("/ok", "/ok", "/ok", "/items/7", "/items/5000", "/fail")
+
+GET: Final = frozenset({("method", "GET")})
+
+Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+def scrape(server: Server) -> Series:
+    """Return what one worker says, by name and labels."""
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(server.read("/metrics"))
+        for sample in family.samples
+    }
+
+
+def counters(series: Series) -> Series:
+    """Return what must never go backwards: all but Python's own garbage collector, which is each worker's."""
+    ends = ("_total", "_bucket", "_count", "_sum")
+    return {key: value for key, value in series.items() if key[0].endswith(ends) and not key[0].startswith("python_gc")}
+
+
+def gauge(series: Series, name: str) -> float:
+    return series[name, frozenset()]
+
+
+def by_status(series: Series) -> dict[str, float]:
+    found: Counter[str] = Counter()
+    for (name, labels), value in series.items():
+        if name == "http_requests_total":
+            found[dict(labels)["status"]] += int(value)
+    return dict(found)
+
+
+def total(series: Series) -> float:
+    return sum(by_status(series).values())
+
+
+async def send(server: Server, requests: Iterator[tuple[str, str]]) -> Counter[str]:
+    """Send requests, some at once, and return how often each status was seen in full; "" where none was."""
+    answered: Counter[str] = Counter()
+
+    async def client() -> None:
+        for method, path in requests:
+            with closing(Http1(server.port)) as connection:
+                try:
+                    await connection.begin(method, path, "Connection: close\r\n")
+                except ConnectionError:
+                    answered[""] += 1
+                    continue
+                answer = await connection.answer(method)
+            answered[str(answer.status) if answer.complete else ""] += 1
+
+    await asyncio.gather(*(client() for _ in range(AT_ONCE)))
+    return answered
+
+
+async def send_and_scrape(
+    server: Server, requests: Iterator[tuple[str, str]], meanwhile: Callable[[Server], None] | None = None
+) -> tuple[Counter[str], list[Series]]:
+    """Do so, and return also what was scraped: while they ran, and as often as `SCRAPES` at rest."""
+    scrapes = []
+    sending = asyncio.create_task(send(server, requests))
+    while not sending.done():
+        if meanwhile:
+            await asyncio.to_thread(meanwhile, server)
+        scrapes.append(await asyncio.to_thread(scrape, server))
+        await asyncio.sleep(0.05)
+    server.rest()
+    return await sending, scrapes + [scrape(server) for _ in range(SCRAPES)]
+
+
+def load(server: Server, number: int = REQUESTS) -> Counter[str]:
+    """Send the usual mix."""
+    return asyncio.run(send(server, (("GET", PATHS[count % len(PATHS)]) for count in range(number))))
+
+
+def workers(server: Server) -> set[int]:
+    """Return their process ids."""
+    pid = server.process.pid
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return {int(child) for child in children if not _is_tracker(child)}
+
+
+def _is_tracker(pid: str) -> bool:
+    """Tell the process that multiprocessing keeps beside the workers."""
+    try:
+        return b"resource_tracker" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:  # gone
+        return True
+
+
+def reload(server: Server) -> None:
+    """Have all workers replaced, and wait until they are."""
+    old = workers(server)
+    server.process.send_signal(signal.SIGHUP)
+    poll("new workers", lambda: len(new := workers(server)) >= WORKERS and not new & old)
+
+
+def assert_in_order(scrapes: list[Series]) -> None:
+    """No counter is less in a scrape than in the one before."""
+    for before, after in itertools.pairwise(map(counters, scrapes)):
+        less = {key: (value, after.get(key)) for key, value in before.items() if after.get(key, -1) < value}
+        assert not less
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+def test_every_request_counts_once_whichever_worker_served_it_and_is_asked(kind: Kind, tmp_path: Path) -> None:
+    """Of a thousand requests, while workers are replaced: each scrape says the same, and that is what clients saw."""
+    with Server(kind, tmp_path) as server:
+        before = workers(server)
+        answered = load(server, REQUESTS // 2)
+        if not any("max-requests" in option for option in kind.options):
+            reload(server)
+        answered += load(server, REQUESTS // 2)
+        server.rest()
+        scrapes = [scrape(server) for _ in range(SCRAPES)]
+        del answered[""]  # connections that a worker took just before its end, and never read
+        assert sum(answered.values()) > 0.9 * REQUESTS
+        assert [by_status(each) for each in scrapes] == [answered] * SCRAPES
+        assert {each["http_requests_in_progress", GET] for each in scrapes} == {0}
+        assert {gauge(each, "red_worker_isolated") for each in scrapes} == {0}
+        assert {gauge(each, "red_instrumentation_errors_total") for each in scrapes} == {0}
+        assert max(gauge(each, "red_workers") for each in scrapes) <= WORKERS
+        assert_in_order(scrapes)
+        assert before - workers(server), "no worker was replaced"
+
+
+def test_prometheus_sees_no_reset_when_workers_are_replaced(tmp_path: Path) -> None:
+    """Over some scrapes, with a reload in the middle: every request is counted, and no counter begins anew."""
+    (tmp_path / "server").mkdir()
+    (tmp_path / "prometheus").mkdir()
+    with Server(KINDS["gunicorn sync"], tmp_path / "server") as server:
+        answered = load(server, 60)
+        with Prometheus(tmp_path / "prometheus", {"shop": server.port}) as prometheus:
+            for part in range(3):
+                prometheus.scrape_after("shop", time.time())
+                answered += load(server, 300)
+                if part == 1:
+                    reload(server)
+            server.rest()
+            prometheus.scrape_after("shop", time.time())
+            counted = prometheus.by("status", "sum by (status) (http_requests_total)")
+            assert counted == {(status,): number for status, number in answered.items()}
+            assert prometheus.number("sum(http_request_duration_seconds_count)") == sum(answered.values())
+            for counter in ("requests_total", "errors_total", "request_duration_seconds_count"):
+                resets = prometheus.ask(f"resets(http_{counter}[1h])")
+                assert len(resets) >= 3
+                assert {value for _, value in resets} == {0}
+            assert (prometheus.number("count_over_time(up[1h])") or 0) >= 4
+
+
+def test_of_killed_workers_only_what_they_were_serving_is_lost(tmp_path: Path) -> None:
+    """Random workers get a SIGKILL under load: nothing that was counted before is lost, and nothing counts twice."""
+    chance = random.Random(1)
+    killed: list[int] = []
+
+    def kill(server: Server) -> None:
+        alive = sorted(workers(server))
+        if alive and len(killed) < 20:
+            killed.append(chance.choice(alive))
+            os.kill(killed[-1], signal.SIGKILL)
+            poll("its end is noticed", lambda: killed[-1] not in workers(server))
+
+    with Server(PLAIN_SYNC, tmp_path) as server:
+        requests = (("GET", "/ok") for _ in range(2 * REQUESTS))
+        answered, scrapes = asyncio.run(send_and_scrape(server, requests, kill))
+        assert len(killed) >= 10
+        assert sum(answered.values()) == 2 * REQUESTS
+        assert answered["200"] - len(killed) <= total(scrapes[-1]) <= 2 * REQUESTS  # each served one request at a time
+        assert len({total(each) for each in scrapes[-SCRAPES:]}) == 1
+        assert_in_order(scrapes)
+
+
+def test_hostile_clients_of_many_workers_stay_within_the_bound(tmp_path: Path) -> None:
+    """Random routes, methods and statuses: all that any worker ever shows are no more series than it says."""
+    chance = random.Random(2)
+
+    def requests() -> Iterator[tuple[str, str]]:
+        for number in range(3 * REQUESTS):
+            method = chance.choice(["GET", "POST", "PUT", "DELETE", "".join(chance.choices("ABCDEF", k=5))])
+            yield method, f"/{number if number % 3 else number % 7}?{chance.randrange(200, 1000)}"
+
+    with Server(PLAIN_SYNC, tmp_path, "--max-requests=200", "--preload") as server:
+        answered, scrapes = asyncio.run(send_and_scrape(server, requests()))
+        assert_in_order(scrapes)
+        assert {total(each) for each in scrapes[-SCRAPES:]} == {sum(answered.values())}
+        limits = {gauge(each, "red_series_limit") for each in scrapes}
+        assert len(limits) == 1
+        own = {key for each in scrapes for key in each if key[0].startswith(("http_", "red_", "uptime_"))}
+        assert 1_000 < len(own) <= limits.pop()
+        assert gauge(scrapes[-1], "red_overflow_requests_total") > 0
+
+
+def test_two_hundred_workers_leave_no_more_behind_than_ten(tmp_path: Path) -> None:
+    """Each serves five requests: neither files nor series grow with the number of workers that there have been."""
+    with Server(PLAIN_SYNC, tmp_path, "--max-requests=5", "--preload") as server:
+        ten = left_by(server, 5 * 10)
+        two_hundred = left_by(server, 5 * 190)
+        assert total(scrape(server)) == 5 * 200
+        assert two_hundred == ten
+
+
+def left_by(server: Server, requests: int) -> tuple[set[str], set[str]]:
+    """Return the names of the group's files and of its series after some more requests."""
+    assert load(server, requests) == {"200": requests}
+    server.rest()
+    (group,) = server.directory.glob("red_middleware-*/*")
+    names: list[str] = []
+
+    def is_tidy() -> bool:
+        nonlocal names
+        scrape(server)
+        names = os.listdir(group)
+        return sum(name.startswith("w-") for name in names) <= WORKERS
+
+    poll("dead workers' files are removed", is_tidy)
+    series = {f"{name}{sorted(labels)}" for name, labels in scrape(server)}
+    return {name for name in names if not name.startswith("w-")}, series
