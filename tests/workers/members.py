@@ -308,11 +308,14 @@ def forking_at(call: str, owner: Any, children: list[int]) -> None:
 
     def forking(*arguments: Any) -> Any:
         setattr(owner, call, original)
+        heard, said = os.pipe()
         children.append(os.fork())
         if not children[-1]:
             os.closerange(0, 3)  # whoever started us waits for their end
             signal.alarm(DEADLINE_SECONDS)
+            os.write(said, b"forked")
             signal.pause()
+        assert os.read(heard, 6) == b"forked"  # until then the child has every lock
         return original(*arguments)
 
     setattr(owner, call, forking)

@@ -237,6 +237,7 @@ def test_who_was_overtaken_adds_nothing_again(join: Join, monkeypatch: pytest.Mo
     one.count()
     assert one.counts() == {GET_A: 2}
     assert one.faults == []
+    assert file_of(one, INDEX).read_bytes().count(b'"row"') == 1
 
 
 # Sums
