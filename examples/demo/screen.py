@@ -19,7 +19,7 @@ _unmatched: no route declared for it (404, 405); _OTHER: a method like PURGE
 workers: those that have served; every number is that of all of them together
 active: requests in progress; left early: clients gone during the answer
 orders: the shop's own metric"""
-ROOMY_LINES = 30
+ROOMY_LINES = 32
 """How high a terminal must be for the tables with the legend."""
 NOTHING = Text("-", "dim")
 
