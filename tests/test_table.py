@@ -1,14 +1,16 @@
 """The bounded table: admission, reservation, folding, conservation."""
 
 import gc
+import sys
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from prometheus_client import ProcessCollector
 
 from red_middleware.labels import METHODS, OTHER, OVERFLOW, UNDECLARED_METHODS, UNMATCHED
 from red_middleware.table import (
@@ -18,6 +20,7 @@ from red_middleware.table import (
     IN_PROGRESS,
     SENTINEL_ROWS,
     STATUS_CELLS,
+    Change,
     Row,
     Table,
 )
@@ -249,6 +252,117 @@ def test_threads_that_admit_at_once_agree_on_the_rows() -> None:
     assert all([pair for _, _, pair in mine] == [pair for _, _, pair in seen[0]] for mine in seen)
     assert [found.number for found in table.rows] == list(range(table.used))
     assert Counter(found.route for found in table.rows)[OVERFLOW] == 1
+
+
+class Log:
+    """The other workers, in one process: a list of changes, and how far each table has replayed it."""
+
+    born = 0.0
+    pids: Sequence[int] = (0,)
+
+    def __init__(self) -> None:
+        self.changes: list[Change] = []
+        self.replayed: Counter[Table] = Counter()
+
+    def table(self, max_label_sets: int) -> Table:
+        """Return the table of one more worker, with the rows that each has from the beginning."""
+        table = Table((1.0,), max_label_sets, self)
+        for method in METHODS:
+            table.apply(("row", method, UNMATCHED))
+            table.apply(("row", method, OVERFLOW))
+        self.catch_up(table)
+        if not self.changes:  # the first worker's, which settles the capacity
+            self.changes.append(("declare", {}))
+            self.catch_up(table)
+        table.use([0.0] * table.size(table.capacity))
+        return table
+
+    def change(self, table: Table, change: Change) -> None:
+        self.catch_up(table)
+        if table.lacks(change):
+            self.changes.append(change)
+            self.catch_up(table)
+            assert not table.lacks(change), "made, and to be made again"
+
+    def catch_up(self, table: Table) -> bool:
+        for change in self.changes[self.replayed[table] :]:
+            table.apply(change)
+            table.settled = True
+        self.replayed[table] = len(self.changes)
+        return True
+
+    def totals(self, table: Table, size: int) -> list[float]:
+        return [0.0] * size
+
+    def processes(self, alone: ProcessCollector) -> ProcessCollector:
+        return alone
+
+    def abandon(self) -> None:
+        pass
+
+
+steps = st.one_of(
+    st.tuples(st.just("declare"), declarations),
+    st.tuples(st.just("row"), st.tuples(methods, routes)),
+    st.tuples(st.just("status"), st.tuples(st.integers(0, 20), st.integers(100, 130))),
+    st.tuples(st.just("pair"), st.tuples(st.text(max_size=2), st.sampled_from("EF"))),
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(1, 60), st.lists(st.tuples(st.integers(0, 1), steps)))
+def test_tables_that_replay_one_log_are_equal(max_label_sets: int, taken: list[tuple[int, tuple[str, Any]]]) -> None:
+    """Whoever made a change, and whatever it knew of the others' then."""
+    log = Log()
+    tables = [log.table(max_label_sets), log.table(max_label_sets)]
+    for number, (kind, asked) in taken:
+        table = tables[number]
+        if kind == "declare":
+            table.declare(asked)
+        elif kind == "row":
+            row(table, *asked)
+        elif kind == "status" and asked[0] < len(table.rows):
+            table.status_cell(table.rows[asked[0]], asked[1])
+        elif kind == "pair":
+            table.pair_cell(*asked)
+    tables.append(log.table(max_label_sets))  # one that comes last
+    seen = []
+    for table in tables:
+        table.read()
+        rows = [(*name(found), found.buckets, found.codes) for found in table.rows]
+        seen.append((rows, table.pairs, table.declared, table.homeless, table.used, table.free, table.capacity))
+        assert table.used == len(table.rows) == len(table.index) <= table.capacity
+    assert seen[0] == seen[1] == seen[2]
+
+
+def test_a_table_that_shares_publishes_its_gauges() -> None:
+    """Those that were in progress before, too; eight threads leave the last number there."""
+    table = Table((1.0,), 30, Log())
+    entry = table.methods["GET"]
+    entry.in_progress.append(None)
+    table.use([0.0] * table.size(table.capacity))
+    gauge = IN_PROGRESS + list(table.methods).index("GET")
+    assert table.cells[gauge] == 1.0
+    interval = sys.getswitchinterval()
+
+    def serve() -> None:
+        for _ in range(3000):
+            entry.in_progress.append(None)
+            entry.in_progress.pop()
+        entry.in_progress.append(None)
+
+    threads = [threading.Thread(target=serve) for _ in range(8)]
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+    finally:
+        sys.setswitchinterval(interval)
+    assert table.cells[gauge] == len(entry.in_progress) == 9.0
+    with pytest.raises(IndexError):
+        table.other.in_progress.pop()
 
 
 class Overtaken:
