@@ -145,7 +145,10 @@ class Member:
         Raises:
             OSError: The group's files cannot be read.
         """
-        self._stay(table)
+        if not self._stay(table):
+            table.isolated = True
+            self.pids = [os.getpid()]
+            return list(self.file.cells[:size])
         self._retire(table)
         self.directory.touch()  # to a mapped file nothing is written that a cleaner could see
         found = self._read(size)
@@ -260,16 +263,22 @@ class Member:
         """Return what tells of the group's processes as `alone` does of this one."""
         return GroupProcesses(self.directory, self.born, alone)
 
-    def _stay(self, table: Table) -> None:
+    def _stay(self, table: Table) -> bool:
         """Come back with new cells if others took this worker for dead: the app closed its descriptors.
 
         The old ones are not closed: their numbers may be another file's.
+
+        Returns:
+            Whether there is a directory to stay in; systemd-logind removes shared memory of a user who logs out.
         """
         whole = self._is_whole()
         if not whole:
             self.directory = self.index.directory = self.reach()
+        if not os.fstat(self.directory.fd).st_nlink:
+            return False
         if not whole or self.file.name not in self.directory.names():
             self._take_cells(table)
+        return True
 
     def abandon(self) -> None:
         """Let go in a forked child: all this is the parent's, whose locks live as long as one descriptor of them."""

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -292,6 +293,24 @@ def test_a_fault_with_the_groups_files_is_counted_and_logged_once(
     assert found['http_requests_total{method="GET",route="_overflow",status="_OTHER"}'] == 3.0
     assert found["red_instrumentation_errors_total"] > 2.0
     assert len(caplog.records) == 2
+
+
+def test_a_worker_whose_directory_is_removed_counts_on_for_itself(
+    named: Named, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As systemd-logind does when a user logs out (RemoveIPC): its own numbers stay, and say what they are."""
+    metrics = named()
+    serve(metrics, "/a")
+    assert metrics.snapshot()["red_worker_isolated"] == 0.0
+    shutil.rmtree(tmp_path / HOME)
+    for _ in range(2):
+        serve(metrics, "/a")
+        serve(metrics, "/new")
+        found = metrics.snapshot()
+    assert found['http_requests_total{method="GET",route="/a",status="200"}'] == 3.0
+    assert found['http_requests_total{method="GET",route="_overflow",status="_OTHER"}'] == 2.0
+    assert (found["red_worker_isolated"], found["red_workers"]) == (1.0, 1.0)
+    assert len(caplog.records) == 1
 
 
 def test_clear_begins_anew_among_workers(named: Named) -> None:
