@@ -275,6 +275,20 @@ def test_a_dead_worker_whom_another_one_is_about_to_retire_is_still_counted(join
     assert len(files(one)) == 1
 
 
+def test_who_is_retired_and_whose_file_is_still_there_is_counted_once(tmp_path: Path, join: Join) -> None:
+    """Another scrape is between the renaming and the removal of the files."""
+    one, dead = join(), join()
+    dead.count()
+    dead.die()
+    ended("retire", tmp_path, "after the rename")
+    assert dead.member.file.name in files(one)
+    with closing(Directory("", one.member.directory.open(cells.LOCK, os.O_RDWR | os.O_CREAT))) as lock:
+        fcntl.flock(lock.fd, fcntl.LOCK_EX)
+        assert one.counts() == {GET_A: 2}
+    assert one.counts() == {GET_A: 2}
+    assert files(one) == [one.member.file.name]
+
+
 @pytest.mark.parametrize("step", RETIRING)
 def test_who_is_killed_while_it_retires_others_spoils_nothing(tmp_path: Path, join: Join, step: str) -> None:
     """No count is lost or doubled, at the next scrape and the one after it."""
