@@ -14,6 +14,7 @@ import time
 import urllib.request
 import uuid
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -278,7 +279,7 @@ class TestDemo:
             demo = subprocess.Popen(DEMO, cwd=ROOT, stdout=out, stderr=err)
         opened = awaited(lambda: re.findall(r"http://\S+:\d+", (tmp_path / "out").read_text()))
         awaited(lambda: all("http_requests_total{" in body(f"{url}/metrics") for url in opened))
-        assert len(running(mark)) >= 11  # the demo, two servers with 4 workers each, a helper of multiprocessing
+        awaited(lambda: len(running(mark)) >= 11)  # the demo, and two servers with four workers each
         demo.send_signal(signal.SIGINT)
 
         assert demo.wait(DEADLINE_SECONDS) == 0
@@ -294,9 +295,17 @@ class TestDemo:
                 DEMO, cwd=ROOT, stdout=out, stderr=err, env=os.environ | {"TMPDIR": str(tmp_path / "shared")}
             )
         opened = awaited(lambda: re.findall(r"http://\S+:\d+", (tmp_path / "out").read_text()))
-        awaited(lambda: all(Scrape(body(f"{url}/metrics"), 0.0).totals["red_workers"] >= 2 for url in opened))
+
+        def totals_of(url: str) -> Counter[str]:
+            return Scrape(awaited(lambda: body(f"{url}/metrics")), 0.0).totals
+
+        def is_busy(url: str) -> bool:
+            totals = totals_of(url)
+            return totals["red_workers"] >= 2 and totals["http_requests_total"] > 0
+
+        awaited(lambda: all(map(is_busy, opened)))
         for url in opened:
-            totals = [Scrape(body(f"{url}/metrics"), 0.0).totals for _ in range(20)]
+            totals = [totals_of(url) for _ in range(20)]
             for name in ("http_requests_total", "http_request_duration_seconds_count"):
                 counts = [each[name] for each in totals]
                 assert counts == sorted(counts)
