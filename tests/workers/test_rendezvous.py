@@ -55,6 +55,7 @@ SINGLE: Final = {
 }
 
 
+@pytest.mark.prefork
 @pytest.mark.parametrize("kind", PREFORK.values(), ids=PREFORK)
 def test_the_workers_of_one_master_are_one_group(kind: Kind, tmp_path: Path) -> None:
     """All of them, those that replace a killed one, and those that follow a reload; another master's are not."""
@@ -80,6 +81,7 @@ def test_the_workers_of_one_master_are_one_group(kind: Kind, tmp_path: Path) -> 
     assert not is_alive(group.master, group.master_started)
 
 
+@pytest.mark.prefork
 def test_a_reloader_and_its_server_are_one_group(tmp_path: Path) -> None:
     """Counts go on after a change of the code."""
     watched = tmp_path / "watched.py"
@@ -98,6 +100,7 @@ def test_a_reloader_and_its_server_are_one_group(tmp_path: Path) -> None:
     assert first.group == second.group
 
 
+@pytest.mark.prefork
 @pytest.mark.parametrize("kind", SINGLE.values(), ids=SINGLE)
 def test_servers_that_only_share_a_parent_are_single_unless_a_name_groups_them(kind: Kind, tmp_path: Path) -> None:
     """They are scrape targets of their own; where they share a socket, only the user knows."""
@@ -114,6 +117,7 @@ def test_servers_that_only_share_a_parent_are_single_unless_a_name_groups_them(k
         assert other.key != one.key
 
 
+@pytest.mark.prefork
 @pytest.mark.parametrize(
     ("options", "preforks"), [(["--master"], True), (["--master", "--lazy-apps"], False), ([], True)], ids=str
 )
@@ -123,6 +127,7 @@ def test_uwsgi_says_when_its_workers_are_still_to_come(options: list[str], prefo
         assert servers.one().imported_by_master is preforks
 
 
+@pytest.mark.prefork
 def test_a_worker_of_one_uwsgi_process_needs_a_master_to_be_a_group(tmp_path: Path) -> None:
     """With one, its successor goes on where it ended; without, there is none."""
     single = uwsgi("--processes=1")
@@ -131,6 +136,7 @@ def test_a_worker_of_one_uwsgi_process_needs_a_master_to_be_a_group(tmp_path: Pa
         assert mastered.one().group is not None
 
 
+@pytest.mark.prefork
 def test_the_first_processes_of_two_pid_namespaces_are_two_masters(tmp_path: Path) -> None:
     """As in two containers: both masters are process 1, and may have started at the same tick."""
     kind = gunicorn()
