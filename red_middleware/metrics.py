@@ -313,6 +313,8 @@ class RedMetrics(Collector):
         self.clock = clock
         self.bounds = options.latency_bounds("RedMetrics", buckets, slo_seconds)
         self.multiprocess_dir = options.directory("RedMetrics", "multiprocess_dir", multiprocess_dir)
+        if multiprocess_name is not None:
+            options.check_type("RedMetrics", "multiprocess_name", multiprocess_name, str)
         self.multiprocess_name = multiprocess_name
         self.first_bound = self.bounds[0]
         self.table = Table(self.bounds, max_label_sets)

@@ -99,6 +99,7 @@ def counted(metrics: RedMetrics) -> dict[str, float]:
         ({"multiprocess_dir": b"/run"}, TypeError, "RedMetrics(multiprocess_dir=b'/run'): must be a path, \"auto\" or"),
         ({"multiprocess_dir": BytesPath()}, TypeError, 'must be a path, "auto" or None'),
         ({"multiprocess_dir": True}, TypeError, "RedMetrics(multiprocess_dir=True): must be a path"),
+        ({"multiprocess_name": 7}, TypeError, "RedMetrics(multiprocess_name=7): must be of type str"),
         ({"clock": 3}, TypeError, "RedMetrics(clock=3): must be callable"),
         ({"clock": lambda: None}, ValueError, "must return finite seconds, as a float, not None"),
         ({"clock": lambda: "now"}, ValueError, "must return finite seconds, as a float, not 'now'"),

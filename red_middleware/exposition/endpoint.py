@@ -100,7 +100,8 @@ def _collectors(metrics: RedMetrics) -> list[Collector]:
     own = [one for one in found if isinstance(one, MetricWrapperBase)]
     if multiprocess_dir() is not None:
         shown = None if registry is prometheus_client.REGISTRY else {name for one in own for name in names[one]}
-        found = [*(one for one in found if one not in own), _Multiprocess(shown)]
+        if shown is None or shown:
+            found = [*(one for one in found if one not in own), _Multiprocess(shown)]
     elif own and sharing is not None and len(sharing.pids) > 1:  # as the last reading found
         metrics.warn_once(
             "own metrics",

@@ -9,6 +9,7 @@ import fcntl
 import os
 import struct
 import zlib
+from _thread import allocate_lock
 from collections.abc import Iterator
 from contextlib import contextmanager
 from time import monotonic
@@ -28,8 +29,14 @@ DAMAGED: Final = "the index of the worker processes is damaged"
 PATIENCE_SECONDS: Final = 0.02
 """How long a request waits for another worker's addition, which takes 50 microseconds unless that one is stopped."""
 
-ENTRY_SECONDS: Final = 1.0
+PAUSE_SECONDS: Final = 0.0002
+
+ENTRY_SECONDS: Final = 2.0
 """How long a worker waits when it enters, once."""
+
+
+_never = allocate_lock()
+_never.acquire()
 
 
 class Index:
@@ -49,15 +56,23 @@ class Index:
         self.directory = directory
         self.offset = HEADER.size  # of what was not read yet
         os.close(directory.open(NAME, os.O_RDWR | os.O_CREAT))
-        with self.locked(ENTRY_SECONDS) as fd:
-            header = os.pread(fd, HEADER.size, 0)
-            if len(header) < HEADER.size:  # new, or made by one that was killed at once
-                header = HEADER.pack(MAGIC, monotonic(), 0)
-                os.pwrite(fd, header, 0)
+        header = self._header()
+        if len(header) < HEADER.size:  # new, or made by one that was killed at once
+            with self.locked(ENTRY_SECONDS) as fd:
+                if os.fstat(fd).st_size < HEADER.size:
+                    os.pwrite(fd, HEADER.pack(MAGIC, monotonic(), 0), 0)
+            header = self._header()
         magic, born, _ = HEADER.unpack(header)
         self.born: float = born
         if magic != MAGIC:
             raise OSError(f"{directory.path}/{NAME} is no index of this version")
+
+    def _header(self) -> bytes:
+        fd = self.directory.open(NAME, os.O_RDONLY)
+        try:
+            return os.pread(fd, HEADER.size, 0)
+        finally:
+            os.close(fd)
 
     @contextmanager
     def locked(self, patience_seconds: float) -> Iterator[int]:
@@ -82,7 +97,7 @@ class Index:
                 except BlockingIOError:
                     if monotonic() > deadline:
                         raise TimeoutError("another worker process holds the index") from None
-                    os.sched_yield()  # a sleep may be gevent's, and switch
+                    _never.acquire(timeout=PAUSE_SECONDS)  # a sleep may be gevent's, and switch
             try:
                 yield fd
             finally:

@@ -78,6 +78,7 @@ class Member:
             for method in table.methods.values():  # in no log: where one cannot be written, they are the last resort
                 for route in SENTINEL_ROUTES:
                     table.apply(("row", method.label, route))
+            self._look(table)  # at most of it without the lock: many workers may begin at once
             with self.index.locked(ENTRY_SECONDS) as fd:
                 self._replay(table, fd)
                 if not table.settled or table.lacks(declaration):  # the first record settles the capacity, if empty too
@@ -106,13 +107,17 @@ class Member:
         done = False
         with self._alone() as entered:
             if entered:
-                fd = self.directory.open(INDEX, os.O_RDONLY)
-                try:
-                    self._replay(table, fd)
-                    done = True
-                finally:
-                    os.close(fd)
+                self._look(table)
+                done = True
         return done
+
+    def _look(self, table: Table) -> None:
+        """Replay without a lock: what is committed stays as it is."""
+        fd = self.directory.open(INDEX, os.O_RDONLY)
+        try:
+            self._replay(table, fd)
+        finally:
+            os.close(fd)
 
     @contextmanager
     def _alone(self) -> Iterator[bool]:

@@ -41,6 +41,9 @@ class GroupProcesses(Collector):
         """Yield the families of `ProcessCollector`: sums, and when the group began."""
         prefix = self.alone._prefix
         by_worker = {worker: self._families(pid) for worker, pid in self._living().items()}
+        if not by_worker:  # somebody removed the directory
+            yield from self.alone.collect()
+            return
         used = {worker: found[prefix + CPU] for worker, found in by_worker.items() if prefix + CPU in found}
         for family in self.alone.collect():
             values = [found[family.name] for found in by_worker.values() if family.name in found]
@@ -87,6 +90,7 @@ class GroupProcesses(Collector):
         except BlockingIOError:  # another scrape writes it down
             seen = {**self._seen(), **used}
         finally:
+            fcntl.flock(lock, fcntl.LOCK_UN)  # a child that was forked meanwhile has it open, too
             os.close(lock)
         return round(sum(seen.values()), 3)  # clock ticks: floats in another order may be one bit less
 

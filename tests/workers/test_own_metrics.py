@@ -63,6 +63,9 @@ def test_a_multiprocess_directory_that_is_gone_fails_no_scrape(
     """It is a fault, logged and counted; the rest is shown."""
     metrics = RedMetrics(registry=CollectorRegistry(), multiprocess_dir=None)
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path / "gone"))
+    lines(metrics)
+    assert lines(metrics)["red_instrumentation_errors_total"] == 0.0  # nothing of the app is in this registry
+    Counter("orders", "The application's.", registry=metrics.registry)
     with caplog.at_level(logging.WARNING, "red_middleware"):
         lines(metrics)
     assert lines(metrics)["red_instrumentation_errors_total"] == 1.0

@@ -96,6 +96,13 @@ def test_a_scrape_beside_another_one_writes_nothing_and_waits_for_nobody(directo
     own.close()
 
 
+def test_where_the_directory_is_gone_a_process_tells_of_itself(directory: Directory) -> None:
+    """As prometheus_client does where there are no workers."""
+    os.unlink(Path(directory.path, "owner"))
+    os.rmdir(directory.path)
+    assert shown(directory)["process_open_fds"] > 0
+
+
 def test_what_is_no_workers_file_is_left_out(directory: Directory) -> None:
     """Garbage, a file that goes while it is looked at, a process that is gone or of another pid namespace."""
     own = WorkerFile(directory, 1)
