@@ -8,6 +8,7 @@ import asyncio
 import itertools
 import os
 import random
+import re
 import signal
 import time
 from collections import Counter
@@ -17,7 +18,6 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from .clients import Http1
 from .prometheus import Prometheus
@@ -26,6 +26,9 @@ from .servers import PLAIN, UWSGI, Kind, Server, poll
 WORKERS: Final = 4
 REQUESTS: Final = 1_000
 AT_ONCE: Final = 16
+DEBUG: Final = False
+"""Of asyncio in the clients, which PYTHONDEVMODE would make as slow as the servers."""
+MAX_IMPATIENT: Final = 10
 SCRAPES: Final = 12
 """So many that of four workers most are asked."""
 
@@ -54,35 +57,26 @@ PLAIN_SYNC: Final = Kind("gunicorn", PLAIN, (f"--workers={WORKERS}",))
 
 PATHS: Final = ("/ok", "/ok", "/ok", "/items/7", "/items/5000", "/fail")
 
-GET: Final = frozenset({("method", "GET")})
-
-Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
+Series = dict[str, float]
 
 
 def scrape(server: Server) -> Series:
-    """Return what one worker says, by name and labels."""
-    return {
-        (sample.name, frozenset(sample.labels.items())): sample.value
-        for family in text_string_to_metric_families(server.read("/metrics"))
-        for sample in family.samples
-    }
+    """Return what one worker says, by name with labels."""
+    lines = (line.rpartition(" ") for line in server.read("/metrics").splitlines() if not line.startswith("#"))
+    return {sample: float(value) for sample, _, value in lines}
 
 
 def counters(series: Series) -> Series:
     """Return what must never go backwards: all but Python's own garbage collector, which is each worker's."""
-    ends = ("_total", "_bucket", "_count", "_sum")
-    return {key: value for key, value in series.items() if key[0].endswith(ends) and not key[0].startswith("python_gc")}
-
-
-def gauge(series: Series, name: str) -> float:
-    return series[name, frozenset()]
+    counts = re.compile(r"(?!python_gc)\w+_(total|bucket|count|sum)\b")
+    return {sample: value for sample, value in series.items() if counts.match(sample)}
 
 
 def by_status(series: Series) -> dict[str, float]:
     found: Counter[str] = Counter()
-    for (name, labels), value in series.items():
-        if name == "http_requests_total":
-            found[dict(labels)["status"]] += int(value)
+    for sample, value in series.items():
+        if match := re.fullmatch(r'http_requests_total{.*status="(\w+)".*}', sample):
+            found[match[1]] += int(value)
     return dict(found)
 
 
@@ -126,7 +120,7 @@ async def send_and_scrape(
 
 def load(server: Server, number: int = REQUESTS) -> Counter[str]:
     """Send the usual mix."""
-    return asyncio.run(send(server, (("GET", PATHS[count % len(PATHS)]) for count in range(number))))
+    return asyncio.run(send(server, (("GET", PATHS[count % len(PATHS)]) for count in range(number))), debug=DEBUG)
 
 
 def workers(server: Server) -> set[int]:
@@ -144,11 +138,20 @@ def _is_tracker(pid: str) -> bool:
         return True
 
 
+def _answers(server: Server) -> bool:
+    try:
+        return server.read("/health") == "well"
+    except OSError:  # granian's workers each have a socket, and a new one none yet
+        return False
+
+
 def reload(server: Server) -> None:
     """Have all workers replaced, and wait until they are."""
+    server.rest()
     old = workers(server)
     server.process.send_signal(signal.SIGHUP)
     poll("new workers", lambda: len(new := workers(server)) >= WORKERS and not new & old)
+    poll("they answer", lambda: all(_answers(server) for _ in range(5 * WORKERS)))
 
 
 def assert_in_order(scrapes: list[Series]) -> None:
@@ -167,17 +170,23 @@ def test_every_request_counts_once_whichever_worker_served_it_and_is_asked(kind:
         if not any("max-requests" in option for option in kind.options):
             reload(server)
         answered += load(server, REQUESTS // 2)
+        poll("a worker is replaced", lambda: before - workers(server))
         server.rest()
         scrapes = [scrape(server) for _ in range(SCRAPES)]
         del answered[""]  # connections that a worker took just before its end, and never read
         assert sum(answered.values()) > 0.9 * REQUESTS
-        assert [by_status(each) for each in scrapes] == [answered] * SCRAPES
-        assert {each["http_requests_in_progress", GET] for each in scrapes} == {0}
-        assert {gauge(each, "red_worker_isolated") for each in scrapes} == {0}
-        assert {gauge(each, "red_instrumentation_errors_total") for each in scrapes} == {0}
-        assert max(gauge(each, "red_workers") for each in scrapes) <= WORKERS
+        counted = by_status(scrapes[0])
+        assert [by_status(each) for each in scrapes] == [counted] * SCRAPES
+        assert sum(counted.values()) == sum(answered.values())
+        # Whose worker could not add a status to the index within `PATIENCE_SECONDS`, as on a busy machine.
+        assert counted.pop("_OTHER", 0) <= MAX_IMPATIENT
+        assert sum(answered.values()) - sum(counted.values()) <= MAX_IMPATIENT
+        assert all(number <= answered[status] for status, number in counted.items())
+        assert {each['http_requests_in_progress{method="GET"}'] for each in scrapes} == {0}
+        assert {each["red_worker_isolated"] for each in scrapes} == {0}
+        assert max(each["red_instrumentation_errors_total"] for each in scrapes) <= MAX_IMPATIENT
+        assert max(each["red_workers"] for each in scrapes) <= WORKERS
         assert_in_order(scrapes)
-        assert before - workers(server), "no worker was replaced"
 
 
 def test_prometheus_sees_no_reset_when_workers_are_replaced(tmp_path: Path) -> None:
@@ -218,7 +227,7 @@ def test_of_killed_workers_only_what_they_were_serving_is_lost(tmp_path: Path) -
 
     with Server(PLAIN_SYNC, tmp_path) as server:
         requests = (("GET", "/ok") for _ in range(2 * REQUESTS))
-        answered, scrapes = asyncio.run(send_and_scrape(server, requests, kill))
+        answered, scrapes = asyncio.run(send_and_scrape(server, requests, kill), debug=DEBUG)
         assert len(killed) >= 10
         assert sum(answered.values()) == 2 * REQUESTS
         assert answered["200"] - len(killed) <= total(scrapes[-1]) <= 2 * REQUESTS  # each served one request at a time
@@ -236,14 +245,14 @@ def test_hostile_clients_of_many_workers_stay_within_the_bound(tmp_path: Path) -
             yield method, f"/{number if number % 3 else number % 7}?{chance.randrange(200, 1000)}"
 
     with Server(PLAIN_SYNC, tmp_path, "--max-requests=200", "--preload") as server:
-        answered, scrapes = asyncio.run(send_and_scrape(server, requests()))
+        answered, scrapes = asyncio.run(send_and_scrape(server, requests()), debug=DEBUG)
         assert_in_order(scrapes)
         assert {total(each) for each in scrapes[-SCRAPES:]} == {sum(answered.values())}
-        limits = {gauge(each, "red_series_limit") for each in scrapes}
+        limits = {each["red_series_limit"] for each in scrapes}
         assert len(limits) == 1
-        own = {key for each in scrapes for key in each if key[0].startswith(("http_", "red_", "uptime_"))}
+        own = {sample for each in scrapes for sample in each if sample.startswith(("http_", "red_", "uptime_"))}
         assert 1_000 < len(own) <= limits.pop()
-        assert gauge(scrapes[-1], "red_overflow_requests_total") > 0
+        assert scrapes[-1]["red_overflow_requests_total"] > 0
 
 
 def test_two_hundred_workers_leave_no_more_behind_than_ten(tmp_path: Path) -> None:
@@ -269,5 +278,4 @@ def left_by(server: Server, requests: int) -> tuple[set[str], set[str]]:
         return sum(name.startswith("w-") for name in names) <= WORKERS
 
     poll("dead workers' files are removed", is_tidy)
-    series = {f"{name}{sorted(labels)}" for name, labels in scrape(server)}
-    return {name for name in names if not name.startswith("w-")}, series
+    return {name for name in names if not name.startswith("w-")}, set(scrape(server))
