@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from urllib.parse import parse_qs
 
 import prometheus_client
-from prometheus_client import ProcessCollector
+from prometheus_client import GCCollector, ProcessCollector
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -95,7 +95,8 @@ def _collectors(metrics: RedMetrics) -> list[Collector]:
     names = names.copy()
     found = sorted(names, key=lambda collector: not isinstance(collector, RedMetrics))
     sharing = metrics.table.sharing
-    if sharing is not None:
+    if sharing is not None:  # no counters of one worker or another, which to Prometheus would be resets
+        found = [one for one in found if not isinstance(one, GCCollector)]
         found = [sharing.processes(one) if isinstance(one, ProcessCollector) else one for one in found]
     own = [one for one in found if isinstance(one, MetricWrapperBase)]
     if multiprocess_dir() is not None:

@@ -26,7 +26,7 @@ RECORD: Final = struct.Struct("=II")  # in front of each payload: its length and
 
 DAMAGED: Final = "the index of the worker processes is damaged"
 
-PATIENCE_SECONDS: Final = 0.02
+PATIENCE_SECONDS: Final = 0.25
 """How long a request waits for another worker's addition, which takes 50 microseconds unless that one is stopped."""
 
 PAUSE_SECONDS: Final = 0.0002

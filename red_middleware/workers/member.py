@@ -8,7 +8,7 @@ import fcntl
 import json
 import os
 import time
-from _thread import allocate_lock
+from _thread import allocate_lock, get_ident
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final, NamedTuple
@@ -54,6 +54,8 @@ class Member:
         self.reach = reach
         self.fault = fault
         self.busy = allocate_lock()  # the interpreter's own, as in `table`
+        self.busy_with: int | None = None  # the thread that holds it
+        self.patience_seconds = PATIENCE_SECONDS
         self.pids: Sequence[int] = [os.getpid()]
         self.directory = reach()
         try:
@@ -97,10 +99,14 @@ class Member:
         """Replay what the others changed, then make this change if the table still lacks it."""
         with self._alone() as entered:
             if entered:
-                with self.index.locked(PATIENCE_SECONDS) as fd:
-                    self._replay(table, fd)
-                    if table.lacks(change):
-                        self._write(table, fd, change)
+                self._look(table)
+                if table.lacks(change):
+                    patience_seconds, self.patience_seconds = self.patience_seconds, 0.0  # one in vain is enough
+                    with self.index.locked(patience_seconds) as fd:
+                        self.patience_seconds = PATIENCE_SECONDS
+                        self._replay(table, fd)
+                        if table.lacks(change):
+                            self._write(table, fd, change)
 
     def catch_up(self, table: Table) -> bool:
         """Replay what the others changed."""
@@ -125,13 +131,16 @@ class Member:
 
         Nobody is before `_stay` came back: another group's index may lie where the lost descriptor leads to now.
         """
-        entered = self.busy.acquire(timeout=PATIENCE_SECONDS)
+        entered = self.busy_with != get_ident() and self.busy.acquire(timeout=PATIENCE_SECONDS)
+        if entered:
+            self.busy_with = get_ident()
         try:
             yield entered and self._is_whole()
         except OSError as error:
             self.fault("index of the workers", error)
         finally:
             if entered:
+                self.busy_with = None
                 self.busy.release()
 
     def _replay(self, table: Table, fd: int) -> None:

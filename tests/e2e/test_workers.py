@@ -25,10 +25,11 @@ from .servers import PLAIN, UWSGI, Kind, Server, poll
 
 WORKERS: Final = 4
 REQUESTS: Final = 1_000
+pytestmark = pytest.mark.prefork
+
 AT_ONCE: Final = 16
 DEBUG: Final = False
 """Of asyncio in the clients, which PYTHONDEVMODE would make as slow as the servers."""
-MAX_IMPATIENT: Final = 10
 SCRAPES: Final = 12
 """So many that of four workers most are asked."""
 
@@ -67,8 +68,8 @@ def scrape(server: Server) -> Series:
 
 
 def counters(series: Series) -> Series:
-    """Return what must never go backwards: all but Python's own garbage collector, which is each worker's."""
-    counts = re.compile(r"(?!python_gc)\w+_(total|bucket|count|sum)\b")
+    """Return what must never go backwards."""
+    counts = re.compile(r"\w+_(total|bucket|count|sum)\b")
     return {sample: value for sample, value in series.items() if counts.match(sample)}
 
 
@@ -175,16 +176,10 @@ def test_every_request_counts_once_whichever_worker_served_it_and_is_asked(kind:
         scrapes = [scrape(server) for _ in range(SCRAPES)]
         del answered[""]  # connections that a worker took just before its end, and never read
         assert sum(answered.values()) > 0.9 * REQUESTS
-        counted = by_status(scrapes[0])
-        assert [by_status(each) for each in scrapes] == [counted] * SCRAPES
-        assert sum(counted.values()) == sum(answered.values())
-        # Whose worker could not add a status to the index within `PATIENCE_SECONDS`, as on a busy machine.
-        assert counted.pop("_OTHER", 0) <= MAX_IMPATIENT
-        assert sum(answered.values()) - sum(counted.values()) <= MAX_IMPATIENT
-        assert all(number <= answered[status] for status, number in counted.items())
+        assert [by_status(each) for each in scrapes] == [answered] * SCRAPES
         assert {each['http_requests_in_progress{method="GET"}'] for each in scrapes} == {0}
         assert {each["red_worker_isolated"] for each in scrapes} == {0}
-        assert max(each["red_instrumentation_errors_total"] for each in scrapes) <= MAX_IMPATIENT
+        assert {each["red_instrumentation_errors_total"] for each in scrapes} == {0}
         assert max(each["red_workers"] for each in scrapes) <= WORKERS
         assert_in_order(scrapes)
 

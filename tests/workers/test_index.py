@@ -4,7 +4,7 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 
 import pytest
@@ -69,6 +69,19 @@ def test_an_index_whose_maker_was_killed_is_made_anew(directory: Directory, leng
     add(Index(directory))
     os.truncate(file_of(directory), length)
     assert add(Index(directory), b"1") == [b"1"]
+
+
+def test_two_workers_that_begin_at_once_make_one_index(directory: Directory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both see that there is none; the one who gets the lock later finds the other's, and leaves it as it is."""
+    locked = Index.locked
+
+    def overtaken(index: Index, patience_seconds: float) -> AbstractContextManager[int]:
+        monkeypatch.undo()
+        add(Index(directory), b"1")
+        return locked(index, patience_seconds)
+
+    monkeypatch.setattr(Index, "locked", overtaken)
+    assert add(Index(directory)) == [b"1"]
 
 
 def test_an_index_of_another_version_is_refused(directory: Directory) -> None:

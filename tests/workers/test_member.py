@@ -215,7 +215,7 @@ def test_a_stopped_worker_that_holds_the_index_costs_labels_and_no_request(tmp_p
 def test_a_thread_that_interrupts_the_replay_is_not_let_in(join: Join) -> None:
     """A finaliser may record while its own thread has the lock: its label folds, and nothing hangs."""
     one = join()
-    with one.member.busy:
+    with one.member._alone():
         one.count("/a")
         assert one.counts() == {("GET", OVERFLOW, 0): 1}
     one.count("/a")

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from prometheus_client import CollectorRegistry, Counter, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, GCCollector, ProcessCollector
 
 from red_middleware import RedMetrics
 from red_middleware.exposition import answer
@@ -57,6 +57,19 @@ def test_the_apps_metrics_are_those_of_all_workers_in_multiprocess_mode(tmp_path
     assert "process_cpu_seconds_total" in default
 
 
+def test_a_worker_without_metrics_of_its_own_yet_shows_what_the_others_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the registry where they would be registered: the files tell, not the values of this process."""
+    in_multiprocess_mode(tmp_path, 3)
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    registry = CollectorRegistry()
+    Counter("shown", "Not counted here.", registry=registry)
+    found = lines(RedMetrics(registry=registry, multiprocess_dir=None))
+    assert found["shown_total"] == 3.0
+    assert "hidden_total" not in found
+
+
 def test_a_multiprocess_directory_that_is_gone_fails_no_scrape(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -79,6 +92,7 @@ def test_several_workers_without_multiprocess_mode_are_told_once(
     registry = CollectorRegistry()
     Counter("orders", "The application's.", registry=registry)
     ProcessCollector("shop", registry=registry)
+    GCCollector(registry)
     metrics = RedMetrics(registry=registry, multiprocess_dir=tmp_path, multiprocess_name="shop")
     with caplog.at_level(logging.WARNING, "red_middleware"):
         alone = lines(metrics)
@@ -96,6 +110,7 @@ def test_several_workers_without_multiprocess_mode_are_told_once(
         lines(metrics)
         lines(metrics)
     child.communicate()
+    assert not any(name.startswith("python_gc") for name in both)  # counters of now one worker, now the other
     assert (alone["red_workers"], both["red_workers"]) == (1.0, 2.0)
     assert both["shop_process_open_fds"] > alone["shop_process_open_fds"] > 0
     assert [record.getMessage() for record in caplog.records] == [
