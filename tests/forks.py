@@ -6,9 +6,11 @@ Run by `test_fork.py` and without coverage, whose own lock a forked child may fi
 import os
 import signal
 import sys
+import tempfile
 import threading
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter
 
@@ -63,11 +65,49 @@ def threads_record() -> None:
         serve(metrics, "/child")
         text = answer(metrics, "GET", "", "", "").body.decode()
         assert 'http_requests_total{method="GET",route="/child",status="200"} 1.0\n' in text
+        assert "red_instrumentation_errors_total 0.0\n" in text
         assert sum(n for text, n in metrics.snapshot().items() if text.startswith("http_requests_total")) == 1.0
         assert metrics.snapshot()['http_requests_in_progress{method="GET"}'] == 0.0
         assert "orders_total 1.0\n" in text
 
     metrics.declare([("/child", ["GET"])])
+    found = fork_under_load(metrics, record, child, stop)
+    assert sum(n for text, n in found.items() if text.startswith("http_requests_total")) == sum(served)
+    assert not any("/child" in text for text in found)
+
+
+def workers_record() -> None:
+    """The same among workers: every child joins the group, and what it counted stays when it is gone."""
+    with tempfile.TemporaryDirectory() as place:
+        metrics = RedMetrics(
+            registry=CollectorRegistry(), max_label_sets=400, multiprocess_dir=place, multiprocess_name="forks"
+        )
+        stop = threading.Event()
+        served = [0, 0, 0, 0]
+
+        def record(thread: int) -> None:
+            while not stop.is_set():
+                serve(metrics, f"/{thread}/{served[thread] % 50}", 200 + served[thread] % 10)
+                served[thread] += 1
+
+        def child() -> None:
+            serve(metrics, "/child")
+            assert metrics.snapshot()["red_workers"] >= 1.0
+            assert b'route="/child"' in answer(metrics, "GET", "", "", "").body
+
+        metrics.declare([("/child", ["GET"])])
+        found = fork_under_load(metrics, record, child, stop)
+        assert sum(n for text, n in found.items() if text.startswith("http_requests_total")) == sum(served) + FORKS
+        assert found['http_requests_total{method="GET",route="/child",status="200"}'] == FORKS
+        assert found["red_worker_isolated"] == found["red_instrumentation_errors_total"] == 0.0
+        (group,) = Path(place).glob("*/*")
+        assert sum(name.startswith("w-") for name in os.listdir(group)) == found["red_workers"] == 1.0
+
+
+def fork_under_load(
+    metrics: RedMetrics, record: Callable[[int], None], child: Callable[[], None], stop: threading.Event
+) -> dict[str, float]:
+    """Fork again and again while 4 threads record, and return the numbers at the end."""
     threads = [threading.Thread(target=record, args=(thread,)) for thread in range(4)]
     interval = sys.getswitchinterval()
     sys.setswitchinterval(0.0002)  # more moments to fork at, and less waiting for the GIL
@@ -81,9 +121,7 @@ def threads_record() -> None:
         sys.setswitchinterval(interval)
         for thread in threads:
             thread.join()
-    found = metrics.snapshot()
-    assert sum(n for text, n in found.items() if text.startswith("http_requests_total")) == sum(served)
-    assert not any("/child" in text for text in found)
+    return metrics.snapshot()
 
 
 def request_in_flight() -> None:
@@ -128,7 +166,7 @@ def locks_held() -> None:
 
 
 SCENARIOS: dict[str, Callable[[], None]] = {
-    scenario.__name__: scenario for scenario in (threads_record, request_in_flight, locks_held)
+    scenario.__name__: scenario for scenario in (threads_record, workers_record, request_in_flight, locks_held)
 }
 
 if __name__ == "__main__":
