@@ -64,7 +64,7 @@ class RedASGIMiddleware:
         if path in mounting.special:
             purpose = mounting.purpose(path, scope)
             if purpose is Purpose.ENDPOINT:
-                return await _send_answer(await _off_the_loop(lambda: _answer(self.metrics, scope)), send)
+                return await _serve_metrics(self.metrics, scope, send)
             if purpose is Purpose.EXCLUDED:
                 return await self.app(scope, receive, send)
         exchange = self.metrics.start(method, scope, path)
@@ -77,8 +77,9 @@ class RedASGIMiddleware:
         call.receive_message = receive
         call.send_message = send
         call.trailers = call.ending = call.left = False
+        app = self.app
         try:
-            await self.app(scope, call.receive, call.send)
+            await app(scope, call.receive, call.send)
         except BaseException as error:
             call.end(error)
             raise
@@ -126,16 +127,19 @@ class _Call:
     async def send(self, message: Message) -> None:
         try:
             kind = message["type"]
-            if kind == "http.response.body" and not self.trailers:
-                self.ending = last = not message.get("more_body")
-            elif kind == "http.response.start":
-                last = False
+            if kind == "http.response.start":
+                begins, last = True, False
             else:
-                self.ending = last = kind in _ENDS and self._is_last(kind, message)
+                begins = False
+                if kind == "http.response.body" and not self.trailers:
+                    self.ending = last = not message.get("more_body")
+                else:
+                    self.ending = last = kind in _ENDS and self._is_last(kind, message)
         except Exception:  # no message at all: the server's to refuse
-            kind, last = None, False
+            begins = last = False
+        send_message = self.send_message
         try:
-            await self.send_message(message)
+            await send_message(message)
         except BaseException as error:
             self.ending = False
             if self.left and not isinstance(error, Exception):  # cancelled by who listens for the end (Starlette)
@@ -145,18 +149,16 @@ class _Call:
             raise
         if last:
             self.exchange.finish()
-        elif kind == "http.response.start":  # in line: a call more costs as much as the two look-ups in it
+        elif begins:  # in line: a call more costs as much as the two look-ups in it
             exchange = self.exchange
+            ask = self.routes.ask
             route = None
             try:  # as `find`, without the call
-                route = self.routes.ask(self.scope, exchange.path, None)
+                route = ask(self.scope, exchange.path, None)
             except Exception as fault:
                 self.routes.fault("route", fault)
             try:
-                exchange.respond(message.get("status"), route)
-                for name, value in message.get("headers", ()):
-                    if value[4:6] in {b"/e", b"/E"}:
-                        self._look_for_events(name, value)
+                exchange.respond(message.get("status"), route, message.get("headers", ()))
                 if "trailers" in message:
                     self.trailers = bool(message["trailers"])
             except Exception as fault:
@@ -170,10 +172,6 @@ class _Call:
         if error is not None:
             exchange.raised(error)
         exchange.finish(complete=False)
-
-    def _look_for_events(self, name: bytes, value: bytes) -> None:
-        if name.lower() == b"content-type" and value[:17].lower() == b"text/event-stream":
-            self.exchange.stop_clock()
 
     def _is_last(self, kind: str, message: Message) -> bool:
         if self.trailers:
@@ -222,7 +220,8 @@ async def _off_the_loop(work: Callable[[], Answer]) -> Answer:
     return result
 
 
-async def _send_answer(found: Answer, send: Send) -> None:
+async def _serve_metrics(metrics: RedMetrics, scope: Scope, send: Send) -> None:
+    found = await _off_the_loop(lambda: _answer(metrics, scope))
     headers = [(name.lower().encode(), value.encode()) for name, value in found.headers]
     await send({"type": "http.response.start", "status": found.status, "headers": headers})
     await send({"type": "http.response.body", "body": found.body})

@@ -4,7 +4,7 @@ Pure functions and constants. This room knows nothing of tables, requests or fra
 A value outside its set folds into a sentinel (`_OTHER`, `_unmatched`, `_overflow`), never into a new value.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Final
 
@@ -28,8 +28,13 @@ UNDECLARED_METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "O
 OTHER_STATUS: Final = 0
 """The code that stands for the label `_OTHER` where statuses are numbers."""
 
+EVENT_STREAM: Final = "text/event-stream"
+
 MAX_VALUE_BYTES: Final = 256
 """Label values longer than this, in UTF-8, fold. Prometheus keeps every distinct value in memory."""
+
+Headers = Iterable[tuple[str, str]] | Iterable[tuple[bytes, bytes]]
+"""Names and values: strings in WSGI, bytes in ASGI."""
 
 _METHODS: Final = frozenset(METHODS)
 STATUS_CODES: Final[Mapping[object, int]] = {
@@ -82,6 +87,18 @@ def exception_label(error: BaseException) -> str:
     """Return the name of the exception's class, or `_OTHER` where that is longer than `MAX_VALUE_BYTES`."""
     name: str = type.__dict__["__name__"].__get__(type(error))  # the class's own, whatever its metaclass makes of it
     return _closed(name, OTHER)
+
+
+def is_event_stream(headers: Headers) -> bool:
+    """Tell whether a response is one of server-sent events (HTML Living Standard, 9.2), which lasts as it likes."""
+    return any(
+        _lowered(name) == "content-type" and _lowered(value[: len(EVENT_STREAM)]) == EVENT_STREAM
+        for name, value in headers
+    )
+
+
+def _lowered(text: str | bytes) -> str:
+    return (text if isinstance(text, str) else text.decode("latin-1")).lower()
 
 
 def _closed(value: str, fallback: str) -> str:

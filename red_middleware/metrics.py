@@ -23,7 +23,7 @@ from prometheus_client.registry import Collector
 
 from . import options, workers
 from .families import FAMILIES, Bound, Family, bound, sample_text, samples
-from .labels import OTHER, STATUS_CODES, exception_label, status_code
+from .labels import OTHER, STATUS_CODES, Headers, exception_label, is_event_stream, status_code
 from .table import FAULTS, Method, Methods, Row, Table
 
 DEFAULT_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
@@ -36,6 +36,9 @@ CLIENT_GONE: Final = 499
 """The status of a request whose client left before a response began; nginx's number."""
 
 SERVER_ERROR: Final = 500
+
+BRIEF_SECONDS: Final = 0.005
+"""Of a response that took no longer than this, nobody asks whether it was an event stream."""
 
 LAYOUT: Final = 1
 """To be raised when cells change their meaning: workers of two versions of this library are no group."""
@@ -57,13 +60,18 @@ def log(level: int, message: str, *arguments: object, error: BaseException | Non
 class Exchange:
     """One request on its way through the application, from `RedMetrics.start` to `finish`."""
 
-    __slots__ = ("apart", "code", "finished", "method", "metrics", "path", "row", "started", "status_cell")
+    __slots__ = ("answered", "apart", "code", "finished", "headers", "method", "metrics", "path", "row", "started",
+                 "status_cell")  # fmt: skip
 
     metrics: "RedMetrics"
     method: Method
     path: str
     """The path on arrival; mounts on the way in shorten what the environ or scope holds."""
     started: float
+    answered: float
+    """When the response began."""
+    headers: Headers
+    """Of the response, as the adapter has them: looked at only where the request took long."""
     row: Row | None
     """`None` until a response begins."""
     status_cell: int | None
@@ -92,23 +100,24 @@ class Exchange:
         """Whether the client was seen to be gone."""
         return self.apart is not None and self.apart.gone
 
-    def respond(self, status: object, route: str | None) -> None:
+    def respond(self, status: object, route: str | None, headers: Headers = ()) -> None:
         """Say that the response begins. The last call before `finish` holds.
 
         Args:
             status: See `labels.status_code`; anything but 100 to 599 counts as `_OTHER`.
             route: The template that serves the request, or `None` where no declared one was known.
+            headers: The response's. The duration of an event stream ends here: its lifetime is no latency, unless it is
+                over within `BRIEF_SECONDS`.
         """
+        self.headers = headers
+        clock = self.metrics.clock
         try:
             row = self.method.rows[route]
             self.status_cell = row.answers[status]
+            self.answered = clock()
             self.row = row
-        except (KeyError, TypeError):
+        except Exception:  # a label that is new, or a clock that fails
             self._respond_anew(status, route)
-
-    def stop_clock(self) -> None:
-        """Take the duration now: what follows is no latency (an event stream's lifetime)."""
-        self._set_apart().stopped = self.metrics.now()
 
     def raised(self, error: BaseException) -> None:
         """Say that an exception left the application, or that its framework made a response of it.
@@ -140,26 +149,32 @@ class Exchange:
         if self.finished:
             return
         row = self.row
-        status_cell = self.status_cell
-        if row is None or status_cell is None or self.apart is not None or not complete:
+        if row is None or self.apart is not None or not complete:
             self._finish_apart(complete)
             return
         self.finished = True
         metrics = self.metrics
+        clock = metrics.clock
         try:
-            seconds = metrics.clock() - self.started
-            if 0.0 <= seconds <= metrics.first_bound:  # where the cost counts most
+            seconds = clock() - self.started
+            if 0.0 <= seconds <= metrics.brief:  # where the cost counts most
                 bucket = row.buckets
             else:
-                seconds, bucket = metrics.observation(row, seconds)
+                seconds, bucket = self._observation(row, seconds)
         except Exception as error:
             metrics.fault("clock", error)
             seconds, bucket = 0.0, row.buckets
         cells = row.cells
-        with row.lock:
+        lock = row.lock
+        try:  # `with` costs twice as much as these two calls
+            lock.acquire()
             cells[bucket] += 1.0
             cells[row.seconds] += seconds
-            cells[status_cell] += 1.0
+            cells[self.status_cell] += 1.0  # type: ignore[index]  # `None` of an error, which went apart
+            lock.release()
+        except BaseException:  # a signal's handler raised at one of the calls
+            _let_go(lock)
+            raise
         try:  # as `_leave`, without the call
             self.method.in_progress.pop()
         except IndexError:
@@ -191,32 +206,37 @@ class Exchange:
         except Exception as error:
             self.metrics.fault("route label", error)
             row = table.row(self.method, None)
+        self.answered = self.metrics.now()
         self.code = code
         self.status_cell = None
         if code < SERVER_ERROR:
             self.status_cell = cell = table.status_cell(row, code)
             if cell != row.other and status in STATUS_CODES:
                 row.answers[status] = cell
+        else:
+            self._set_apart()
         self.row = row
 
     def _finish_apart(self, complete: bool) -> None:
-        """Count what is not the common case: an error, a disconnect, an event stream."""
+        """Count what is not the common case: an error, a disconnect, half a response."""
         self.finished = True
         metrics = self.metrics
         table = self.method.table
         apart = self._set_apart()
-        answered = self.row is not None
-        row = self.row = self.row or table.row(self.method, None)
-        if apart.unanswered:
-            status_cell: int | None = table.status_cell(row, CLIENT_GONE)
-        else:
-            status_cell = self.status_cell
+        if self.row is None:  # never answered
+            self.row = table.row(self.method, None)
+            self.headers = ()
+            self.code = SERVER_ERROR
+            self.status_cell = None
+        row = self.row
+        status_cell = self.status_cell
         is_error = status_cell is None
-        if status_cell is None:
-            status_cell = table.status_cell(row, self.code if answered else SERVER_ERROR)
+        if apart.unanswered:
+            status_cell = table.status_cell(row, CLIENT_GONE)
+        elif status_cell is None:
+            status_cell = table.status_cell(row, self.code)
         try:
-            stopped = metrics.clock() if apart.stopped is None else apart.stopped
-            seconds, bucket = metrics.observation(row, stopped - self.started)
+            seconds, bucket = self._observation(row, metrics.clock() - self.started)
         except Exception as error:
             metrics.fault("clock", error)
             seconds, bucket = 0.0, row.buckets
@@ -232,6 +252,17 @@ class Exchange:
         self._leave()
         if apart.error is not None:
             self._count_exception(row, apart.error[1])
+
+    def _observation(self, row: Row, seconds: float) -> tuple[float, int]:
+        """Return the duration as it enters the row's sum, and the cell of its bucket."""
+        try:
+            if is_event_stream(self.headers):
+                seconds = self.answered - self.started
+        except Exception as error:
+            self.metrics.fault("response headers", error)
+        if not 0.0 < seconds < math.inf:  # no clock, or one that runs backwards
+            return 0.0, row.buckets
+        return seconds, row.buckets + bisect_left(self.metrics.bounds, seconds)
 
     def _leave(self) -> None:
         try:
@@ -252,14 +283,13 @@ class Exchange:
 class _Apart:
     """What happened to a request beyond the common case."""
 
-    __slots__ = ("error", "forgotten", "gone", "outer", "stopped", "unanswered")
+    __slots__ = ("error", "forgotten", "gone", "outer", "unanswered")
 
     def __init__(self, outer: Exchange | None = None) -> None:
         self.outer = outer
         self.error: tuple[int, str] | None = None
         self.gone = False
         self.unanswered = False  # when the client left
-        self.stopped: float | None = None
         self.forgotten = False  # not counted, nor are its exceptions: it may still respond and fail
 
 
@@ -283,7 +313,7 @@ class RedMetrics(Collector):
         multiprocess_name: Makes workers of all processes of this user that give the same name, by whomever they were
             started; by default the environment variable `RED_MULTIPROCESS_NAME`, else the server that runs the app
             tells.
-        clock: Monotonic seconds, as a finite float. Called once here, then twice a request. For tests.
+        clock: Monotonic seconds, as a finite float. Called once here, then three times a request. For tests.
 
     Raises:
         TypeError: An option is of the wrong type.
@@ -316,7 +346,7 @@ class RedMetrics(Collector):
         if multiprocess_name is not None:
             options.check_type("RedMetrics", "multiprocess_name", multiprocess_name, str)
         self.multiprocess_name = multiprocess_name
-        self.first_bound = self.bounds[0]
+        self.brief = min(self.bounds[0], BRIEF_SECONDS)
         self.table = Table(self.bounds, max_label_sets)
         self.methods: Methods = _Gate(self)
         self._beginning = RLock()
@@ -416,8 +446,9 @@ class RedMetrics(Collector):
             if _counts(outer, self.table):
                 return None
             apart = _Apart(outer)
+        clock = self.clock
         try:
-            started = self.clock()
+            started = clock()
         except Exception as error:
             self.fault("clock", error)
             started = math.nan
@@ -427,7 +458,7 @@ class RedMetrics(Collector):
         exchange.path = path
         exchange.started = started
         exchange.apart = apart
-        exchange.row = exchange.status_cell = None
+        exchange.row = None
         exchange.finished = False
         entry.in_progress.append(None)
         return exchange
@@ -513,12 +544,6 @@ class RedMetrics(Collector):
         sharing = self.table.sharing
         return self.now() - self.born if sharing is None else time.monotonic() - sharing.born
 
-    def observation(self, row: Row, seconds: float) -> tuple[float, int]:
-        """Return a duration as it enters the row's sum, and the cell of its bucket."""
-        if not 0.0 < seconds < math.inf:  # no clock, or one that runs backwards
-            return 0.0, row.buckets
-        return seconds, row.buckets + bisect_left(self.bounds, seconds)
-
     def now(self) -> float:
         """Return the clock's seconds; NaN if it fails."""
         try:
@@ -553,6 +578,13 @@ class RedMetrics(Collector):
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("RedMetrics cannot be pickled: its numbers belong to this process")
+
+
+def _let_go(lock: RLock) -> None:
+    try:
+        lock.release()
+    except RuntimeError:  # not held by this thread: not taken yet, or let go already
+        pass
 
 
 def _unfinished(exchange: Exchange | None) -> Exchange | None:

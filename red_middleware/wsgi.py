@@ -6,7 +6,7 @@ closed, whichever comes first: servers close right after the last byte, test cli
 
 import math
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator
 from http import HTTPStatus
 from types import TracebackType
 from typing import Any, NoReturn
@@ -57,6 +57,7 @@ class RedWSGIMiddleware:
             lambda path: path.encode("utf-8", "surrogatepass").decode("latin-1"),  # as PEP 3333 spells PATH_INFO
         )  # fmt: skip
         self.metrics = self.mounting.metrics
+        self.plain_body: type | None = None  # the last one seen without a length, and not the server's own
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         try:
@@ -79,15 +80,22 @@ class RedWSGIMiddleware:
         response.environ = environ
         response.server_start_response = start_response
         response.sent = 0
+        app = self.app
         try:
-            body = response.body = self.app(environ, response.start_response)
+            body = response.body = app(environ, response.start_response)
         except BaseException as error:
             response.fail(error)
             raise
-        if type(body) is list:
+        kind = type(body)
+        if kind is list:
             response.__class__ = _SizedResponse
             return response
-        return response.as_sized_as(body)
+        if kind is self.plain_body:
+            return response
+        watched = response.as_sized_as(body)
+        if type(watched) is _Response:
+            self.plain_body = kind
+        return watched
 
     def __copy__(self) -> "RedWSGIMiddleware":
         return self
@@ -102,7 +110,7 @@ class RedWSGIMiddleware:
 class _Response:
     """One response: the `start_response` and `write` that the application gets, and the body that the server gets."""
 
-    __slots__ = ("body", "dropped", "environ", "exchange", "headers", "route", "routes", "sent",
+    __slots__ = ("body", "dropped", "environ", "exchange", "route", "routes", "sent",
                  "server_start_response", "server_write")  # fmt: skip
 
     exchange: Exchange
@@ -111,32 +119,29 @@ class _Response:
     server_start_response: StartResponse
     server_write: Write
     route: str | None
-    """Like the headers, set when the response begins."""
-    headers: Sequence[tuple[str, str]]
+    """Set when the response begins."""
     body: Iterable[bytes]
     sent: int
     dropped: "_Dropped"
 
     def start_response(self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None) -> Write:
+        server_start_response = self.server_start_response
         if exc_info is None:
-            self.server_write = self.server_start_response(status, headers)
+            self.server_write = server_start_response(status, headers)
         else:
-            self.server_write = self.server_start_response(status, headers, exc_info)
-        self.headers = headers
+            self.server_write = server_start_response(status, headers, exc_info)
         exchange = self.exchange
+        ask = self.routes.ask
         route = None
         try:  # as `find`, without the call
-            route = self.routes.ask(self.environ, exchange.path, None)
+            route = ask(self.environ, exchange.path, None)
         except Exception as fault:
             self.routes.fault("route", fault)
         self.route = route
         try:
-            exchange.respond(status, route)
-            for name, value in headers:
-                if value[4:6] in {"/e", "/E"}:
-                    self._look_for_events(name, value)
+            exchange.respond(status, route, headers)
         except Exception as fault:
-            self.routes.fault("response headers", fault)
+            self.routes.fault("response", fault)
         return self.write
 
     def write(self, data: bytes) -> object:
@@ -218,17 +223,13 @@ class _Response:
             return False
         return 0 < self.sent < self._length() and self.environ.get("REQUEST_METHOD") != "HEAD"
 
-    def _look_for_events(self, name: str, value: str) -> None:
-        if name.lower() == "content-type" and value[:17].lower() == "text/event-stream":
-            self.exchange.stop_clock()
-
     def _unanswered(self) -> None:
         self.exchange.respond(SERVER_ERROR, self.routes.find(self.environ, self.exchange.path))
 
     def _length(self) -> float:
         """Return the body's length in bytes by its header, infinity without one: servers stop where it ends."""
         try:
-            return min(float(value) for name, value in self.headers if name.lower() == "content-length")
+            return min(float(value) for name, value in self.exchange.headers if name.lower() == "content-length")
         except (ValueError, TypeError, AttributeError):
             return math.inf
 

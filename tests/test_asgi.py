@@ -35,6 +35,7 @@ from red_middleware import RedASGIMiddleware, RedMetrics
 from .drive import (
     ASGIApp,
     ASGIServer,
+    Clock,
     Message,
     Scope,
     by_hand,
@@ -167,7 +168,7 @@ def test_a_message_without_optional_keys_counts(messages: list[Message], label: 
         (iter([(b"a", b"b")]), 0),
         ([(b"x-mediatypes", b"text/event-stream")], 0),
         ([(b"x-media-type", b"text/event-stream")], 0),
-        ([("content-type", "text/event-stream")], 0),
+        ([("content-type", "text/plain")], 0),
         ([[b"a", b"b"]], 0),
         ([(b"a", b"b", b"c")], 1),
         ([None], 1),
@@ -176,13 +177,20 @@ def test_a_message_without_optional_keys_counts(messages: list[Message], label: 
     ],
 )
 def test_strange_headers_reach_the_server_as_they_are(headers: Any, faults: int) -> None:
-    """The instrumentation reads one of them and chokes on none."""
+    """The instrumentation reads one of them, of a response that takes long, and chokes on none."""
+    clock = Clock()
     message = {**START, "headers": headers}
-    server, found = serve(sending(message, END))
+
+    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(message)
+        clock.seconds += 0.125
+        await send(END)
+
+    server, found = serve(slow, metrics=fresh_metrics(clock=clock))
     assert server.raised is None
     assert server.sent[0] is message
     assert found.pop("red_instrumentation_errors_total", 0) == faults
-    assert found == one_request("200")
+    assert found == one_request("200", seconds=0.125)
 
 
 class Subscriptable:
@@ -841,17 +849,21 @@ def broken(*_: object) -> Any:
 @pytest.mark.parametrize(
     ("answers", "faults", "seconds"),
     [
-        ((RuntimeError(), 100.0), 1.0, 0.0),
-        ((100.0, RuntimeError()), 1.0, 0.0),
-        ((None, 100.0), 1.0, 0.0),
-        ((100.0, None), 1.0, 0.0),
-        ((100.0, 99.0), 0.0, 0.0),
-        ((100.0, 102.0), 0.0, 2.0),
+        ((RuntimeError(), 100.0, 100.0), 1.0, (0.0, 0.0)),
+        ((100.0, RuntimeError(), 102.0), 1.0, (2.0, 0.0)),
+        ((100.0, 100.0, RuntimeError()), 1.0, (0.0, 0.0)),
+        ((None, 100.0, 100.0), 1.0, (0.0, 0.0)),
+        ((100.0, None, 102.0), 1.0, (2.0, 0.0)),
+        ((100.0, 100.0, None), 1.0, (0.0, 0.0)),
+        ((100.0, 99.0, 98.0), 0.0, (0.0, 0.0)),
+        ((100.0, 101.0, 102.0), 0.0, (2.0, 1.0)),
     ],
 )
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_clock_that_fails_harms_no_response(answers: Any, faults: float, seconds: float, stream: bool) -> None:
-    """The request is counted with no duration, and the fault is counted. An event stream asks it early."""
+def test_a_clock_that_fails_harms_no_response(
+    answers: Any, faults: float, seconds: tuple[float, float], stream: bool
+) -> None:
+    """Asked at the start, at the response, which ends an event stream's time, and at the end. All is counted."""
     metrics = fresh_metrics()
     waiting = list(answers)
 
@@ -866,7 +878,7 @@ def test_a_clock_that_fails_harms_no_response(answers: Any, faults: float, secon
     server, found = serve(sending(start, END), metrics=metrics)
     assert server.sent == [start, END]
     assert found.pop("red_instrumentation_errors_total", 0.0) == faults
-    assert found == one_request("200", seconds=seconds)
+    assert found == one_request("200", seconds=seconds[stream])
 
 
 def test_a_resolver_that_raises_harms_no_response_and_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:

@@ -26,7 +26,7 @@ from werkzeug.test import Client
 
 from red_middleware import RedMetrics, RedWSGIMiddleware
 
-from .drive import Environ, WSGIApp, WSGIServer, check_one_request, counted, environ, fresh_metrics, one_request
+from .drive import Clock, Environ, WSGIApp, WSGIServer, check_one_request, counted, environ, fresh_metrics, one_request
 
 PLAIN = [("Content-Type", "text/plain")]
 
@@ -189,9 +189,17 @@ def test_a_status_that_is_no_text_reaches_the_server_and_counts_as_other(status:
     ],
 )
 def test_strange_headers_reach_the_server_as_they_are(headers: Any, faults: int) -> None:
-    """The instrumentation reads two of them and chokes on none."""
-    metrics = fresh_metrics()
-    server = WSGIServer().serve(RedWSGIMiddleware(answering([b"x"], "200 OK", headers), metrics=metrics))
+    """The instrumentation reads two of them, of a response that takes long, and chokes on none."""
+    clock = Clock()
+    metrics = fresh_metrics(clock=clock)
+    app = RedWSGIMiddleware(answering([b"x"], "200 OK", headers), metrics=metrics)
+
+    def slow(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        body = app(environ, start_response)
+        clock.seconds += 0.125
+        return body
+
+    server = WSGIServer().serve(slow)
     assert server.raised is None
     assert server.record[0] == ("start", "200 OK", headers, None)
     assert counted(metrics).pop("red_instrumentation_errors_total", 0) == faults
@@ -472,6 +480,30 @@ def test_a_body_with_getitem_only_is_iterated() -> None:
     server, found = serve(answering(Sequence()), legal=False)
     assert [entry for entry in server.record if entry in (("send", b"a"), ("send", b"b"))] == server.record[2:]
     assert found == one_request("200")
+
+
+def test_each_answer_of_an_app_is_wrapped_by_its_own_kind() -> None:
+    """An app that answers with a stream, a list and a file in turn, twice: length and class are those of each."""
+    bodies: dict[str, Callable[[], Any]] = {
+        "/stream": lambda: iter([b"a"]),
+        "/list": lambda: [b"a"],
+        "/tuple": lambda: (b"a", b"b"),
+        "/file": lambda: FileWrapper(io.BytesIO(b"a")),
+        "/body": lambda: Body(b"a"),
+    }
+
+    def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        start_response("200 OK", list(PLAIN))
+        body: Iterable[bytes] = bodies[environ["PATH_INFO"]]()
+        return body
+
+    middleware = RedWSGIMiddleware(app, metrics=fresh_metrics())
+    for path in [*bodies, *bodies, "/stream", "/stream", "/body", "/body", "/file"]:
+        found: Any = middleware(environ(path=path, file_wrapper=FileWrapper), WSGIServer().start_response)
+        assert hasattr(found, "__len__") == hasattr(bodies[path](), "__len__")
+        assert isinstance(found, FileWrapper) == (path == "/file")
+        assert b"".join(found).startswith(b"a")
+        found.close()
 
 
 @pytest.mark.parametrize("body", [None, 7, b"bytes", "text", ["text"], [b"a", 7], [bytearray(b"a")]])
@@ -860,19 +892,21 @@ def misbehaving(metrics: RedMetrics, *answers: Any) -> None:
 @pytest.mark.parametrize(
     ("answers", "faults", "seconds"),
     [
-        ((RuntimeError(), 100.0), 1.0, 0.0),
-        ((100.0, RuntimeError()), 1.0, 0.0),
-        ((RuntimeError(), RuntimeError()), 2.0, 0.0),
-        ((None, 100.0), 1.0, 0.0),
-        ((100.0, None), 1.0, 0.0),
-        (("soon", "later"), 1.0, 0.0),
-        ((100.0, 99.0), 0.0, 0.0),
-        ((100.0, 102.0), 0.0, 2.0),
-        ((float("nan"), 100.0), 0.0, 0.0),
+        ((RuntimeError(), 100.0, 100.0), 1.0, 0.0),
+        ((100.0, RuntimeError(), 100.0), 1.0, 0.0),
+        ((100.0, 100.0, RuntimeError()), 1.0, 0.0),
+        ((RuntimeError(), RuntimeError(), RuntimeError()), 3.0, 0.0),
+        ((None, 100.0, 100.0), 1.0, 0.0),
+        ((100.0, None, 102.0), 1.0, 2.0),
+        ((100.0, 100.0, None), 1.0, 0.0),
+        (("soon", "later", "now"), 2.0, 0.0),
+        ((100.0, 100.0, 99.0), 0.0, 0.0),
+        ((100.0, 101.0, 102.0), 0.0, 2.0),
+        ((float("nan"), 100.0, 100.0), 0.0, 0.0),
     ],
 )
 def test_a_clock_that_fails_harms_no_response(answers: Any, faults: float, seconds: float) -> None:
-    """The request is counted with no duration, and the fault is counted."""
+    """Asked at the start, at the response and at the end. The request is counted, and the fault is counted."""
     metrics = fresh_metrics()
     misbehaving(metrics, *answers)
     server, found = serve(hello, metrics=metrics)

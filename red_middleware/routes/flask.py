@@ -65,6 +65,8 @@ class FlaskReader:
                     return rule.rule  # type: ignore[no-any-return]  # a string, by Werkzeug's annotation
             except AttributeError:  # no rule, or not Flask's request
                 pass
+        elif not self.mounts and "flask.app" not in sys.modules:
+            return None
         rule = getattr(request, "url_rule", None)
         if rule is None and "flask.app" in sys.modules and getattr(request, "routing_exception", None) is None:
             rule, source = _rule_elsewhere(source, error)  # else it is a 404, 405 or redirect of the router
