@@ -14,9 +14,12 @@ from operator import add
 from typing import Final, NamedTuple, cast
 
 from .directory import Directory
+from .rendezvous import STARTED, stat_field
 
-MAGIC: Final = b"redcell1"
-HEADER: Final = struct.Struct("=8sQQ")  # magic, number of cells, the worker's pid; a multiple of 8
+MAGIC: Final = b"redcell2"
+HEADER: Final = struct.Struct("=8sQQQQd16s")
+"""Magic, number of cells, the `Process` of the worker, seconds of CPU, id of the index; a multiple of 8."""
+CPU_AT: Final = 40
 WORKER: Final = "w-"
 NEW: Final = ".new-"
 ASIDE: Final = "aside-"
@@ -25,18 +28,35 @@ LOCK: Final = "lock"
 ID_BYTES: Final = 16
 
 
+NO_INDEX: Final = bytes(16)
+
+
+class Process(NamedTuple):
+    """Which process a worker is."""
+
+    pid: int
+    started: int
+    """In clock ticks since boot, which tells a process id from its next use."""
+    namespace: int
+    """Inode of the pid namespace where `pid` is its number."""
+
+
+NOBODY: Final = Process(0, 0, 0)
+
+
 class WorkerFile:
     """The cells of this process.
 
     Args:
         directory: Where the group's files are.
         size: Number of cells.
+        index: Id of the index that says what they count.
 
     Raises:
         OSError: There is no room, or no way to make it.
     """
 
-    def __init__(self, directory: Directory, size: int) -> None:
+    def __init__(self, directory: Directory, size: int, index: bytes = NO_INDEX) -> None:
         self.id = os.urandom(ID_BYTES).hex()
         self.name = WORKER + self.id
         self.lock_fd = -1
@@ -45,7 +65,7 @@ class WorkerFile:
         try:
             length = HEADER.size + 8 * size
             os.posix_fallocate(fd, 0, length)  # now: a full file system found out later is a SIGBUS
-            os.pwrite(fd, HEADER.pack(MAGIC, size, os.getpid()), 0)
+            os.pwrite(fd, HEADER.pack(MAGIC, size, *this_process(), 0.0, index), 0)
             # A descriptor of its own: a mapping duplicates the one that it is made from, and a child inherits that.
             self.lock_fd = directory.open(new, os.O_RDWR)
             fcntl.flock(self.lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -69,10 +89,13 @@ class WorkerFile:
 class Contents(NamedTuple):
     """What a file holds."""
 
-    pid: int
+    process: Process
     cells: Sequence[float]
     ids: frozenset[str]
     """Of `retired`: which workers' cells are in it."""
+    cpu_seconds: float = 0.0
+    """What the process had used when a scrape last looked; of `retired`, what all did."""
+    index_id: bytes = NO_INDEX
 
 
 def read(fd: int, size: int) -> Contents:
@@ -90,7 +113,7 @@ def read(fd: int, size: int) -> Contents:
     head = os.pread(fd, HEADER.size, 0)
     if len(head) < HEADER.size:
         raise ValueError("it is truncated")
-    magic, count, pid = HEADER.unpack(head)
+    magic, count, pid, started, namespace, cpu_seconds, index = HEADER.unpack(head)
     end = HEADER.size + 8 * count
     if magic != MAGIC:
         raise ValueError("it is of another version, or no file of cells at all")
@@ -100,21 +123,33 @@ def read(fd: int, size: int) -> Contents:
     cells = memoryview(os.pread(fd, 8 * min(size, count), HEADER.size)).cast("d").tolist()
     tail = os.pread(fd, length - end, end) if length > end else b""
     ids = (tail[at : at + ID_BYTES].hex() for at in range(0, len(tail), ID_BYTES))
-    return Contents(pid, cells, frozenset(ids))
+    return Contents(Process(pid, started, namespace), cells, frozenset(ids), cpu_seconds, index)
 
 
-def write_retired(directory: Directory, cells: Sequence[float], ids: Iterable[str]) -> None:
+def write_retired(
+    directory: Directory,
+    cells: Sequence[float],
+    ids: Iterable[str],
+    cpu_seconds: float = 0.0,
+    index: bytes = NO_INDEX,
+) -> None:
     """Replace `retired`: the renaming is the moment at which the workers of these ids are counted there."""
     new = f"{RETIRED}.tmp"
     fd = directory.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     try:
-        content = HEADER.pack(MAGIC, len(cells), 0) + struct.pack(f"={len(cells)}d", *cells)
+        content = HEADER.pack(MAGIC, len(cells), *NOBODY, cpu_seconds, index) + struct.pack(f"={len(cells)}d", *cells)
         content += b"".join(map(bytes.fromhex, sorted(ids)))
         if os.write(fd, content) < len(content):
             raise OSError("no space left for the cells of retired worker processes")
     finally:
         os.close(fd)
     directory.rename(new, RETIRED)
+
+
+def this_process() -> Process:
+    """Return what tells this process from all others of this boot."""
+    pid = os.getpid()
+    return Process(pid, stat_field(pid, STARTED), os.stat("/proc/self/ns/pid").st_ino)
 
 
 def added(one: Sequence[float], other: Sequence[float]) -> list[float]:

@@ -188,7 +188,7 @@ class Member:
                         finally:
                             _release(fd)
                         if living:
-                            pids.append(contents.pid)
+                            pids.append(contents.process.pid)
                         totals = cells.added(totals, contents.cells if living else _without_gauges(contents.cells))
                 if self._retired(0).ids == retired.ids:  # each `retired` has its own; an inode's number is used again
                     return Found(totals, sorted(pids))
@@ -201,13 +201,13 @@ class Member:
         try:
             fd = self.directory.open(RETIRED, os.O_RDONLY)
         except FileNotFoundError:
-            return cells.Contents(0, [], frozenset())
+            return cells.Contents(cells.NOBODY, [], frozenset())
         try:
             return cells.read(fd, size)
         except ValueError as error:
             self.fault("cells of retired workers", error)
             self._set_aside(RETIRED)
-            return cells.Contents(0, [], frozenset())
+            return cells.Contents(cells.NOBODY, [], frozenset())
         finally:
             os.close(fd)
 

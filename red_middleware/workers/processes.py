@@ -65,7 +65,7 @@ class GroupProcesses(Collector):
                 except OSError:  # retired just now, or no file
                     continue
                 try:
-                    living[name] = cells.read(fd, 0).pid
+                    living[name] = cells.read(fd, 0).process.pid
                 except ValueError:  # set aside and said by who reads its cells
                     pass
                 finally:

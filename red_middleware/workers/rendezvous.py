@@ -48,7 +48,7 @@ def find_group(name: str | None = None) -> Group | None:
         master = _master() if name is None else 0
         if master is None:
             return None
-        started = _stat(master, STARTED) if master else 0
+        started = stat_field(master, STARTED) if master else 0
         pid_namespace = os.stat("/proc/self/ns/pid").st_ino
         with open("/proc/sys/kernel/random/boot_id") as file:
             boot = file.read().strip()
@@ -80,7 +80,7 @@ def is_alive(master: int, started: int) -> bool:
     if master <= 0 or sys.platform != "linux":  # to kill(2) they are process groups, to Windows 0 is Ctrl-C
         return True
     try:
-        return _stat(master, STARTED) == started
+        return stat_field(master, STARTED) == started
     except Exception:  # gone, or hidden by /proc's mount option hidepid
         pass
     try:
@@ -125,7 +125,7 @@ def _is_gunicorn_worker() -> bool:
     return (
         "gunicorn.arbiter" in sys.modules
         and os.environ.get("SERVER_SOFTWARE", "").startswith("gunicorn/")
-        and bool(_stat(os.getpid(), FLAGS) & FORKED_NO_EXEC)
+        and bool(stat_field(os.getpid(), FLAGS) & FORKED_NO_EXEC)
     )
 
 
@@ -144,8 +144,8 @@ def _is_multiprocessing_worker() -> bool:
     )
 
 
-def _stat(pid: int, field: int) -> int:
-    """Read a number from /proc/<pid>/stat."""
+def stat_field(pid: int, field: int) -> int:
+    """Read a number from /proc/<pid>/stat. Raises an `Exception` where there is none, or another namespace's."""
     if os.readlink("/proc/self") != str(os.getpid()):
         raise ProcessLookupError("/proc shows another pid namespace")
     with open(f"/proc/{pid}/stat", "rb") as file:

@@ -345,7 +345,7 @@ def test_groups_whose_master_is_gone_are_removed(named: Named, tmp_path: Path, m
     """By the next worker of this user that joins any group; others are kept."""
     serve(named(), "/a")
     boot, namespace, *_ = (groups(tmp_path)[0] / "owner").read_text().split()
-    own = rendezvous._stat(os.getpid(), rendezvous.STARTED)
+    own = rendezvous.stat_field(os.getpid(), rendezvous.STARTED)
     owners = {
         "another-boot": f"not-{boot} {namespace} {os.getpid()} {own}",
         "gone": f"{boot} {namespace} {os.getpid()} {own + 1}",
