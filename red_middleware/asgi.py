@@ -9,7 +9,8 @@ from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from typing import Any, Final, NoReturn
 
 from .exposition import Answer, answer
-from .metrics import SERVER_ERROR, Exchange, RedMetrics
+from .labels import SERVER_ERROR
+from .metrics import Exchange, RedMetrics
 from .mounting import Mounting, Purpose
 from .routes import RouteOf, Routes, asgi_readers
 
@@ -152,10 +153,10 @@ class _Call:
         elif begins:  # in line: a call more costs as much as the two look-ups in it
             exchange = self.exchange
             ask = self.routes.ask
-            route = None
             try:  # as `find`, without the call
-                route = ask(self.scope, exchange.path, None)
+                route = ask(self.scope, exchange.path)
             except Exception as fault:
+                route = None
                 self.routes.fault("route", fault)
             try:
                 exchange.respond(message.get("status"), route, message.get("headers", ()))
@@ -167,7 +168,7 @@ class _Call:
     def end(self, error: BaseException | None) -> None:
         """The application is through: with an exception, or without the end of a response."""
         exchange = self.exchange
-        if exchange.row is None and not exchange.finished:
+        if exchange.outcome is None and not exchange.finished:
             exchange.respond(SERVER_ERROR, self.routes.find(self.scope, exchange.path, error))
         if error is not None:
             exchange.raised(error)

@@ -153,11 +153,10 @@ def counted_rows(reading: Reading) -> Iterator[tuple[Row, tuple[int, ...], RowVa
     """
     cells = reading.cells
     for row in reading.rows:
-        buckets = tuple(accumulate(cells[row.buckets : row.seconds]))
+        buckets = tuple(accumulate(cells[row.buckets : row.errors]))
         if buckets[-1]:
             codes = row.codes
-            first = row.disconnects + 1  # cell of the first code
-            by_code = (*cells[first : first + len(codes)], cells[row.other])
+            by_code = (*reversed(cells[row.seconds - len(codes) : row.seconds]), cells[row.other])
             duration = (*buckets, buckets[-1], cells[row.seconds])
             yield row, codes, (by_code, (cells[row.errors],), duration, (cells[row.disconnects],))
 
@@ -187,7 +186,7 @@ def small_samples(
     exceptions = [
         Sample("", {"exception": exception, "route": route}, n) for (route, exception), n in raised.items() if n
     ]
-    overflowed = sum(sum(cells[row.buckets : row.seconds]) for row in reading.rows if row.route == OVERFLOW)
+    overflowed = sum(sum(cells[row.buckets : row.errors]) for row in reading.rows if row.route == OVERFLOW)
     series = row_series_shown + len(in_progress) + len(exceptions) + SELF_SERIES
     return {
         IN_FLIGHT: in_progress,

@@ -28,6 +28,9 @@ UNDECLARED_METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "O
 OTHER_STATUS: Final = 0
 """The code that stands for the label `_OTHER` where statuses are numbers."""
 
+SERVER_ERROR: Final = 500
+"""The first status that is an error."""
+
 EVENT_STREAM: Final = "text/event-stream"
 
 MAX_VALUE_BYTES: Final = 256

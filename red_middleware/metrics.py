@@ -14,7 +14,7 @@ import weakref
 from _thread import RLock
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from typing import Any, Final, NoReturn
 
 from prometheus_client import REGISTRY, CollectorRegistry
@@ -23,8 +23,16 @@ from prometheus_client.registry import Collector
 
 from . import options, workers
 from .families import FAMILIES, Bound, Family, bound, sample_text, samples
-from .labels import OTHER, STATUS_CODES, Headers, exception_label, is_event_stream, status_code
-from .table import FAULTS, Method, Methods, Row, Table
+from .labels import (
+    SERVER_ERROR,
+    STATUS_CODES,
+    Headers,
+    exception_label,
+    is_event_stream,
+    method_label,
+    status_code,
+)
+from .table import FAULTS, Method, Outcome, Row, Table
 
 DEFAULT_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 """Upper bounds in seconds, as OpenTelemetry advises for `http.server.request.duration`."""
@@ -35,12 +43,10 @@ KEY: Final = "red_middleware.exchange"
 CLIENT_GONE: Final = 499
 """The status of a request whose client left before a response began; nginx's number."""
 
-SERVER_ERROR: Final = 500
-
 BRIEF_SECONDS: Final = 0.005
 """Of a response that took no longer than this, nobody asks whether it was an event stream."""
 
-LAYOUT: Final = 1
+LAYOUT: Final = 2
 """To be raised when cells change their meaning: workers of two versions of this library are no group."""
 
 INTERIM: Final = frozenset(range(100, 200)) - {101}
@@ -60,8 +66,7 @@ def log(level: int, message: str, *arguments: object, error: BaseException | Non
 class Exchange:
     """One request on its way through the application, from `RedMetrics.start` to `finish`."""
 
-    __slots__ = ("answered", "apart", "code", "finished", "headers", "method", "metrics", "path", "row", "started",
-                 "status_cell")  # fmt: skip
+    __slots__ = ("answered", "apart", "finished", "headers", "method", "metrics", "outcome", "path", "started")
 
     metrics: "RedMetrics"
     method: Method
@@ -72,11 +77,8 @@ class Exchange:
     """When the response began."""
     headers: Headers
     """Of the response, as the adapter has them: looked at only where the request took long."""
-    row: Row | None
-    """`None` until a response begins."""
-    status_cell: int | None
-    """Where the response is counted; `None` until it begins, and for an error, whose status is in `code`."""
-    code: int
+    outcome: Outcome | None
+    """Where it is to be counted; `None` until a response begins."""
     apart: "_Apart | None"
     """What happened beyond the common case, a response that is sent to its end."""
     finished: bool
@@ -112,10 +114,8 @@ class Exchange:
         self.headers = headers
         clock = self.metrics.clock
         try:
-            row = self.method.rows[route]
-            self.status_cell = row.answers[status]
+            self.outcome = self.method.outcomes[status][route]
             self.answered = clock()
-            self.row = row
         except Exception:  # a label that is new, or a clock that fails
             self._respond_anew(status, route)
 
@@ -129,15 +129,15 @@ class Exchange:
         apart = self._set_apart()
         if not self.finished:
             apart.error = apart.error or (None if apart.gone else found)
-        elif self.row is not None and apart.error != found and not apart.forgotten:
+        elif self.outcome is not None and apart.error != found and not apart.forgotten:
             apart.error = found
-            self._count_exception(self.row, found[1])
+            self._count_exception(self.outcome.row, found[1])
 
     def disconnect(self) -> None:
         """Say that the client was seen to be gone. It wins over an error; without a response the status is 499."""
         if not self.finished:
             apart = self._set_apart()
-            apart.unanswered = apart.unanswered or (self.row is None and not apart.gone)
+            apart.unanswered = apart.unanswered or (self.outcome is None and not apart.gone)
             apart.gone = True
 
     def finish(self, complete: bool = True) -> None:
@@ -148,8 +148,8 @@ class Exchange:
         """
         if self.finished:
             return
-        row = self.row
-        if row is None or self.apart is not None or not complete:
+        outcome = self.outcome
+        if outcome is None or self.apart is not None or not complete:
             self._finish_apart(complete)
             return
         self.finished = True
@@ -158,19 +158,19 @@ class Exchange:
         try:
             seconds = clock() - self.started
             if 0.0 <= seconds <= metrics.brief:  # where the cost counts most
-                bucket = row.buckets
+                bucket = outcome.bucket
             else:
-                seconds, bucket = self._observation(row, seconds)
+                seconds, bucket = self._observation(outcome.row, seconds)
         except Exception as error:
             metrics.fault("clock", error)
-            seconds, bucket = 0.0, row.buckets
-        cells = row.cells
-        lock = row.lock
+            seconds, bucket = 0.0, outcome.bucket
+        cells = outcome.cells
+        lock = outcome.lock
         try:  # `with` costs twice as much as these two calls
             lock.acquire()
             cells[bucket] += 1.0
-            cells[row.seconds] += seconds
-            cells[self.status_cell] += 1.0  # type: ignore[index]  # `None` of an error, which went apart
+            cells[outcome.seconds] += seconds
+            cells[outcome.status] += 1.0
             lock.release()
         except BaseException:  # a signal's handler raised at one of the calls
             _let_go(lock)
@@ -200,22 +200,20 @@ class Exchange:
         code = status_code(status)
         if code in INTERIM:
             return
-        table = self.method.table
+        method = self.method
+        table = method.table
         try:
-            row = self.method.rows.get(route) or table.row(self.method, route)
+            row = method.rows.get(route) or table.row(method, route)
         except Exception as error:
             self.metrics.fault("route label", error)
-            row = table.row(self.method, None)
+            route = None
+            row = table.row(method, route)
         self.answered = self.metrics.now()
-        self.code = code
-        self.status_cell = None
-        if code < SERVER_ERROR:
-            self.status_cell = cell = table.status_cell(row, code)
-            if cell != row.other and status in STATUS_CODES:
-                row.answers[status] = cell
-        else:
+        self.outcome = outcome = table.outcome(row, code)
+        if outcome.is_error:
             self._set_apart()
-        self.row = row
+        elif outcome.status != row.other and status in STATUS_CODES and method.rows.get(route) is row:
+            method.outcomes.setdefault(status, {})[route] = outcome
 
     def _finish_apart(self, complete: bool) -> None:
         """Count what is not the common case: an error, a disconnect, half a response."""
@@ -223,30 +221,25 @@ class Exchange:
         metrics = self.metrics
         table = self.method.table
         apart = self._set_apart()
-        if self.row is None:  # never answered
-            self.row = table.row(self.method, None)
+        outcome = self.outcome
+        if outcome is None:  # never answered
             self.headers = ()
-            self.code = SERVER_ERROR
-            self.status_cell = None
-        row = self.row
-        status_cell = self.status_cell
-        is_error = status_cell is None
+            self.outcome = outcome = table.outcome(table.row(self.method, None), SERVER_ERROR)
+        failed = 1.0 if not apart.gone and (outcome.is_error or not complete) else 0.0
+        left = 1.0 if apart.gone else 0.0
+        row = outcome.row
         if apart.unanswered:
-            status_cell = table.status_cell(row, CLIENT_GONE)
-        elif status_cell is None:
-            status_cell = table.status_cell(row, self.code)
+            outcome = table.outcome(row, CLIENT_GONE)
         try:
             seconds, bucket = self._observation(row, metrics.clock() - self.started)
         except Exception as error:
             metrics.fault("clock", error)
-            seconds, bucket = 0.0, row.buckets
-        failed = 1.0 if not apart.gone and (is_error or not complete) else 0.0
-        left = 1.0 if apart.gone else 0.0
-        cells = row.cells
-        with row.lock:
+            seconds, bucket = 0.0, outcome.bucket
+        cells = outcome.cells
+        with outcome.lock:
             cells[bucket] += 1.0
-            cells[row.seconds] += seconds
-            cells[status_cell] += 1.0
+            cells[outcome.seconds] += seconds
+            cells[outcome.status] += 1.0
             cells[row.errors] += failed
             cells[row.disconnects] += left
         self._leave()
@@ -348,7 +341,7 @@ class RedMetrics(Collector):
         self.multiprocess_name = multiprocess_name
         self.brief = min(self.bounds[0], BRIEF_SECONDS)
         self.table = Table(self.bounds, max_label_sets)
-        self.methods: Methods = _Gate(self)
+        self.methods: Mapping[object, Method] = {}  # the table's from `begin` on, so that the first request meets it
         self._beginning = RLock()
         self._deciding = False
         self._warned: set[str] = set()
@@ -391,7 +384,7 @@ class RedMetrics(Collector):
                     "or choose another registry= or namespace=",
                 )  # fmt: skip
 
-    def begin(self) -> Methods:
+    def begin(self) -> Mapping[object, Method]:
         """Decide, at this process's first request or scrape, whether it shares its numbers with other workers.
 
         Not at construction, which may be before the workers are forked.
@@ -399,9 +392,7 @@ class RedMetrics(Collector):
         if workers.is_master():
             return self.table.methods
         with self._beginning:
-            if (
-                isinstance(self.methods, _Gate) and not self._deciding
-            ):  # else asked from within, by a handler of the log
+            if not (self.methods or self._deciding):  # deciding: asked from within, by a handler of the log
                 self._deciding = True
                 try:
                     self._join()
@@ -438,8 +429,8 @@ class RedMetrics(Collector):
         """
         try:
             entry = self.methods[method]
-        except TypeError:  # unhashable
-            entry = self.begin()[OTHER]
+        except (KeyError, TypeError):  # the first request, or a method outside of its closed set, or none at all
+            entry = (self.methods or self.begin())[method_label(method)]
         apart = None
         if KEY in source:
             outer = _unfinished(source[KEY])
@@ -458,7 +449,7 @@ class RedMetrics(Collector):
         exchange.path = path
         exchange.started = started
         exchange.apart = apart
-        exchange.row = None
+        exchange.outcome = None
         exchange.finished = False
         entry.in_progress.append(None)
         return exchange
@@ -603,17 +594,6 @@ def _counts(exchange: Exchange | None, table: Table) -> bool:
     return False
 
 
-class _Gate(Methods):
-    """Stands for a table's methods until the first request, which has to pass."""
-
-    def __init__(self, metrics: RedMetrics) -> None:
-        super().__init__()
-        self.metrics = metrics
-
-    def __missing__(self, method: object) -> Method:
-        return self.metrics.begin()[method]
-
-
 def _layout(metrics: RedMetrics) -> str:
     """Return what makes the cells of two tables differ in meaning, or belong to different registries of one app."""
     layout = repr((LAYOUT, metrics.namespace, metrics.bounds, metrics.max_label_sets))
@@ -632,7 +612,7 @@ def _restart_all() -> None:  # pragma: no cover  # runs in forked children, whic
     for metrics in list(_live):
         metrics._beginning = RLock()
         metrics._deciding = False
-        metrics.methods = _Gate(metrics)
+        metrics.methods = {}
 
 
 _layouts: Counter[str] = Counter()

@@ -20,13 +20,13 @@ import os
 import weakref
 from _thread import RLock
 from array import array
-from collections.abc import Iterable, Mapping, MutableSequence, Sequence
+from collections.abc import Iterable, Iterator, Mapping, MutableSequence, Sequence
 from typing import Final, Literal, NamedTuple, Protocol, SupportsIndex
 
 from prometheus_client import ProcessCollector
 from prometheus_client.registry import Collector
 
-from .labels import METHODS, OTHER, OVERFLOW, UNDECLARED_METHODS, UNMATCHED, method_label, route_label
+from .labels import METHODS, OTHER, OVERFLOW, SERVER_ERROR, UNDECLARED_METHODS, UNMATCHED, method_label, route_label
 
 STATUS_CELLS: Final = 16
 """Status cells of a row: its first 15 codes, then `_OTHER`."""
@@ -56,7 +56,7 @@ class Method:
     a list's `append` and `pop` need no lock on any build, and a lock is the dearest part of a request.
     """
 
-    __slots__ = ("in_progress", "label", "lock", "rows", "table")
+    __slots__ = ("in_progress", "label", "lock", "outcomes", "rows", "table")
 
     def __init__(self, table: "Table", label: str) -> None:
         self.table = table
@@ -64,35 +64,45 @@ class Method:
         self.lock = RLock()
         self.in_progress: list[None] = []
         self.rows: dict[object, Row] = {}
-
-
-class Methods(dict[object, Method]):
-    """Every `Method` by its label; anything else is `_OTHER`."""
-
-    def __missing__(self, method: object) -> Method:
-        return self[OTHER]
+        self.outcomes: dict[object, dict[object, Outcome]] = {}  # by status and route as they are said; no errors
 
 
 class Row:
-    """One label set, and where its cells lie in `Table.cells`."""
+    """One label set, and where its cells lie in `Table.cells`.
 
-    __slots__ = ("answers", "buckets", "cells", "codes", "disconnects", "errors", "lock", "method", "number", "other",
-                 "route", "seconds", "statuses")  # fmt: skip
+    What a common request adds to lies side by side: the first status, the sum, the first bucket.
+    """
+
+    __slots__ = ("buckets", "codes", "disconnects", "errors", "method", "number", "other", "outcomes", "route",
+                 "seconds", "statuses")  # fmt: skip
 
     def __init__(self, number: int, method: Method, route: str, bucket_cells: int) -> None:
         self.number = number
         self.method = method
-        self.lock = method.lock
-        self.cells = method.table.cells
         self.route = route
-        self.buckets = FIXED_CELLS + number * row_cells(bucket_cells)
-        self.seconds = self.buckets + bucket_cells
-        self.errors = self.seconds + 1
-        self.disconnects = self.seconds + 2
-        self.other = self.seconds + 2 + STATUS_CELLS
-        self.codes: tuple[int, ...] = ()  # the codes of the first status cells, in order
+        self.seconds = FIXED_CELLS + number * row_cells(bucket_cells) + STATUS_CELLS - 1  # behind those of the codes
+        self.buckets = self.seconds + 1
+        self.errors = self.buckets + bucket_cells
+        self.disconnects = self.errors + 1
+        self.other = self.errors + 2
+        self.codes: tuple[int, ...] = ()  # the codes of the status cells, in order; the first one's is at the end
         self.statuses = {0: self.other}  # code to cell
-        self.answers: dict[object, int] = {}  # status as an app says it to cell: of `STATUS_CODES`, no error
+        self.outcomes: dict[tuple[int, bool], Outcome] = {}  # by status cell, and whether it is an error
+
+
+class Outcome:
+    """How requests of one row end, in one status: all that counting one takes."""
+
+    __slots__ = ("bucket", "cells", "is_error", "lock", "row", "seconds", "status")
+
+    def __init__(self, row: Row, status: int, is_error: bool) -> None:
+        self.row = row
+        self.lock = row.method.lock
+        self.cells = row.method.table.cells
+        self.bucket = row.buckets  # the first
+        self.seconds = row.seconds
+        self.status = status
+        self.is_error = is_error
 
 
 class Reading(NamedTuple):
@@ -170,7 +180,7 @@ class Table:
         self.pairs: list[tuple[str, str]] = []
         self.pair_cells: dict[tuple[str, str], int] = {}
         self.paired = 0
-        self.methods = Methods({label: Method(self, label) for label in METHODS})
+        self.methods: dict[object, Method] = {label: Method(self, label) for label in METHODS}
         self.other = self.methods[OTHER]
         _tables.add(self)
 
@@ -300,6 +310,16 @@ class Table:
             self.sharing.change(self, change)
         return row.statuses.get(code, row.other)
 
+    def outcome(self, row: Row, code: int) -> Outcome:
+        """Return what counts a code of a row, one and the same for all who ask."""
+        cell = self.status_cell(row, code)
+        key = (cell, code >= SERVER_ERROR)
+        outcome = row.outcomes.get(key)
+        if outcome is None:
+            outcome = row.outcomes.setdefault(key, Outcome(row, *key))
+            outcome.cells = self.cells  # asked again: `use` may have passed by meanwhile
+        return outcome
+
     def _add_status(self, row: Row, code: int) -> int:
         while True:
             cell = row.statuses.get(code)
@@ -309,7 +329,7 @@ class Table:
             if len(codes) == STATUS_CELLS - 1:
                 return row.other
             longer = (*codes, code)
-            cell = row.disconnects + len(longer)
+            cell = row.seconds - len(longer)
             with row.method.lock:
                 if row.codes is codes:
                     row.codes = longer
@@ -370,8 +390,8 @@ class Table:
     def use(self, cells: MutableSequence[float]) -> None:
         """Take a worker's own cells, and publish the gauges in them."""
         self.cells = cells
-        for row in self.rows:
-            row.cells = cells
+        for outcome in self._outcomes():
+            outcome.cells = cells
         for number, method in enumerate(self.methods.values(), IN_PROGRESS):
             method.in_progress = _Published(method.in_progress, cells, number)
 
@@ -411,9 +431,13 @@ class Table:
         for method in self.methods.values():
             method.lock = RLock()
             method.in_progress = []
+        for outcome in self._outcomes():
+            outcome.lock = outcome.row.method.lock
+            outcome.cells = self.cells
+
+    def _outcomes(self) -> Iterator[Outcome]:
         for row in self.rows:
-            row.lock = row.method.lock
-            row.cells = self.cells
+            yield from list(row.outcomes.values())
 
 
 class _Published(list[None]):
@@ -453,7 +477,7 @@ def _label_sets(routes: Mapping[str, Iterable[str]]) -> dict[str, frozenset[str]
 
 
 def row_cells(bucket_cells: int) -> int:
-    """Return the cells of one row: buckets, sum of seconds, errors, disconnects, statuses."""
+    """Return the cells of one row: statuses, sum of seconds, buckets, errors, disconnects."""
     return bucket_cells + 3 + STATUS_CELLS
 
 

@@ -12,7 +12,8 @@ from types import TracebackType
 from typing import Any, NoReturn
 
 from .exposition import answer
-from .metrics import KEY, SERVER_ERROR, Exchange, RedMetrics
+from .labels import SERVER_ERROR
+from .metrics import KEY, Exchange, RedMetrics
 from .mounting import Mounting, Purpose
 from .routes import RouteOf, Routes, wsgi_readers
 
@@ -132,10 +133,10 @@ class _Response:
             self.server_write = server_start_response(status, headers, exc_info)
         exchange = self.exchange
         ask = self.routes.ask
-        route = None
         try:  # as `find`, without the call
-            route = ask(self.environ, exchange.path, None)
+            route = ask(self.environ, exchange.path)
         except Exception as fault:
+            route = None
             self.routes.fault("route", fault)
         self.route = route
         try:
@@ -183,7 +184,7 @@ class _Response:
             self.fail(error)
             raise
         exchange = self.exchange
-        if exchange.row is None:
+        if exchange.outcome is None:
             self._unanswered()
         exchange.finish()
 
@@ -201,8 +202,8 @@ class _Response:
     def fail(self, error: BaseException) -> None:
         """An exception left the application. Until a byte is sent the server makes a 500 of it, if someone listens."""
         exchange = self.exchange
-        if exchange.row is None or not (exchange.finished or exchange.gone or self.sent):
-            known = None if exchange.row is None else self.route
+        if exchange.outcome is None or not (exchange.finished or exchange.gone or self.sent):
+            known = None if exchange.outcome is None else self.route
             exchange.respond(SERVER_ERROR, known or self.routes.find(self.environ, exchange.path, error))
         exchange.raised(error)
         exchange.finish(complete=False)
@@ -218,7 +219,7 @@ class _Response:
 
     def _is_cut(self) -> bool:
         """Tell whether the client was sent a part of the body, and lacks the rest."""
-        if self.exchange.row is None:
+        if self.exchange.outcome is None:
             self._unanswered()
             return False
         return 0 < self.sent < self._length() and self.environ.get("REQUEST_METHOD") != "HEAD"
@@ -241,7 +242,7 @@ class _Response:
             error = sys.exc_info()[1]
             if isinstance(error, OSError):
                 self.exchange.disconnect()
-            if self.exchange.row is None:
+            if self.exchange.outcome is None:
                 self._unanswered()
             self.exchange.finish(complete=error is None)
             if close is not None:
@@ -254,7 +255,7 @@ class _Response:
         try:
             body.close = finish_and_close
         except (AttributeError, TypeError):  # of a type written in C: it counts as sent once the server has it
-            if self.exchange.row is None:
+            if self.exchange.outcome is None:
                 self._unanswered()
             self.exchange.finish()
         return body  # type: ignore[no-any-return]  # the server's class, known to the server only

@@ -59,23 +59,23 @@ def test_every_cell_of_a_row_is_shown_under_its_name() -> None:
     (row,) = table.rows
     table.status_cell(row, 200)
     table.status_cell(row, 404)
-    for n, cell in enumerate(range(row.buckets, row.other + 1), 1):
+    for n, cell in enumerate(range(row.seconds - 2, row.other + 1), 1):
         table.cells[cell] = float(n)
     found = samples(table, 0.0)
     get = {"method": "GET", "route": "/a"}
     assert found[DURATION] == [
-        Sample("_bucket", {**get, "le": "1.0"}, 1.0),
-        Sample("_bucket", {**get, "le": "10.0"}, 3.0),
-        Sample("_bucket", {**get, "le": "+Inf"}, 6.0),
-        Sample("_count", get, 6.0),
-        Sample("_sum", get, 4.0),
+        Sample("_bucket", {**get, "le": "1.0"}, 4.0),
+        Sample("_bucket", {**get, "le": "10.0"}, 9.0),
+        Sample("_bucket", {**get, "le": "+Inf"}, 15.0),
+        Sample("_count", get, 15.0),
+        Sample("_sum", get, 3.0),
     ]
-    assert found[ERRORS] == [Sample("", get, 5.0)]
-    assert found[DISCONNECTS] == [Sample("", get, 6.0)]
+    assert found[ERRORS] == [Sample("", get, 7.0)]
+    assert found[DISCONNECTS] == [Sample("", get, 8.0)]
     assert found[REQUESTS] == [
-        Sample("", {**get, "status": "200"}, 7.0),
-        Sample("", {**get, "status": "404"}, 8.0),
-        Sample("", {**get, "status": "_OTHER"}, 6.0 + STATUS_CELLS),
+        Sample("", {**get, "status": "200"}, 2.0),
+        Sample("", {**get, "status": "404"}, 1.0),
+        Sample("", {**get, "status": "_OTHER"}, 9.0),
     ]
 
 
@@ -192,7 +192,7 @@ def test_buckets_are_cumulative_and_the_count_is_the_last(cells: list[int]) -> N
     table = table_of("/a")
     (row,) = table.rows
     table.status_cell(row, 200)
-    table.cells[row.buckets : row.seconds] = map(float, cells)
+    table.cells[row.buckets : row.errors] = map(float, cells)
     found = list(counted_rows(table.read()))
     assert bool(found) is any(cells)
     for _, codes, values in found:

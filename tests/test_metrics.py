@@ -535,8 +535,8 @@ def test_a_signal_in_the_middle_leaves_no_lock_behind(metrics: RedMetrics, call:
     exchange = started(metrics)
     exchange.respond(200, "/a")
     lock = Interrupted(call)
-    assert exchange.row is not None
-    exchange.row.lock = lock  # type: ignore[assignment]  # what the interpreter does at any call, done at this one
+    assert exchange.outcome is not None
+    exchange.outcome.lock = lock  # type: ignore[assignment]  # what the interpreter does at any call, done at this one
     with pytest.raises(KeyboardInterrupt):
         exchange.finish()
     with ThreadPoolExecutor(1) as pool:

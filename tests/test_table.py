@@ -49,15 +49,15 @@ def test_a_label_set_gets_one_row_and_keeps_it() -> None:
 
 
 def test_the_cells_of_rows_do_not_overlap() -> None:
-    """Fixed cells, then one run a row: buckets, sum, errors, disconnects, statuses."""
+    """Fixed cells, then one run a row: the codes backwards, the sum, buckets, errors, disconnects, `_OTHER`."""
     table = Table((1.0, 2.0), 100)
     taken: list[int] = list(range(table.size(0)))
     for n in range(3):
         found = row(table, "GET", f"/{n}")
         for code in range(200, 200 + STATUS_CELLS):
             table.status_cell(found, code)
-        taken += range(found.buckets, found.buckets + 3)
-        taken += [found.seconds, found.errors, found.disconnects, *sorted(set(found.statuses.values()))]
+        taken += reversed([found.statuses[code] for code in found.codes])
+        taken += [found.seconds, *range(found.buckets, found.buckets + 3), found.errors, found.disconnects, found.other]
     assert taken == list(range(table.size(3)))
 
 

@@ -24,7 +24,7 @@ class Reader(Protocol):
     def learn(self, app: object, source: Source) -> None:
         """Declare the templates of the apps that `app` leads to."""
 
-    def route(self, source: Source, path: str, error: BaseException | None) -> str | None:
+    def route(self, source: Source, path: str, error: BaseException | None = None) -> str | None:
         """Return the template that serves the request, `None` where there is none or the framework is another."""
 
 
@@ -53,7 +53,7 @@ class Routes:
             self.fault("route", fault)
             return None
 
-    def _ask_all(self, source: Source, path: str, error: BaseException | None) -> str | None:
+    def _ask_all(self, source: Source, path: str, error: BaseException | None = None) -> str | None:
         if self.route_of is not None:
             try:
                 route = self.route_of(source)

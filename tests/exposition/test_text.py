@@ -170,7 +170,7 @@ def test_every_value_is_read_back_exactly(
         row = metrics.table.row(metrics.table.methods["GET"], route)
         metrics.table.cells[row.buckets] = count
         metrics.table.cells[row.seconds] = seconds
-        metrics.table.cells[row.disconnects + 1] = by_code
+        metrics.table.cells[row.statuses[200]] = by_code
     for route, name in exceptions:
         error = type("Error", (Exception,), {})
         error.__name__ = name.replace("\x00", "0").encode("utf-8", "replace").decode()

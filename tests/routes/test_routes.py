@@ -20,7 +20,7 @@ class Knows:
         if self.answer is None:
             raise LookupError(self.name)
 
-    def route(self, source: Source, path: str, error: BaseException | None) -> str | None:
+    def route(self, source: Source, path: str, error: BaseException | None = None) -> str | None:
         self.asked.append(self.name)
         return self.answer
 

@@ -48,8 +48,8 @@ class Worker:
         """Count some requests."""
         row = self.row(route)
         cell = self.table.status_cell(row, status)
-        row.cells[cell] += times
-        row.cells[row.buckets] += times
+        self.table.cells[cell] += times
+        self.table.cells[row.buckets] += times
 
     def counts(self) -> dict[tuple[str, str, int], float]:
         """Return what all workers counted, by method, route and code; code 0 is `_OTHER`."""
@@ -245,7 +245,7 @@ def fork(base: str) -> None:
     worker.count("/a", times=100)
     worker.count("/child", times=100)
     worker.table.methods["GET"].in_progress.append(None)
-    row.cells[row.errors] += 1.0
+    worker.table.cells[row.errors] += 1.0
     assert worker.counts() == {("GET", "/a", 200): 100.0, ("GET", "/child", 200): 100.0}
     assert worker.in_progress() == 1.0
     say(os.getppid())

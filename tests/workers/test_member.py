@@ -149,7 +149,7 @@ def test_processes_that_race_for_rows_leave_one_index(tmp_path: Path, join: Join
         for ours, theirs in zip(rows, their_rows, strict=False):
             assert theirs[:2] == ours[:2]
             assert theirs[2] == ours[2][: len(theirs[2])]
-    assert sum(counts.values()) == sum(sum(numbers[row.buckets : row.seconds]) for row in worker.table.rows)
+    assert sum(counts.values()) == sum(sum(numbers[row.buckets : row.errors]) for row in worker.table.rows)
     assert sum(counts.values()) == 4 * ROUTES
     assert len(pairs) == len(set(pairs))
     assert sum(numbers[EXCEPTIONS : EXCEPTIONS + EXCEPTION_PAIRS + 1]) == 4 * ROUTES
