@@ -49,6 +49,9 @@ BRIEF_SECONDS: Final = 0.005
 LAYOUT: Final = 2
 """To be raised when cells change their meaning: workers of two versions of this library are no group."""
 
+DIRECTORY: Final = "RED_MULTIPROCESS_DIR"
+"""Of the environment: what `multiprocess_dir="auto"` stands for."""
+
 INTERIM: Final = frozenset(range(100, 200)) - {101}
 """Statuses that announce a response and are none (RFC 9110, 15.2)."""
 
@@ -302,7 +305,8 @@ class RedMetrics(Collector):
         max_label_sets: Rows of the table, one a (method, route), 1 to 1,000,000; raised where declared routes need
             more. See `bound` for the series they can make.
         multiprocess_dir: Where prefork workers keep the files that they share, a directory; `"auto"`: shared memory, or
-            where the environment variable `RED_MULTIPROCESS_DIR` says; `None`: every worker has numbers of its own.
+            where the environment variable `RED_MULTIPROCESS_DIR` says, an absolute path; `None`: every worker has
+            numbers of its own.
         multiprocess_name: Makes workers of all processes of this user that give the same name, by whomever they were
             started; by default the environment variable `RED_MULTIPROCESS_NAME`, else the server that runs the app
             tells.
@@ -336,6 +340,8 @@ class RedMetrics(Collector):
         self.clock = clock
         self.bounds = options.latency_bounds("RedMetrics", buckets, slo_seconds)
         self.multiprocess_dir = options.directory("RedMetrics", "multiprocess_dir", multiprocess_dir)
+        if self.multiprocess_dir == "auto":
+            options.directory_of_environment(DIRECTORY)
         if multiprocess_name is not None:
             options.check_type("RedMetrics", "multiprocess_name", multiprocess_name, str)
         self.multiprocess_name = multiprocess_name
@@ -394,6 +400,7 @@ class RedMetrics(Collector):
         with self._beginning:
             if not (self.methods or self._deciding):  # deciding: asked from within, by a handler of the log
                 self._deciding = True
+                _serving.add(True)
                 try:
                     self._join()
                 finally:
@@ -404,10 +411,22 @@ class RedMetrics(Collector):
     def _join(self) -> None:
         if self.multiprocess_dir is None:
             return
-        base = os.environ.get("RED_MULTIPROCESS_DIR") if self.multiprocess_dir == "auto" else self.multiprocess_dir
+        base: str | None = self.multiprocess_dir
         name = self.multiprocess_name or os.environ.get("RED_MULTIPROCESS_NAME")
+        if self._layout is None:
+            self.table.isolated = workers.find_group(name or None) is not None
+            if self.table.isolated:
+                self.warn_once(
+                    "late metrics",
+                    "a RedMetrics was made for a registry of its own when this process had begun to serve: other "
+                    "workers cannot tell which of theirs it is, and it counts for this one alone; make it on import, "
+                    "or give it a namespace= or multiprocess_name= of its own",
+                )
+            return
         try:
-            shared = workers.join(self.table, self._layout, base or None, name or None, self.fault)
+            if base == "auto":
+                base = options.directory_of_environment(DIRECTORY)
+            shared = workers.join(self.table, self._layout, base, name or None, self.fault)
         except Exception as error:
             self.table.isolated = True
             self.warn_once("workers", "this worker's numbers are its own, not those of its group", error=error)
@@ -594,12 +613,19 @@ def _counts(exchange: Exchange | None, table: Table) -> bool:
     return False
 
 
-def _layout(metrics: RedMetrics) -> str:
-    """Return what makes the cells of two tables differ in meaning, or belong to different registries of one app."""
+def _layout(metrics: RedMetrics) -> str | None:
+    """Return what makes the cells of two tables differ in meaning, or belong to different registries of one app.
+
+    Registries are told apart by their order, which is the same in all workers while they import the app. Later it
+    follows the requests that a worker happens to get: then only a name tells, else `None`.
+    """
     layout = repr((LAYOUT, metrics.namespace, metrics.bounds, metrics.max_label_sets))
     if metrics.registry is REGISTRY:
         return layout
     _layouts[layout] += 1
+    is_named = metrics.multiprocess_name or (metrics.namespace and _layouts[layout] == 1)
+    if _serving and not is_named:
+        return None
     return f"{layout} {_layouts[layout]}"
 
 
@@ -609,6 +635,7 @@ def _metric(family: Family, namespace: str) -> Metric:
 
 
 def _restart_all() -> None:  # pragma: no cover  # runs in forked children, which no coverage survives
+    _serving.clear()
     for metrics in list(_live):
         metrics._beginning = RLock()
         metrics._deciding = False
@@ -616,6 +643,9 @@ def _restart_all() -> None:  # pragma: no cover  # runs in forked children, whic
 
 
 _layouts: Counter[str] = Counter()
+_serving: set[bool] = set()
+"""Not empty from this process's first request or scrape on."""
+
 _live: "weakref.WeakSet[RedMetrics]" = weakref.WeakSet()
 if hasattr(os, "register_at_fork"):  # pragma: no branch  # Windows has none
     os.register_at_fork(after_in_child=_restart_all)

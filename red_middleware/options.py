@@ -105,6 +105,14 @@ def directory(owner: str, option: str, value: object) -> str | None:
     return path
 
 
+def directory_of_environment(variable: str) -> str | None:
+    """Return the directory that a variable of the environment names, `None` where it is unset or empty."""
+    value = os.environ.get(variable) or None
+    if value is not None and not os.path.isabs(value):
+        raise ValueError(f"{variable}={value!r}: must be an absolute path")
+    return value
+
+
 def latency_bounds(owner: str, buckets: Sequence[float], slo_seconds: Sequence[float]) -> tuple[float, ...]:
     """Return the bucket boundaries, seconds in increasing order, without +Inf: the buckets and the objectives."""
     bounds = _seconds(owner, "buckets", buckets)

@@ -265,6 +265,8 @@ class Table:
             row = self._admit(self.other, name)
         else:
             row = self._admit(method, UNMATCHED)
+        if row.route == OVERFLOW and (method.label, name) not in self.homeless:
+            return row  # the next request may find room, or an index that nobody holds
         if route is None or (route in (name, name[1:]) and (declared or row.route == name)):
             method.rows[route] = row
         return row
@@ -423,9 +425,7 @@ class Table:
 
     def restart(self) -> None:
         """Begin anew in a forked child: another thread may have held any lock, and the parent's counts stay its."""
-        if self.sharing is not None:  # the mapped cells are the parent's; the child may join its own group later
-            self.sharing.abandon()
-            self.sharing = None
+        sharing, self.sharing = self.sharing, None  # a worker's child may join its own group later
         self.cells = [0.0] * self.size(self.capacity)
         self.lock = RLock()
         for method in self.methods.values():
@@ -434,6 +434,8 @@ class Table:
         for outcome in self._outcomes():
             outcome.lock = outcome.row.method.lock
             outcome.cells = self.cells
+        if sharing is not None:  # last: whatever becomes of its files, the cells of the parent are let go
+            sharing.abandon()
 
     def _outcomes(self) -> Iterator[Outcome]:
         for row in self.rows:
@@ -486,7 +488,10 @@ _tables: "weakref.WeakSet[Table]" = weakref.WeakSet()
 
 def _restart_all() -> None:  # pragma: no cover  # runs in forked children, which no coverage survives
     for table in list(_tables):
-        table.restart()
+        try:
+            table.restart()
+        except Exception:  # one that another thread was about to make; nobody has seen it
+            pass
 
 
 if hasattr(os, "register_at_fork"):  # pragma: no branch  # Windows has none

@@ -10,7 +10,7 @@ from ..table import Table
 from .directory import clean_stale, open_directory
 from .rendezvous import Group, find_group, is_alive, is_master, name_for
 
-__all__ = ["is_master", "join"]
+__all__ = ["find_group", "is_master", "join"]
 
 
 def join(

@@ -9,6 +9,7 @@ is not serving. Asked at a process's first request, never at construction, which
 
 import hashlib
 import os
+import signal
 import sys
 from typing import Any, Final, NamedTuple
 
@@ -17,6 +18,11 @@ HYPERCORN_WORKERS: Final = ("asyncio_worker", "uvloop_worker", "trio_worker")
 # Fields of /proc/<pid>/stat, by their numbers in proc_pid_stat(5).
 FLAGS: Final = 9
 STARTED: Final = 22
+
+GUNICORN_SIGNALS: Final = [
+    getattr(signal, name) for name in ("SIGUSR1", "SIGTERM", "SIGQUIT", "SIGABRT") if hasattr(signal, name)
+]
+"""Those that gunicorn's master and its workers handle."""
 
 FORKED_NO_EXEC: Final = 0x40
 """PF_FORKNOEXEC of the kernel's sched.h: still the program that the parent runs."""
@@ -121,12 +127,24 @@ def _uwsgi_master(uwsgi: Any) -> int | None:
 
 
 def _is_gunicorn_worker() -> bool:
-    """Tell a worker from its master, and from any program that a worker started: these have the variable too."""
-    return (
-        "gunicorn.arbiter" in sys.modules
-        and os.environ.get("SERVER_SOFTWARE", "").startswith("gunicorn/")
-        and bool(stat_field(os.getpid(), FLAGS) & FORKED_NO_EXEC)
-    )
+    """Tell a worker from its master, and from what a worker forked or started: all these have the variable too.
+
+    Workers, and from its start the master, handle signals by methods of their own, and a worker knows its process id.
+    """
+    if "gunicorn.arbiter" not in sys.modules or not os.environ.get("SERVER_SOFTWARE", "").startswith("gunicorn/"):
+        return False
+    handlers = [signal.getsignal(number) for number in GUNICORN_SIGNALS]
+    owners: list[Any] = [getattr(handler, "__self__", None) for handler in handlers]
+    worker = next((owner for owner in owners if _is_of(owner, "gunicorn.workers.base", "Worker")), None)
+    if worker is not None:
+        return bool(worker.pid == os.getpid())
+    if any(_is_of(owner, "gunicorn.arbiter", "Arbiter") for owner in owners) or not any(map(callable, handlers)):
+        return False
+    return bool(stat_field(os.getpid(), FLAGS) & FORKED_NO_EXEC)  # the app handles them all itself
+
+
+def _is_of(found: object, module: str, name: str) -> bool:
+    return isinstance(found, getattr(sys.modules.get(module), name, ()))
 
 
 def _is_multiprocessing_worker() -> bool:

@@ -10,6 +10,9 @@ from red_middleware.workers.rendezvous import find_group, is_alive, is_master
 MEASURE: Final = "RED_WORKERS_MEASURE"
 """Set where the tests are measured: workers that are killed leave no coverage at their end."""
 
+CHILD: Final = "child"
+"""The query that a forked child answers, about itself."""
+
 imported_by_master: Final = is_master()
 
 
@@ -23,6 +26,8 @@ def answer(query: str) -> bytes:
             found = find_group(query or None)
             is_master()
         measuring.save()
+    if query == CHILD:
+        return _of_a_child()
     found = find_group(query or None)
     return json.dumps(
         {
@@ -34,6 +39,18 @@ def answer(query: str) -> bytes:
             "master_is_alive": found and is_alive(found.master, found.master_started),
         }
     ).encode()
+
+
+def _of_a_child() -> bytes:
+    reading, writing = os.pipe()
+    if os.fork() == 0:
+        os.write(writing, answer(""))
+        os._exit(0)
+    os.close(writing)
+    with open(reading, "rb") as pipe:
+        said = pipe.read()
+    os.wait()
+    return said
 
 
 def wsgi(environ: dict[str, Any], start_response: Callable[..., object]) -> Iterable[bytes]:

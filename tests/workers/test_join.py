@@ -8,9 +8,10 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
-from prometheus_client import CollectorRegistry
+from prometheus_client import REGISTRY, CollectorRegistry
 
 from red_middleware import RedMetrics
 from red_middleware.metrics import Exchange
@@ -31,6 +32,7 @@ def named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Named]:
     """Return a function that makes metrics, by default of the group `shop` below the test's directory."""
     for variable in ("RED_MULTIPROCESS_DIR", "RED_MULTIPROCESS_NAME"):
         monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr("red_middleware.metrics._serving", set())  # as in a process that has only begun
     made: list[RedMetrics] = []
 
     def named(
@@ -139,6 +141,57 @@ def test_a_single_process_makes_no_file(named: Named, tmp_path: Path) -> None:
         assert found['http_requests_total{method="GET",route="/a",status="200"}'] == 1.0
         assert (found["red_workers"], found["red_worker_isolated"]) == (1.0, 0.0)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "shares"),
+    [({}, False), ({"namespace": "tenant"}, True), ({"name": "tenant"}, True), ({"registry": REGISTRY}, True)],
+)
+def test_a_registry_that_comes_late_is_known_again_by_a_name_only(
+    named: Named, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], shares: bool,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    """Apps that are made when a request asks for them come in another order in each worker: tenants would be mixed."""
+    monkeypatch.setenv("RED_MULTIPROCESS_NAME", "shop")
+    first, second = named(name=None), named(name=None)
+    serve(first, "/a")
+    late = named(**{"name": None, **options})
+    try:
+        for metrics in (second, late):
+            serve(metrics, "/a")
+        assert second.table.sharing is not None
+        assert (late.table.sharing is not None) == shares
+        assert late.table.isolated != shares
+        assert any("counts for this one alone" in message for message in caplog.messages) != shares
+    finally:
+        late.registry.unregister(late)
+
+
+def test_a_late_registry_of_a_single_process_is_nothing_to_tell(named: Named, caplog: pytest.LogCaptureFixture) -> None:
+    """There is nobody whom it could be mixed up with."""
+    serve(named(name=None), "/a")
+    late = named(name=None)
+    serve(late, "/a")
+    assert not late.table.isolated
+    assert not caplog.messages
+
+
+@pytest.mark.parametrize("where", ["construction", "first request"])
+def test_a_relative_directory_of_the_environment_is_refused(
+    named: Named, monkeypatch: pytest.MonkeyPatch, where: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Workers may each have a working directory of their own. One that is set late is said, and harms no request."""
+    early = named(directory="auto")
+    monkeypatch.setenv("RED_MULTIPROCESS_DIR", "relative")
+    named(directory=None)
+    if where == "construction":
+        with pytest.raises(ValueError, match=r"RED_MULTIPROCESS_DIR='relative': must be an absolute path"):
+            named(directory="auto")
+    else:
+        serve(early, "/a")
+        assert early.table.isolated
+        assert total(early.snapshot()) == 1.0
+        assert "must be an absolute path" in caplog.text
 
 
 def test_none_never_joins(named: Named, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -212,6 +212,17 @@ def test_a_stopped_worker_that_holds_the_index_costs_labels_and_no_request(tmp_p
     assert len(one.faults) == 5
 
 
+def test_a_declared_route_that_met_a_held_index_gets_its_row_at_the_next_request(tmp_path: Path, join: Join) -> None:
+    """Its row is reserved; one moment of bad luck is not remembered."""
+    one = join()
+    assert one.table.declare([("/a", ["GET"])]) == 0
+    with running("hold", tmp_path) as holder:
+        assert holder.hear() == ["held"]
+        one.count("/a", 200)
+    one.count("/a", 200)
+    assert one.counts() == {("GET", OVERFLOW, 0): 1, GET_A: 1}
+
+
 def test_a_thread_that_interrupts_the_replay_is_not_let_in(join: Join) -> None:
     """A finaliser may record while its own thread has the lock: its label folds, and nothing hangs."""
     one = join()

@@ -1,9 +1,11 @@
 """Which processes are one group, asked of real servers and of what starts them."""
 
+import importlib
 import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +18,7 @@ from red_middleware.workers.rendezvous import Group, find_group, is_alive, is_ma
 
 from ..e2e import ROOT, require, require_packages
 from ..e2e.servers import poll
+from .apps import CHILD
 from .parents import __name__ as parents
 from .servers import ASGI, PORT, Kind, Servers, granian, gunicorn, hypercorn, python, uvicorn, uwsgi
 
@@ -175,6 +178,35 @@ def test_another_user_is_another_group() -> None:
     assert theirs is not None
     assert theirs == ours._replace(key=theirs.key)
     assert theirs.key != ours.key
+
+
+@pytest.mark.prefork
+@pytest.mark.parametrize("name", [name for name in PREFORK if name.startswith(("gunicorn", "uvicorn"))])
+def test_what_a_worker_forks_is_no_worker(name: str, tmp_path: Path) -> None:
+    """A child that does some work and records it would found a group that nobody ever scrapes."""
+    with Servers(PREFORK[name], tmp_path) as servers:
+        assert servers.one().group is not None
+        child = servers.one(CHILD)
+        assert child.parent != servers.process.pid
+        assert child.group is None
+
+
+@pytest.mark.parametrize("handled", [False, True])
+def test_what_handles_no_signal_of_gunicorn_is_its_master(handled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it imports the app; a worker whose app handles them all itself is known by being forked."""
+    require_packages("gunicorn")
+    importlib.import_module("gunicorn.arbiter")
+    monkeypatch.setenv("SERVER_SOFTWARE", "gunicorn/27.0.1")
+    default = signal.signal(signal.SIGTERM, print if handled else signal.SIG_DFL)
+    try:
+        assert find_group() is None  # who runs the tests was not forked
+    finally:
+        signal.signal(signal.SIGTERM, default)
+    does = "import gunicorn.arbiter, signal; os.environ['SERVER_SOFTWARE'] = 'gunicorn/27.0.1'"
+    if handled:
+        does += "; [signal.signal(number, print) for number in (signal.SIGTERM, signal.SIGUSR1)]"
+    fork = "; os.fork() and (os.wait(), os._exit(0))"
+    assert (found_by(does + fork) is not None) == handled
 
 
 def test_what_a_gunicorn_worker_runs_is_no_worker() -> None:
