@@ -69,7 +69,12 @@ class Kind(NamedTuple):
             "uvicorn": ["--port=0", "--no-access-log", "--timeout-keep-alive=75"],
             "hypercorn": ["--bind=127.0.0.1:0", "--keep-alive=75"],
             "granian": [f"--port={free_port()}"],
-            UWSGI: ["--http-socket=127.0.0.1:0", f"--virtualenv={sys.prefix}", "--need-app", "--die-on-term"],
+            UWSGI: [
+                f"--http-socket=127.0.0.1:{free_port()}",
+                f"--virtualenv={sys.prefix}",
+                "--need-app",
+                "--die-on-term",
+            ],
         }[self.server]
         if self.server == UWSGI:
             return [str(UWSGI_PROGRAM), *common, *self.options, f"--module={app}"]

@@ -145,7 +145,12 @@ def test_a_single_process_makes_no_file(named: Named, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("options", "shares"),
-    [({}, False), ({"namespace": "tenant"}, True), ({"name": "tenant"}, True), ({"registry": REGISTRY}, True)],
+    [
+        ({}, False),
+        ({"namespace": "tenant"}, True),
+        ({"name": "tenant"}, True),
+        ({"registry": REGISTRY, "namespace": "late"}, True),
+    ],
 )
 def test_a_registry_that_comes_late_is_known_again_by_a_name_only(
     named: Named, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], shares: bool,
