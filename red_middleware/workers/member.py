@@ -22,7 +22,7 @@ from .cells import ASIDE, LOCK, NEW, RETIRED, WORKER, WorkerFile
 from .directory import Directory
 from .index import ENTRY_SECONDS, PATIENCE_SECONDS, Index
 from .index import NAME as INDEX
-from .processes import GroupProcesses
+from .processes import GroupProcesses, Workers, store_cpu_seconds
 
 MAX_READS: Final = 100
 """How often a scrape begins anew because a worker retired meanwhile."""
@@ -40,6 +40,7 @@ class Found(NamedTuple):
     totals: list[float]
     pids: list[int]
     """Of the living workers, this one included."""
+    workers: Workers
 
 
 class Member:
@@ -176,6 +177,7 @@ class Member:
                 retired = self._retired(size)
                 totals = cells.added(retired.cells, [0.0] * size)
                 pids = []
+                living_processes, cpu_seconds = [], retired.cpu_seconds
                 for name in self.directory.names():
                     if name.startswith(WORKER) and name.removeprefix(WORKER) not in retired.ids:
                         fd = self.directory.open(name, os.O_RDONLY)
@@ -189,9 +191,11 @@ class Member:
                             _release(fd)
                         if living:
                             pids.append(contents.process.pid)
+                            living_processes.append(contents.process)
+                        cpu_seconds += contents.cpu_seconds
                         totals = cells.added(totals, contents.cells if living else _without_gauges(contents.cells))
                 if self._retired(0).ids == retired.ids:  # each `retired` has its own; an inode's number is used again
-                    return Found(totals, sorted(pids))
+                    return Found(totals, sorted(pids), Workers(living_processes, cpu_seconds))
             except FileNotFoundError:  # retired while it was being read
                 continue
         raise TimeoutError("workers retire faster than their cells can be read")
@@ -243,7 +247,8 @@ class Member:
         return dead
 
     def _fold(self, dead: Mapping[str, int], size: int) -> None:
-        totals: Sequence[float] = self._retired(size).cells
+        retired = self._retired(size)
+        totals, cpu_seconds = retired.cells, retired.cpu_seconds
         readable = []
         for name, fd in dead.items():
             try:
@@ -253,9 +258,10 @@ class Member:
                 self._set_aside(name)
             else:
                 totals = cells.added(totals, _without_gauges(contents.cells))
+                cpu_seconds += contents.cpu_seconds
                 readable.append(name)
         if readable:
-            cells.write_retired(self.directory, totals, [name.removeprefix(WORKER) for name in readable])
+            cells.write_retired(self.directory, totals, [name.removeprefix(WORKER) for name in readable], cpu_seconds)
             for name in readable:
                 self.directory.unlink(name)
 
@@ -275,7 +281,14 @@ class Member:
 
     def processes(self, alone: ProcessCollector) -> Collector:
         """Return what tells of the group's processes as `alone` does of this one."""
-        return GroupProcesses(self.directory, self.born, alone)
+        return GroupProcesses(alone, self.born, self._workers)
+
+    def _workers(self) -> Workers:
+        """Look at the group's files as they stand now; nobody lives where the directory is lost."""
+        if not self._is_whole():
+            return Workers((), 0.0)
+        store_cpu_seconds(self.directory)
+        return self._read(0).workers
 
     def _stay(self, table: Table) -> bool:
         """Come back with new cells if others took this worker for dead: the app closed its descriptors.

@@ -1,106 +1,137 @@
 """CPU, memory and descriptors of all workers of a group, under the names of prometheus_client's `ProcessCollector`.
 
-That one tells of the process that it runs in, which under several workers is a random one. What a worker used until it
-was last seen alive stays in the sum, so that CPU never goes backwards. The endpoint asks for it.
+That one tells of the process that it runs in, which under several workers is a random one. Seconds of CPU stand in the
+files of the workers, and are folded with their cells: a scrape stores there what /proc says, and shows what stands
+there, so that the sum never goes backwards. The endpoint asks for it.
 """
 
 import fcntl
-import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Final
+import struct
+from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
+from typing import Final, NamedTuple
 
 from prometheus_client import ProcessCollector
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from . import cells
-from .cells import LOCK, WORKER
+from .cells import CPU_AT, LOCK, WORKER, Process
 from .directory import Directory
+from .rendezvous import STARTED, STIME, UTIME, is_alive, stat_fields
 
-SEEN: Final = "cpu"
 CPU: Final = "cpu_seconds"
-STARTED: Final = "start_time_seconds"
+START: Final = "start_time_seconds"
+
+
+class Workers(NamedTuple):
+    """One consistent look at the files of a group."""
+
+    living: Collection[Process]
+    cpu_seconds: float
+    """What the living used when a scrape last looked, and all that are gone."""
 
 
 class GroupProcesses(Collector):
-    """Adds up what `ProcessCollector` says of each living worker.
+    """Tells of all workers what `ProcessCollector` tells of one.
 
     Args:
-        directory: The group's.
-        born: When the group began, in monotonic seconds.
         alone: The collector of one process, whose namespace is kept.
+        born: When the group began, in monotonic seconds.
+        read: Looks at the files; nobody lives where they are not to be had.
     """
 
-    def __init__(self, directory: Directory, born: float, alone: ProcessCollector) -> None:
-        self.directory = directory
-        self.born = born
+    def __init__(self, alone: ProcessCollector, born: float, read: Callable[[], Workers]) -> None:
         self.alone = alone
+        self.born = born
+        self.read = read
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the families of `ProcessCollector`: sums, and when the group began."""
-        prefix = self.alone._prefix
-        by_worker = {worker: self._families(pid) for worker, pid in self._living().items()}
-        if not by_worker:  # somebody removed the directory
+        """Yield the families of `ProcessCollector`: CPU of all, when the group began, and sums over the living.
+
+        A sum that would lack one of the living is left out: what it tells depended on who answers the scrape.
+        """
+        workers = self.read()
+        if not workers.living:  # somebody removed the directory
             yield from self.alone.collect()
             return
-        used = {worker: found[prefix + CPU] for worker, found in by_worker.items() if prefix + CPU in found}
+        by_process = list(self._by_process(workers.living))
         for family in self.alone.collect():
-            values = [found[family.name] for found in by_worker.values() if family.name in found]
-            total = sum(values)
-            if family.name == prefix + CPU:
-                total = self._cpu_seconds(used)
-            elif family.name == prefix + STARTED:
+            if family.name == self.alone._prefix + CPU:
+                total = round(workers.cpu_seconds, 3)  # floats in another order may be one bit less
+            elif family.name == self.alone._prefix + START:
                 total = self.alone._btime + self.born
+            elif all(family.name in values for values in by_process):
+                total = sum(values[family.name] for values in by_process)
+            else:
+                continue
             family.samples = [sample._replace(value=total) for sample in family.samples]
             yield family
 
-    def _living(self) -> Mapping[str, int]:
-        """Return the process ids of the workers by the ids of their files."""
-        living = {}
-        for name in self.directory.names():
+    def _by_process(self, living: Collection[Process]) -> Iterator[dict[str, float]]:
+        """Yield what can be said of each process: nothing of one in another pid namespace, or hidden in /proc.
+
+        The kernel shows the descriptors of a process that changed its user to root only.
+        """
+        pid = 0
+        one = ProcessCollector(self.alone._namespace, lambda: pid, registry=None)
+        namespace = cells.this_process().namespace
+        for process in sorted(set(living)):
+            if process.namespace != namespace:
+                yield {}
+                continue
+            pid = process.pid
+            values = {family.name: family.samples[0].value for family in one.collect()}
+            if is_alive(pid, process.started):  # until now, so that these are not another process's numbers
+                yield values
+
+
+def store_cpu_seconds(directory: Directory) -> None:
+    """Write in the files of the living what each used until now, unless another worker is about it.
+
+    With the lock of those who fold, so that nothing is written to a file that was folded, and nothing over a number
+    that is newer. What cannot be written now is written by a later scrape.
+    """
+    try:
+        lock = directory.open(LOCK, os.O_RDWR | os.O_CREAT)
+    except OSError:
+        return
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        namespace = cells.this_process().namespace
+        for name in directory.names():
             if name.startswith(WORKER):
-                try:
-                    fd = self.directory.open(name, os.O_RDONLY)
-                except OSError:  # retired just now, or no file
-                    continue
-                try:
-                    living[name] = cells.read(fd, 0).process.pid
-                except ValueError:  # set aside and said by who reads its cells
-                    pass
-                finally:
-                    os.close(fd)
-        return living
+                with suppress(OSError, ValueError):  # no worker's file, its process is gone, the file system is full
+                    _store(directory, name, namespace)
+    except OSError:  # mostly that others hold the lock
+        pass
+    finally:
+        _release(lock)
 
-    def _families(self, pid: int) -> dict[str, float]:
-        """Return what is said of one process; nothing if it is gone, or of another pid namespace."""
-        families: Iterable[Metric] = ProcessCollector(self.alone._namespace, lambda: pid, registry=None).collect()
-        return {family.name: family.samples[0].value for family in families}
 
-    def _cpu_seconds(self, used: Mapping[str, float]) -> float:
-        """Return what all workers used, those that are gone as well, as far as a scrape saw it."""
-        lock = self.directory.open(LOCK, os.O_RDWR | os.O_CREAT)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            seen = {**self._seen(), **used}
-            draft = f"{SEEN}.tmp"
-            with open(self.directory.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "w", encoding="ascii") as file:
-                json.dump(seen, file)
-            self.directory.rename(draft, SEEN)
-        except BlockingIOError:  # another scrape writes it down
-            seen = {**self._seen(), **used}
-        finally:
-            fcntl.flock(lock, fcntl.LOCK_UN)  # a child that was forked meanwhile has it open, too
-            os.close(lock)
-        return round(sum(seen.values()), 3)  # clock ticks: floats in another order may be one bit less
+def _store(directory: Directory, name: str, namespace: int) -> None:
+    fd = directory.open(name, os.O_RDWR)
+    try:
+        worker = cells.read(fd, 0)
+        if worker.process.namespace == namespace and not _is_free(fd):
+            started, user, system = stat_fields(worker.process.pid, STARTED, UTIME, STIME)
+            used = round((user + system) / os.sysconf("SC_CLK_TCK"), 3)
+            if started == worker.process.started and used > worker.cpu_seconds:
+                os.pwrite(fd, struct.pack("=d", used), CPU_AT)
+    finally:
+        _release(fd)
 
-    def _seen(self) -> dict[str, float]:
-        """Return what each worker used when it was last seen, those that are gone under one name."""
-        try:
-            with open(self.directory.open(SEEN, os.O_RDONLY), encoding="ascii") as file:
-                seen: dict[str, float] = json.load(file)
-        except FileNotFoundError:
-            return {}
-        living = set(self.directory.names())
-        gone = sum(seconds for worker, seconds in seen.items() if worker not in living)
-        return {"gone": gone, **{worker: seconds for worker, seconds in seen.items() if worker in living}}
+
+def _is_free(fd: int) -> bool:
+    """Tell whether nobody lives behind a worker's file: it is to be folded as it is."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _release(fd: int) -> None:
+    fcntl.flock(fd, fcntl.LOCK_UN)  # a child that was forked meanwhile has it open, too
+    os.close(fd)

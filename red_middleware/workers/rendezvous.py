@@ -17,6 +17,8 @@ HYPERCORN_WORKERS: Final = ("asyncio_worker", "uvloop_worker", "trio_worker")
 
 # Fields of /proc/<pid>/stat, by their numbers in proc_pid_stat(5).
 FLAGS: Final = 9
+UTIME: Final = 14
+STIME: Final = 15
 STARTED: Final = 22
 
 GUNICORN_SIGNALS: Final = [
@@ -164,11 +166,17 @@ def _is_multiprocessing_worker() -> bool:
 
 def stat_field(pid: int, field: int) -> int:
     """Read a number from /proc/<pid>/stat. Raises an `Exception` where there is none, or another namespace's."""
+    return stat_fields(pid, field)[0]
+
+
+def stat_fields(pid: int, *fields: int) -> list[int]:
+    """Read several numbers of one moment; see `stat_field`."""
     if os.readlink("/proc/self") != str(os.getpid()):
         raise ProcessLookupError("/proc shows another pid namespace")
     with open(f"/proc/{pid}/stat", "rb") as file:
         after_name = file.read().rpartition(b")")[2]  # a process may call itself ") ("
-    return int(after_name.split()[field - 3])
+    words = after_name.split()
+    return [int(words[field - 3]) for field in fields]
 
 
 def _digest(*parts: object) -> str:

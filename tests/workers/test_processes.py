@@ -1,119 +1,263 @@
 """What tells of processes, for a group of workers: sums over the living, and CPU that never goes backwards."""
 
+import errno
 import fcntl
 import os
-import subprocess
-import sys
-from collections.abc import Iterator
+import shutil
+import struct
+import tempfile
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from prometheus_client import ProcessCollector
 
-from red_middleware.workers.cells import LOCK, WorkerFile
-from red_middleware.workers.directory import Directory, open_directory
-from red_middleware.workers.processes import SEEN, GroupProcesses
+from red_middleware.workers import cells
+from red_middleware.workers.cells import LOCK, WORKER, Process
+from red_middleware.workers.directory import Directory
+from red_middleware.workers.processes import GroupProcesses, Workers
 
-WORKER = """
-import sys
-from red_middleware.workers.cells import WorkerFile
-from red_middleware.workers.directory import open_directory
-file = WorkerFile(open_directory("group", "owner", sys.argv[1]), 1)
-sum(range(3_000_000))  # something to account for
-print(file.name, flush=True)
-sys.stdin.read()
-"""
+from .measured import BURN_SECONDS, burn, cpu_seconds, measure, measured, samples, shown, within_pid_namespace
+from .members import Worker, joined
+
+TOLERANCE_SECONDS = 3 / os.sysconf("SC_CLK_TCK")  # user's and system's seconds are whole ticks each
+ALWAYS = {"process_cpu_seconds_total", "process_start_time_seconds"}
+SUMS = {
+    "process_virtual_memory_bytes",
+    "process_resident_memory_bytes",
+    "process_open_fds",
+    "process_max_fds",
+}
 
 
 @pytest.fixture
-def directory(tmp_path: Path) -> Iterator[Directory]:
-    opened = open_directory("group", "owner", str(tmp_path))
-    yield opened
-    opened.close()
+def worker(tmp_path: Path) -> Iterator[Worker]:
+    """Return a worker of the test's group, in this process."""
+    worker = joined(tmp_path)
+    yield worker
+    if worker.member.directory.fd >= 0:
+        worker.die()
 
 
-def shown(directory: Directory, namespace: str = "") -> dict[str, float]:
-    """Return every sample by its name."""
-    alone = ProcessCollector(namespace, registry=None)
-    return {s.name: s.value for family in GroupProcesses(directory, 5.0, alone).collect() for s in family.samples}
+def names(worker: Worker) -> list[str]:
+    return [name for name in worker.member.directory.names() if name.startswith(WORKER)]
 
 
-def started(tmp_path: Path) -> tuple[subprocess.Popen[str], str]:
-    """Start a worker, and return it with its file's name when it has used some CPU."""
-    worker = subprocess.Popen(
-        [sys.executable, "-c", WORKER, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert worker.stdout is not None
-    return worker, worker.stdout.readline().strip()
+def alone() -> dict[str, float]:
+    """Return what prometheus_client tells of this process."""
+    return samples(ProcessCollector(registry=None))
 
 
-def ended(worker: subprocess.Popen[str]) -> None:
-    worker.communicate()
-    assert worker.returncode == 0
-
-
-def test_the_living_are_added_up(directory: Directory, tmp_path: Path) -> None:
+def test_the_living_are_added_up(worker: Worker, tmp_path: Path) -> None:
     """Under the names of prometheus_client, with its namespace; the start is the group's."""
-    own = WorkerFile(directory, 1)
-    one = shown(directory, "shop")
-    worker, _ = started(tmp_path)
-    two = shown(directory, "shop")
+    one = shown(worker, "shop")
+    with measured(tmp_path):
+        two = shown(worker, "shop")
+    assert set(one) == set(two) == {f"shop_{name}" for name in ALWAYS | SUMS}
     assert two["shop_process_resident_memory_bytes"] > one["shop_process_resident_memory_bytes"] > 0
     assert two["shop_process_open_fds"] > one["shop_process_open_fds"] > 0
     assert two["shop_process_max_fds"] == 2 * one["shop_process_max_fds"]
     assert two["shop_process_cpu_seconds_total"] > one["shop_process_cpu_seconds_total"]
     assert two["shop_process_start_time_seconds"] == one["shop_process_start_time_seconds"]
-    ended(worker)
-    own.close()
 
 
-def test_cpu_stays_when_its_worker_goes(directory: Directory, tmp_path: Path) -> None:
+def test_a_process_is_measured_once(worker: Worker, tmp_path: Path) -> None:
+    """If it has two files: one was lost, or it set up its metrics anew."""
+    again = joined(tmp_path)
+    assert shown(worker)["process_max_fds"] == alone()["process_max_fds"]
+    again.die()
+
+
+def test_cpu_stays_when_its_worker_goes(worker: Worker, tmp_path: Path) -> None:
     """Recycled workers take nothing out of the sum, and leave one number behind."""
-    own = WorkerFile(directory, 1)
-    total = shown(directory)["process_cpu_seconds_total"]
+    total = cpu_seconds(worker)
     for _ in range(3):
-        worker, name = started(tmp_path)
-        before = shown(directory)["process_cpu_seconds_total"]
-        assert before > total
-        ended(worker)
-        directory.unlink(name)  # as it is when its cells are folded
-        total = shown(directory)["process_cpu_seconds_total"]
+        with measured(tmp_path) as other:
+            before = cpu_seconds(worker)
+            assert before >= total + BURN_SECONDS - TOLERANCE_SECONDS
+            other.end()
+        total = cpu_seconds(worker)
         assert total >= before
-    assert len(Path(directory.path, SEEN).read_text().split(",")) == 2  # those gone, and this one
-    own.close()
+        assert names(worker) == [worker.member.file.name]
+    assert worker.faults == []
 
 
-def test_a_scrape_beside_another_one_writes_nothing_and_waits_for_nobody(directory: Directory) -> None:
-    """One that was stopped while it held the lock would stop all of them."""
-    own = WorkerFile(directory, 1)
-    first = shown(directory)["process_cpu_seconds_total"]
-    other = directory.open(LOCK, os.O_RDWR)
-    fcntl.flock(other, fcntl.LOCK_EX)
-    written = directory.stat(SEEN).st_ino
-    assert shown(directory)["process_cpu_seconds_total"] >= first
-    assert directory.stat(SEEN).st_ino == written
-    os.close(other)
-    own.close()
+def test_what_a_scrape_beside_another_one_shows_stays(worker: Worker, tmp_path: Path) -> None:
+    """Without the lock it stores nothing, and so it shows nothing that would be lost with the worker."""
+    with measured(tmp_path) as other:
+        first = cpu_seconds(worker)
+        lock = worker.member.directory.open(LOCK, os.O_RDWR)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        other.ask("burn")
+        beside = cpu_seconds(worker)  # waits for nobody: one that was stopped in its scrape would stop all of them
+        assert beside == first
+        os.close(lock)
+        other.kill()
+        assert cpu_seconds(worker) >= beside
 
 
-def test_where_the_directory_is_gone_a_process_tells_of_itself(directory: Directory) -> None:
+def test_a_worker_that_is_retired_during_a_scrape_counts_once(
+    worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not among the living and the dead."""
+    listing = Directory.names
+    reaper = joined(tmp_path)
+    with measured(tmp_path) as other:
+        before = cpu_seconds(worker)
+        listings = iter(range(100))
+
+        def listed(directory: Directory) -> list[str]:
+            if directory is worker.member.directory and next(listings) == 1:  # after those whose CPU is to be stored
+                other.kill()
+                reaper.counts()
+                assert len(names(reaper)) == 2
+            return listing(directory)
+
+        monkeypatch.setattr(Directory, "names", listed)
+        total = measure(worker)["process_cpu_seconds_total"]
+        monkeypatch.undo()
+        assert before <= total < before + BURN_SECONDS
+        assert total <= cpu_seconds(worker) < total + BURN_SECONDS
+    reaper.die()
+
+
+def rewrite(worker: Worker, change: Callable[[Process], Process]) -> None:
+    """Change which process the file of the other worker tells of."""
+    (name,) = set(names(worker)) - {worker.member.file.name}
+    fd = worker.member.directory.open(name, os.O_RDWR)
+    process = change(cells.read(fd, 0).process)
+    os.pwrite(fd, struct.pack("=QQQ", *process), 16)
+    os.close(fd)
+
+
+def test_another_process_with_the_number_of_a_worker_is_not_measured(worker: Worker, tmp_path: Path) -> None:
+    """Who started at another time is not the one who made the file."""
+    with measured(tmp_path):
+        rewrite(worker, lambda process: process._replace(started=process.started - 1))
+        found = shown(worker)
+        assert set(found) == ALWAYS | SUMS
+        assert found["process_max_fds"] == alone()["process_max_fds"]
+        assert found["process_cpu_seconds_total"] <= time.process_time()
+
+
+def test_a_process_of_another_pid_namespace_is_not_measured(worker: Worker, tmp_path: Path) -> None:
+    """Its number is another process's here; a sum would lack it."""
+    with measured(tmp_path):
+        rewrite(worker, lambda process: process._replace(namespace=process.namespace + 1))
+        found = shown(worker)
+        assert set(found) == ALWAYS
+        assert found["process_cpu_seconds_total"] <= time.process_time()
+
+
+def test_a_process_that_ends_before_it_is_measured_takes_no_sum_away(worker: Worker, tmp_path: Path) -> None:
+    """It was among the living, and is none of them now."""
+    with measured(tmp_path) as other:
+
+        def late() -> Workers:
+            found = worker.member._workers()
+            other.kill()
+            return found
+
+        found = samples(GroupProcesses(ProcessCollector(registry=None), 0.0, late))
+    assert set(found) == ALWAYS | SUMS
+    assert found["process_max_fds"] == alone()["process_max_fds"]
+
+
+def test_cpu_is_that_of_all_pid_namespaces(worker: Worker, tmp_path: Path) -> None:
+    """A scrape in each stores its own, and shows what all stored."""
+    within = within_pid_namespace()
+    if not within:
+        pytest.skip("needs the right to make a pid namespace")
+    with measured(tmp_path, within=within) as other:
+        first = cpu_seconds(worker)
+        assert first <= time.process_time()
+        total = other.ask("show")["process_cpu_seconds_total"]
+        assert total >= first + BURN_SECONDS - TOLERANCE_SECONDS
+        found = shown(worker)
+        assert set(found) == ALWAYS
+        assert found["process_cpu_seconds_total"] >= total
+        burn()
+        assert other.ask("show")["process_cpu_seconds_total"] >= found["process_cpu_seconds_total"]
+        other.end()
+    found = shown(worker)
+    assert set(found) == ALWAYS | SUMS
+    assert found["process_cpu_seconds_total"] >= total
+
+
+def test_a_sum_of_which_some_is_hidden_is_left_out() -> None:
+    """Workers that gave up root may not look into each other's descriptors: who answers would show its own alone."""
+    base = Path(tempfile.mkdtemp())  # where another user gets to
+    base.chmod(0o777)
+    try:
+        with measured(base, "hidden") as one:
+            assert set(one.ask("show")) == ALWAYS | SUMS
+            with measured(base, "hidden"):
+                found = one.ask("show")
+                assert set(found) == (ALWAYS | SUMS) - {"process_open_fds", "process_max_fds"}
+                assert found["process_cpu_seconds_total"] >= 2 * (BURN_SECONDS - TOLERANCE_SECONDS)
+    finally:
+        shutil.rmtree(base)
+
+
+def no_space(fd: int, content: bytes, at: int) -> int:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_what_cannot_be_stored_keeps_nothing_from_being_shown(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a full file system there is what was stored before."""
+    before = cpu_seconds(worker)
+    burn()
+    with monkeypatch.context() as full:
+        full.setattr(os, "pwrite", no_space)
+        found = shown(worker)
+    assert set(found) == ALWAYS | SUMS
+    assert found["process_cpu_seconds_total"] == before
+    assert cpu_seconds(worker) >= before + BURN_SECONDS - TOLERANCE_SECONDS
+
+
+def test_a_lock_that_is_none_keeps_nothing_from_being_shown(worker: Worker) -> None:
+    """Whoever made a directory of it."""
+    before = cpu_seconds(worker)
+    worker.member.directory.unlink(LOCK)
+    Path(worker.member.directory.path, LOCK).mkdir()
+    found = shown(worker)
+    assert set(found) == ALWAYS | SUMS
+    assert found["process_cpu_seconds_total"] == before
+
+
+def remove(worker: Worker) -> None:
+    shutil.rmtree(worker.member.directory.path)
+
+
+def lose(worker: Worker) -> None:
+    os.close(worker.member.directory.fd)
+
+
+@pytest.mark.parametrize("take", [remove, lose])
+def test_where_the_directory_is_gone_a_process_tells_of_itself(worker: Worker, take: Callable[[Worker], None]) -> None:
     """As prometheus_client does where there are no workers."""
-    os.unlink(Path(directory.path, "owner"))
-    os.rmdir(directory.path)
-    assert shown(directory)["process_open_fds"] > 0
+    burn()
+    take(worker)
+    found = measure(worker)
+    assert set(found) == ALWAYS | SUMS
+    assert found["process_start_time_seconds"] == alone()["process_start_time_seconds"]
+    assert found["process_cpu_seconds_total"] >= BURN_SECONDS - TOLERANCE_SECONDS
 
 
-def test_what_is_no_workers_file_is_left_out(directory: Directory) -> None:
-    """Garbage, a file that goes while it is looked at, a process that is gone or of another pid namespace."""
-    own = WorkerFile(directory, 1)
-    Path(directory.path, "w-garbage").write_bytes(b"garbage")
-    Path(directory.path, "w-link").symlink_to("nowhere-at-all")
-    ghost = WorkerFile(directory, 1)
-    with open(directory.open(ghost.name, os.O_RDWR), "r+b") as file:
-        file.seek(16)
-        file.write((2**22 + 1).to_bytes(8, sys.byteorder))  # more than any process id
-    found = shown(directory)
-    alone = {s.name: s.value for f in ProcessCollector(registry=None).collect() for s in f.samples}
-    assert found["process_max_fds"] == alone["process_max_fds"]
-    ghost.close()
-    own.close()
+def test_what_is_no_file_of_a_living_process_is_passed_over(
+    worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Garbage, and a process that left its lock to a child: the CPU of the others is stored as ever."""
+    before = cpu_seconds(worker)
+    with measured(tmp_path):
+        rewrite(worker, lambda process: process._replace(pid=2**22 + 1))  # more than any process id
+        Path(worker.member.directory.path, f"{WORKER}garbage").write_bytes(b"garbage")
+        burn()
+        listing = Directory.names
+        own = worker.member.file.name
+        monkeypatch.setattr(Directory, "names", lambda directory: sorted(listing(directory), key=own.__eq__))
+        found = measure(worker)
+    assert set(found) == ALWAYS | SUMS
+    assert found["process_max_fds"] == alone()["process_max_fds"]
+    assert found["process_cpu_seconds_total"] >= before + BURN_SECONDS - TOLERANCE_SECONDS
