@@ -17,8 +17,9 @@ from .directory import Directory
 from .rendezvous import STARTED, stat_field
 
 MAGIC: Final = b"redcell2"
-HEADER: Final = struct.Struct("=8sQQQQd16s")
-"""Magic, number of cells, the `Process` of the worker, seconds of CPU, id of the index; a multiple of 8."""
+HEADER: Final = struct.Struct("=8sQQQQd16sd")
+"""Magic, number of cells, the `Process` of the worker, seconds of CPU, id of the index, seconds of CPU that count
+elsewhere; a multiple of 8."""
 CPU_AT: Final = 40
 WORKER: Final = "w-"
 NEW: Final = ".new-"
@@ -51,12 +52,13 @@ class WorkerFile:
         directory: Where the group's files are.
         size: Number of cells.
         index: Id of the index that says what they count.
+        cpu_before: Seconds of CPU of this process that count in another file: one that it lost.
 
     Raises:
         OSError: There is no room, or no way to make it.
     """
 
-    def __init__(self, directory: Directory, size: int, index: bytes = NO_INDEX) -> None:
+    def __init__(self, directory: Directory, size: int, index: bytes = NO_INDEX, cpu_before: float = 0.0) -> None:
         self.id = os.urandom(ID_BYTES).hex()
         self.name = WORKER + self.id
         self.lock_fd = -1
@@ -65,7 +67,7 @@ class WorkerFile:
         try:
             length = HEADER.size + 8 * size
             os.posix_fallocate(fd, 0, length)  # now: a full file system found out later is a SIGBUS
-            os.pwrite(fd, HEADER.pack(MAGIC, size, *this_process(), 0.0, index), 0)
+            os.pwrite(fd, HEADER.pack(MAGIC, size, *this_process(), 0.0, index, cpu_before), 0)
             # A descriptor of its own: a mapping duplicates the one that it is made from, and a child inherits that.
             self.lock_fd = directory.open(new, os.O_RDWR)
             fcntl.flock(self.lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -96,6 +98,8 @@ class Contents(NamedTuple):
     cpu_seconds: float = 0.0
     """What the process had used when a scrape last looked; of `retired`, what all did."""
     index_id: bytes = NO_INDEX
+    cpu_before: float = 0.0
+    """Of the process, but counted in another file."""
 
 
 def read(fd: int, size: int) -> Contents:
@@ -113,7 +117,7 @@ def read(fd: int, size: int) -> Contents:
     head = os.pread(fd, HEADER.size, 0)
     if len(head) < HEADER.size:
         raise ValueError("it is truncated")
-    magic, count, pid, started, namespace, cpu_seconds, index = HEADER.unpack(head)
+    magic, count, pid, started, namespace, cpu_seconds, index, cpu_before = HEADER.unpack(head)
     end = HEADER.size + 8 * count
     if magic != MAGIC:
         raise ValueError("it is of another version, or no file of cells at all")
@@ -123,7 +127,7 @@ def read(fd: int, size: int) -> Contents:
     cells = memoryview(os.pread(fd, 8 * min(size, count), HEADER.size)).cast("d").tolist()
     tail = os.pread(fd, length - end, end) if length > end else b""
     ids = (tail[at : at + ID_BYTES].hex() for at in range(0, len(tail), ID_BYTES))
-    return Contents(Process(pid, started, namespace), cells, frozenset(ids), cpu_seconds, index)
+    return Contents(Process(pid, started, namespace), cells, frozenset(ids), cpu_seconds, index, cpu_before)
 
 
 def write_retired(
@@ -137,7 +141,9 @@ def write_retired(
     new = f"{RETIRED}.tmp"
     fd = directory.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     try:
-        content = HEADER.pack(MAGIC, len(cells), *NOBODY, cpu_seconds, index) + struct.pack(f"={len(cells)}d", *cells)
+        content = HEADER.pack(MAGIC, len(cells), *NOBODY, cpu_seconds, index, 0.0) + struct.pack(
+            f"={len(cells)}d", *cells
+        )
         content += b"".join(map(bytes.fromhex, sorted(ids)))
         if os.write(fd, content) < len(content):
             raise OSError("no space left for the cells of retired worker processes")

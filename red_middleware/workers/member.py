@@ -91,8 +91,8 @@ class Member:
             self.directory.close()
             raise
 
-    def _take_cells(self, table: Table) -> None:
-        self.file = WorkerFile(self.directory, table.size(table.capacity))
+    def _take_cells(self, table: Table, cpu_before: float = 0.0) -> None:
+        self.file = WorkerFile(self.directory, table.size(table.capacity), cpu_before=cpu_before)
         self.home = os.fstat(self.directory.fd)
         table.use(self.file.cells)
 
@@ -304,7 +304,7 @@ class Member:
         if not os.fstat(self.directory.fd).st_nlink:
             return False
         if not whole or self.file.name not in self.directory.names():
-            self._take_cells(table)
+            self._take_cells(table, time.process_time())  # what was stored in the lost file is in there
         return True
 
     def abandon(self) -> None:

@@ -116,7 +116,7 @@ def _store(directory: Directory, name: str, namespace: int) -> None:
         worker = cells.read(fd, 0)
         if worker.process.namespace == namespace and not _is_free(fd):
             started, user, system = stat_fields(worker.process.pid, STARTED, UTIME, STIME)
-            used = round((user + system) / os.sysconf("SC_CLK_TCK"), 3)
+            used = round((user + system) / os.sysconf("SC_CLK_TCK") - worker.cpu_before, 3)
             if started == worker.process.started and used > worker.cpu_seconds:
                 os.pwrite(fd, struct.pack("=d", used), CPU_AT)
     finally:

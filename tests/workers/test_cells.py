@@ -58,7 +58,7 @@ def is_locked(directory: Directory, name: str) -> bool:
 def test_a_worker_writes_and_the_others_read(directory: Directory) -> None:
     """Zeros at first, then what was stored, as far as it is asked for."""
     with closing(WorkerFile(directory, 3)) as file:
-        assert read(directory, file.name) == (this_process(), [0.0, 0.0, 0.0], frozenset(), 0.0, NO_INDEX)
+        assert read(directory, file.name) == (this_process(), [0.0, 0.0, 0.0], frozenset(), 0.0, NO_INDEX, 0.0)
         file.cells[1] += 1.5
         assert read(directory, file.name).cells == [0.0, 1.5, 0.0]
         assert read(directory, file.name, 2).cells == [0.0, 1.5]
@@ -112,7 +112,7 @@ def test_a_file_has_its_name_only_when_it_is_complete_and_locked(
         assert file.name not in seen[0][1]
 
 
-HEAD = HEADER.pack(MAGIC, 2, 7, 8, 9, 0.0, bytes(16))
+HEAD = HEADER.pack(MAGIC, 2, 7, 8, 9, 0.0, bytes(16), 0.0)
 
 
 @pytest.mark.parametrize(
@@ -124,9 +124,12 @@ HEAD = HEADER.pack(MAGIC, 2, 7, 8, 9, 0.0, bytes(16))
         (HEAD + bytes(15), "it is truncated"),
         (HEAD + bytes(17), "it is truncated"),
         (HEAD + bytes(16 + ID_BYTES - 1), "it is truncated"),
-        (HEADER.pack(MAGIC, 2**64 - 1, 7, 8, 9, 0.0, bytes(16)) + bytes(16), "it is truncated"),
-        (HEADER.pack(b"redcell0", 2, 7, 8, 9, 0.0, bytes(16)) + bytes(16), "it is of another version"),
-        (b"some text that somebody left here, of all places, and went on to write", "it is of another version"),
+        (HEADER.pack(MAGIC, 2**64 - 1, 7, 8, 9, 0.0, bytes(16), 0.0) + bytes(16), "it is truncated"),
+        (HEADER.pack(b"redcell0", 2, 7, 8, 9, 0.0, bytes(16), 0.0) + bytes(16), "it is of another version"),
+        (
+            b"some text that somebody left here, of all places, and went on to write as long as ever",
+            "it is of another version",
+        ),
     ],
 )
 def test_what_is_no_file_of_cells_is_refused(directory: Directory, content: bytes, message: str) -> None:
@@ -142,10 +145,10 @@ def test_retired_holds_the_sums_and_the_ids(directory: Directory) -> None:
     write_retired(directory, [1.0] * 9, [*ids, os.urandom(ID_BYTES).hex()])
     index = os.urandom(16)
     write_retired(directory, [1.5, 2.5], ids, 0.25, index)
-    assert read(directory, RETIRED) == (NOBODY, [1.5, 2.5], ids, 0.25, index)
-    assert read(directory, RETIRED, 0) == (NOBODY, [], ids, 0.25, index)
+    assert read(directory, RETIRED) == (NOBODY, [1.5, 2.5], ids, 0.25, index, 0.0)
+    assert read(directory, RETIRED, 0) == (NOBODY, [], ids, 0.25, index, 0.0)
     write_retired(directory, [], [])
-    assert read(directory, RETIRED) == (NOBODY, [], frozenset(), 0.0, NO_INDEX)
+    assert read(directory, RETIRED) == (NOBODY, [], frozenset(), 0.0, NO_INDEX, 0.0)
 
 
 def test_a_file_system_that_is_full_leaves_retired_as_it_is(
@@ -170,4 +173,4 @@ def test_vectors_of_any_lengths_are_added() -> None:
 def test_a_header_says_where_its_parts_are() -> None:
     """Cells and the seconds of CPU are written in place, each by one aligned store."""
     assert HEADER.size % 8 == CPU_AT % 8 == 0
-    assert HEADER.pack(MAGIC, 1, 2, 3, 4, 0.5, NO_INDEX)[CPU_AT : CPU_AT + 8] == struct.pack("=d", 0.5)
+    assert HEADER.pack(MAGIC, 1, 2, 3, 4, 0.5, NO_INDEX, 0.0)[CPU_AT : CPU_AT + 8] == struct.pack("=d", 0.5)

@@ -427,8 +427,8 @@ GARBAGE = {
     "empty": b"",
     "truncated": HEADER.pack(cells.MAGIC, 0.0, 0)[:20],
     "foreign": b"garbage " * 1000,
-    "of another version": cells.HEADER.pack(b"redcell0", 1, 1, 1, 1, 0.0, bytes(16)) + bytes(8),
-    "cut short": cells.HEADER.pack(cells.MAGIC, 1000, 1, 1, 1, 0.0, bytes(16)) + bytes(80),
+    "of another version": cells.HEADER.pack(b"redcell0", 1, 1, 1, 1, 0.0, bytes(16), 0.0) + bytes(8),
+    "cut short": cells.HEADER.pack(cells.MAGIC, 1000, 1, 1, 1, 0.0, bytes(16), 0.0) + bytes(80),
 }
 
 

@@ -8,6 +8,7 @@ import struct
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,15 @@ def worker(tmp_path: Path) -> Iterator[Worker]:
 
 def names(worker: Worker) -> list[str]:
     return [name for name in worker.member.directory.names() if name.startswith(WORKER)]
+
+
+@contextmanager
+def locked(worker: Worker) -> Iterator[None]:
+    """Hold the group's lock, as a scrape does."""
+    lock = worker.member.directory.open(LOCK, os.O_RDWR)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    yield
+    os.close(lock)
 
 
 def alone() -> dict[str, float]:
@@ -87,14 +97,27 @@ def test_what_a_scrape_beside_another_one_shows_stays(worker: Worker, tmp_path: 
     """Without the lock it stores nothing, and so it shows nothing that would be lost with the worker."""
     with measured(tmp_path) as other:
         first = cpu_seconds(worker)
-        lock = worker.member.directory.open(LOCK, os.O_RDWR)
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        other.ask("burn")
-        beside = cpu_seconds(worker)  # waits for nobody: one that was stopped in its scrape would stop all of them
-        assert beside == first
-        os.close(lock)
+        with locked(worker):  # as one that was stopped in its scrape would, and nobody waits for it
+            other.ask("burn")
+            beside = cpu_seconds(worker)
+            assert beside == first
         other.kill()
         assert cpu_seconds(worker) >= beside
+
+
+def test_a_worker_that_lost_its_file_counts_once(worker: Worker, tmp_path: Path) -> None:
+    """What it used before counts in the lost file, wherever that is, and what it uses now in the new one."""
+    with measured(tmp_path) as other:
+        before = cpu_seconds(worker)
+        other.ask("lose")
+        with locked(worker):  # so that the lost file is not folded yet
+            other.ask("show")
+            assert len(names(worker)) == 3
+        other.ask("burn")
+        total = measure(worker)["process_cpu_seconds_total"]
+        assert before + BURN_SECONDS - TOLERANCE_SECONDS <= total <= time.process_time() + other.ask("used")
+        assert total <= cpu_seconds(worker) <= time.process_time() + other.ask("used")
+        assert len(names(worker)) == 2
 
 
 def test_a_worker_that_is_retired_during_a_scrape_counts_once(
