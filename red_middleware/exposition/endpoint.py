@@ -7,7 +7,7 @@ import gzip
 import os
 from collections.abc import Collection, Iterable, Iterator
 from time import perf_counter
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeGuard
 from urllib.parse import parse_qs
 
 import prometheus_client
@@ -97,7 +97,7 @@ def _collectors(metrics: RedMetrics) -> list[Collector]:
     sharing = metrics.table.sharing
     if sharing is not None:  # no counters of one worker or another, which to Prometheus would be resets
         found = [one for one in found if not isinstance(one, GCCollector)]
-        found = [sharing.processes(one) if isinstance(one, ProcessCollector) else one for one in found]
+        found = [sharing.processes(one) if _tells_of_this_process(one) else one for one in found]
     own = [one for one in found if isinstance(one, MetricWrapperBase)]
     if multiprocess_dir() is not None:
         shown = None if registry is prometheus_client.REGISTRY else {name for one in own for name in names[one]}
@@ -112,6 +112,17 @@ def _collectors(metrics: RedMetrics) -> list[Collector]:
         )
     target_info = getattr(registry, "_target_info", None)
     return [*found, _TargetInfo(target_info)] if target_info else found
+
+
+def _tells_of_this_process(collector: Collector) -> TypeGuard[ProcessCollector]:
+    """Tell a collector of this process from any other, one that was made to tell of a daemon beside it, too."""
+    if not isinstance(collector, ProcessCollector):
+        return False
+    try:
+        pid = str(collector._pid()).strip()
+    except Exception:  # as of a daemon that has not written its number down yet: a fault when it is collected
+        return False
+    return pid in ("self", str(os.getpid()))
 
 
 class _TargetInfo(Collector):

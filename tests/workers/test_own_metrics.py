@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -117,6 +118,29 @@ def test_several_workers_without_multiprocess_mode_are_told_once(
         "the application's own prometheus_client metrics are those of one worker of 2: set PROMETHEUS_MULTIPROC_DIR "
         "before it starts, and they are shown for all"
     ]
+
+
+def test_a_collector_of_another_process_stays_what_it_is(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A database's, say, or one that is about to start: workers are not to be shown under its name."""
+    registry = CollectorRegistry()
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as daemon:
+        ProcessCollector("db", pid=lambda: daemon.pid, registry=registry)
+        ProcessCollector("own", pid=os.getpid, registry=registry)
+        ProcessCollector("missing", pid=Path(tmp_path, "pid").read_text, registry=registry)
+        metrics = RedMetrics(registry=registry, multiprocess_dir=tmp_path, multiprocess_name="shop")
+        lines(metrics)
+        found = lines(metrics)
+        (theirs,) = (
+            family.samples[0].value
+            for family in ProcessCollector(pid=lambda: daemon.pid, registry=None).collect()
+            if family.name == "process_start_time_seconds"
+        )
+        daemon.communicate(b"\n")
+    assert found["db_process_start_time_seconds"] == theirs
+    assert found["own_process_start_time_seconds"] > theirs  # the group's
+    assert "missing_process_open_fds" not in found
+    assert found["red_instrumentation_errors_total"] == 1.0
+    assert "collector ProcessCollector" in caplog.text
 
 
 OTHER = """
