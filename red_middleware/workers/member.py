@@ -30,6 +30,9 @@ MAX_READS: Final = 100
 MAX_ASIDE: Final = 4
 """How many files that could not be read are kept for whoever wants to look at them."""
 
+ASKED: Final = "asked-"
+"""Begins the names of empty files, each of which says that something need not be said again."""
+
 ABANDONED_SECONDS: Final = 60.0
 """Age of a worker's unfinished file whose maker was killed; a younger one may be about to be locked."""
 
@@ -289,6 +292,18 @@ class Member:
             return Workers((), 0.0)
         store_cpu_seconds(self.directory)
         return self._read(0).workers
+
+    def first(self, name: str) -> bool:
+        """Tell whether no worker asked for this name before; everybody is the first where that cannot be kept."""
+        if not self._is_whole():
+            return False  # its descriptor leads elsewhere: after `_stay`
+        try:
+            os.close(self.directory.open(f"{ASKED}{name}", os.O_WRONLY | os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            return False
+        except OSError:
+            pass
+        return True
 
     def _stay(self, table: Table) -> bool:
         """Come back with new cells if others took this worker for dead: the app closed its descriptors.
