@@ -35,6 +35,7 @@ ROUTES = (50, 500)
 THREADS = 8
 LINES = 12_000
 STATUSES = ("200", "404")
+ROUTE = "/section-{}/items/{{item}}"
 ROWS = LINES // (len(DEFAULT_BUCKETS) + 1 + 2 + 1 + len(STATUSES))
 
 
@@ -99,21 +100,7 @@ def wsgi_null(effort: Effort, loop: asyncio.AbstractEventLoop) -> Iterator[Table
 
 def starlette(effort: Effort, loop: asyncio.AbstractEventLoop) -> Iterator[Table]:
     """Compare on Starlette with few and with many routes."""
-    from starlette.applications import Starlette
-    from starlette.requests import Request
-    from starlette.responses import PlainTextResponse, Response
-    from starlette.routing import Route
-
-    def endpoint() -> Callable[[Request], Awaitable[Response]]:
-        async def item(request: Request) -> Response:
-            return PlainTextResponse(f"item {request.path_params['item']}")
-
-        return item
-
-    def app_of(routes: int) -> Starlette:
-        return Starlette(routes=[Route(f"/section-{n}/items/{{item:int}}", endpoint()) for n in range(routes)])
-
-    yield from _asgi_framework("Starlette", app_of, ROUTES, peers.STARLETTE_PEERS, effort, loop, limit=15.0)
+    yield from _asgi_framework("Starlette", starlette_app, ROUTES, peers.STARLETTE_PEERS, effort, loop, limit=15.0)
 
 
 def fastapi(effort: Effort, loop: asyncio.AbstractEventLoop) -> Iterator[Table]:
@@ -147,10 +134,10 @@ def flask(effort: Effort, loop: asyncio.AbstractEventLoop) -> Iterator[Table]:
             Candidate(LEAST, serve_wsgi(LeastWSGI(bare), paths), comparable=False),
             Candidate(OURS, serve_wsgi(RedWSGIMiddleware(bare, metrics=metrics), paths), counted_by_red(metrics)),
         ]
-        found, missing = _mounted(peers.FLASK_PEERS, partial(flask_app, routes), partial(serve_wsgi, paths=paths))
+        found, missing = mounted(peers.FLASK_PEERS, partial(flask_app, routes), partial(serve_wsgi, paths=paths))
         figures = measure([*candidates, *found], len(paths), effort.rounds, effort.chunk_seconds)
         ours_by_routes[routes] = figures[OURS].added
-        targets = [*_against_peers(figures, [OURS], 5.0), *_flat(ours_by_routes)]
+        targets = [*against_peers(figures, [OURS], 5.0), *_flat(ours_by_routes)]
         yield Table(f"Flask, {routes} routes", list(figures.values()), OURS, targets, missing)
 
 
@@ -215,6 +202,22 @@ def flask_app(routes: int) -> Any:
     return app
 
 
+def starlette_app(routes: int) -> Any:
+    """Return an app of Starlette with so many routes."""
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import PlainTextResponse, Response
+    from starlette.routing import Route
+
+    def endpoint() -> Callable[[Request], Awaitable[Response]]:
+        async def item(request: Request) -> Response:
+            return PlainTextResponse(f"item {request.path_params['item']}")
+
+        return item
+
+    return Starlette(routes=[Route(f"/section-{n}/items/{{item:int}}", endpoint()) for n in range(routes)])
+
+
 class Twins:
     """Our metrics, and the same ones made with prometheus_client, which are to count the same traffic.
 
@@ -240,18 +243,26 @@ class Twins:
         """Count so many requests in each of so many rows, with two statuses."""
         traffic = random.Random(1)
         for row in range(rows):
-            route = f"/section-{row}/items/{{item}}"
+            route = ROUTE.format(row)
             self.errors.labels("GET", route)
             for n in range(requests):
                 status = STATUSES[n % len(STATUSES)]
                 seconds = traffic.expovariate(10.0)
-                exchange = self.ours.start("GET", {})
-                if exchange is not None:
-                    self.now += seconds
-                    exchange.respond(int(status), route)
-                    exchange.finish()
+                self._count_ours(route, status, seconds)
                 self.requests.labels("GET", route, status).inc()
                 self.duration.labels("GET", route).observe(seconds)
+
+    def count_ours(self, requests: int) -> None:
+        """Count some requests of one row with ours only."""
+        for _ in range(requests):
+            self._count_ours(ROUTE.format(0), STATUSES[0], 0.001)
+
+    def _count_ours(self, route: str, status: str, seconds: float) -> None:
+        exchange = self.ours.start("GET", {})
+        if exchange is not None:
+            self.now += seconds
+            exchange.respond(int(status), route)
+            exchange.finish()
 
 
 def _null(title: str, figures: dict[str, Figure], limit: float) -> Table:
@@ -285,14 +296,14 @@ def _asgi_framework(
             Candidate(outside, serve_asgi(RedASGIMiddleware(bare, metrics=outer), paths, loop), counted_by_red(outer)),
             Candidate(inside, serve_asgi(added_to, paths, loop), counted_by_red(inner)),
         ]
-        found, missing = _mounted(peers_there, partial(app_of, routes), partial(serve_asgi, paths=paths, loop=loop))
+        found, missing = mounted(peers_there, partial(app_of, routes), partial(serve_asgi, paths=paths, loop=loop))
         figures = measure([*candidates, *found], len(paths), effort.rounds, effort.chunk_seconds)
         ours_by_routes[routes] = figures[outside].added
-        targets = [*_against_peers(figures, [outside, inside], limit), *_flat(ours_by_routes)] if limit else []
+        targets = [*against_peers(figures, [outside, inside], limit), *_flat(ours_by_routes)] if limit else []
         yield Table(f"{framework}, {routes} routes", list(figures.values()), outside, targets, missing)
 
 
-def _mounted(
+def mounted(
     mounts: Mapping[str, Mount], app_of: Callable[[], Any], serve: Callable[[Any], Serve]
 ) -> tuple[list[Candidate], list[str]]:
     """Return the peers, each on an app of its own, and those that are missing."""
@@ -307,9 +318,9 @@ def _mounted(
     return candidates, missing
 
 
-def _against_peers(figures: Mapping[str, Figure], ours: Sequence[str], limit: float) -> list[Target]:
+def against_peers(figures: Mapping[str, Figure], ours: Sequence[str], limit: float) -> list[Target]:
     """Return the promise against the cheapest of the peers that record what RED asks for."""
-    valid = [f for f in figures.values() if f.name not in (BARE, *ours) and f.comparable and not f.void]
+    valid = [f for f in figures.values() if not f.name.startswith((BARE, OURS)) and f.comparable and not f.void]
     if not valid:
         return []
     cheapest = min(valid, key=lambda figure: figure.added)

@@ -14,7 +14,7 @@ from multiprocessing.synchronize import Barrier, Event, Semaphore
 from statistics import median
 from tempfile import TemporaryDirectory
 from time import thread_time
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -24,9 +24,24 @@ from red_middleware.exposition import answer
 
 from .by_hand import ByHandASGI, ByHandWSGI, Recorder
 from .driving import Serve, null_asgi, null_wsgi, serve_asgi, serve_wsgi
-from .peers import FLASK_PEERS, NotInstalledError
+from .peers import FLASK_PEERS, STARLETTE_PEERS, Mount
 from .rounds import Candidate, Figure, measure
-from .tables import BARE, OURS, ROWS, Effort, Table, Target, Twins, counted_anywhere, flask_app, paths_of, with_lines
+from .tables import (
+    BARE,
+    OURS,
+    ROWS,
+    Effort,
+    Table,
+    Target,
+    Twins,
+    against_peers,
+    counted_anywhere,
+    flask_app,
+    mounted,
+    paths_of,
+    starlette_app,
+    with_lines,
+)
 
 ALONE: Final = f"{OURS}, alone"
 SHARED: Final = f"{OURS}, shared table"
@@ -37,11 +52,17 @@ VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 NAME: Final = "bench"
 
 ROUTES: Final = 50
-EXPORTER: Final = "prometheus_flask_exporter"
-"""Once: what has the same names in one process has the same numbers in multiprocess mode."""
+NO_PEERS: Final[Mapping[str, Mount]] = {}
+ASGI_PEERS: Final = {
+    name: STARLETTE_PEERS[name]
+    for name in ("starlette_exporter", "prometheus-fastapi-instrumentator", "starlette-prometheus")
+}
+WSGI_PEERS: Final = {name: FLASK_PEERS[name] for name in ("prometheus_flask_exporter",)}
+"""Those that have the mode, each once: what has the same names in one process has the same numbers there."""
 
 LIVING: Final = 8
 DEAD: Final = 40
+RECYCLED: Final = (10, 1_000)
 REQUESTS: Final = 2
 """In each of `ROWS` rows, by each worker: one of each status. How many does not matter to a scrape."""
 
@@ -50,6 +71,7 @@ def workers(effort: Effort, loop: asyncio.AbstractEventLoop) -> Iterator[Table]:
     """Compare a request of a worker, and a scrape of many."""
     yield from _apart(_requests, effort)
     yield from _apart(_scrapes, effort)
+    yield from _apart(_recycled, effort)
 
 
 def _apart(compare: Callable[[str, Effort], list[Table]], effort: Effort) -> list[Table]:
@@ -70,68 +92,50 @@ def _requests(directory: str, effort: Effort) -> list[Table]:
     """Measure requests, in a group of one worker: others cost a request nothing."""
     loop = asyncio.new_event_loop()
     try:
-        drive_asgi = partial(serve_asgi, paths=["/"], loop=loop)
-        drive_wsgi = partial(serve_wsgi, paths=["/"])
+        null, paths = ["/"], paths_of(ROUTES)
+        asgi = _Compared(directory, effort, RedASGIMiddleware, ByHandASGI, partial(serve_asgi, loop=loop))
+        wsgi = _Compared(directory, effort, RedWSGIMiddleware, ByHandWSGI, serve_wsgi)
         return [
-            _compared(
-                "ASGI, null app, workers", directory, effort, null_asgi, RedASGIMiddleware, ByHandASGI, drive_asgi
-            ),
-            _compared(
-                "WSGI, null app, workers", directory, effort, null_wsgi, RedWSGIMiddleware, ByHandWSGI, drive_wsgi
-            ),
-            *_flask(directory, effort),
+            asgi.table("ASGI, null app, workers", lambda: null_asgi, null),
+            wsgi.table("WSGI, null app, workers", lambda: null_wsgi, null),
+            asgi.table(f"Starlette, {ROUTES} routes, workers", partial(starlette_app, ROUTES), paths, ASGI_PEERS),
+            wsgi.table(f"Flask, {ROUTES} routes, workers", partial(flask_app, ROUTES), paths, WSGI_PEERS),
         ]
     finally:
         loop.close()
 
 
-def _flask(directory: str, effort: Effort) -> Iterator[Table]:
-    paths = paths_of(ROUTES)
-    drive = partial(serve_wsgi, paths=paths)
-    found, missing = [], []
-    try:
-        app, counted = FLASK_PEERS[EXPORTER](flask_app(ROUTES))
-        found.append(Candidate(f"{EXPORTER}{MULTIPROCESS}", drive(app), counted))
-    except NotInstalledError as error:
-        missing.append(f"{EXPORTER} is not installed, and not compared ({error})")
-    yield _compared(
-        f"Flask, {ROUTES} routes, workers", directory, effort, flask_app(ROUTES), RedWSGIMiddleware, ByHandWSGI, drive,
-        len(paths), found, missing,
-    )  # fmt: skip
+class _Compared(NamedTuple):
+    """Our middleware with and without a shared table, beside what uses prometheus_client's multiprocess mode."""
 
+    directory: str
+    effort: Effort
+    ours: Callable[..., Any]
+    by_hand: Callable[..., Any]
+    drive: Callable[[Any, Sequence[str]], Serve]
 
-def _compared(
-    title: str,
-    directory: str,
-    effort: Effort,
-    app: Any,
-    ours: Callable[..., Any],
-    by_hand: Callable[..., Any],
-    drive: Callable[[Any], Serve],
-    paths: int = 1,
-    peers: Sequence[Candidate] = (),
-    missing: Sequence[str] = (),
-) -> Table:
-    alone = RedMetrics(registry=CollectorRegistry(), multiprocess_dir=None)
-    shared = RedMetrics(registry=CollectorRegistry(), multiprocess_dir=directory, multiprocess_name=NAME)
-    recorder = Recorder(by_hand.__name__ + str(paths))
-    candidates = [
-        Candidate(BARE, drive(app)),
-        Candidate(ALONE, drive(ours(app, metrics=alone)), counted_anywhere(alone)),
-        Candidate(SHARED, drive(ours(app, metrics=shared)), counted_anywhere(shared)),
-        Candidate(BY_HAND, drive(by_hand(app, recorder)), recorder.counted),
-        *peers,
-    ]
-    figures = measure(candidates, paths, effort.rounds, effort.chunk_seconds)
-    if shared.table.sharing is None:
-        raise RuntimeError("the workers' table is not shared, and there is nothing to compare")
-    cost = figures[SHARED].added
-    cheapest = min((f for f in list(figures.values())[3:] if not f.void), key=lambda figure: figure.added)
-    targets = [
-        Target("cost added, shared / alone", cost / figures[ALONE].added, 1.3),
-        Target(f"cost added, {cheapest.name} / {SHARED}", cheapest.added / cost, 10.0, at_least=True),
-    ]
-    return Table(title, list(figures.values()), SHARED, targets, missing)
+    def table(
+        self, title: str, app_of: Callable[[], Any], paths: Sequence[str], mounts: Mapping[str, Mount] = NO_PEERS
+    ) -> Table:
+        """Measure on one app; each peer gets one of its own."""
+        app = app_of()
+        alone = RedMetrics(registry=CollectorRegistry(), multiprocess_dir=None)
+        shared = RedMetrics(registry=CollectorRegistry(), multiprocess_dir=self.directory, multiprocess_name=NAME)
+        recorder = Recorder(f"{self.by_hand.__name__}{len(paths)}")
+        candidates = [
+            Candidate(BARE, self.drive(app, paths)),
+            Candidate(ALONE, self.drive(self.ours(app, metrics=alone), paths), counted_anywhere(alone)),
+            Candidate(SHARED, self.drive(self.ours(app, metrics=shared), paths), counted_anywhere(shared)),
+            Candidate(BY_HAND, self.drive(self.by_hand(app, recorder), paths), recorder.counted, comparable=False),
+        ]
+        found, missing = mounted(mounts, app_of, lambda peer: self.drive(peer, paths))
+        peers = [candidate._replace(name=candidate.name + MULTIPROCESS) for candidate in found]
+        figures = measure([*candidates, *peers], len(paths), self.effort.rounds, self.effort.chunk_seconds)
+        if shared.table.sharing is None:
+            raise RuntimeError("the workers' table is not shared, and there is nothing to compare")
+        targets = [Target("cost added, shared / alone", figures[SHARED].added / figures[ALONE].added, 1.3)]
+        targets += against_peers(figures, [SHARED], 10.0)
+        return Table(title, list(figures.values()), SHARED, targets, missing)
 
 
 def _scrapes(directory: str, effort: Effort) -> list[Table]:
@@ -172,6 +176,35 @@ def _scrapes(directory: str, effort: Effort) -> list[Table]:
     for process in living:
         process.join()
     return tables
+
+
+def _recycled(directory: str, effort: Effort) -> list[Table]:
+    """Measure the scrape of one worker, which knew ten others that have gone, then a thousand."""
+    twins = Twins(multiprocess_dir=directory, multiprocess_name=NAME)
+    twins.count(ROWS, REQUESTS)
+    del os.environ[VARIABLE]
+    context = get_context("fork")
+    figures = []
+    gone = 0
+    for recycled in RECYCLED:
+        for _ in range(recycled - gone):
+            worker = context.Process(target=twins.count_ours, args=(1,))
+            worker.start()
+            worker.join()
+        gone = recycled
+        text = answer(twins.ours, "GET", "", "", "").body
+        if _requests_in(text) != ROWS * REQUESTS + recycled:
+            raise RuntimeError(f"{_requests_in(text):g} requests are shown")
+        seconds = []
+        for _ in range(effort.rounds):
+            begun = thread_time()
+            answer(twins.ours, "GET", "", "", "")
+            seconds.append(thread_time() - begun)
+        figures.append(Figure(f"after {recycled:,} recycled workers", median(seconds) * 1e6, 0.0, 0.0))
+    few, many = figures
+    target = Target(f"{many.name} / {few.name}", many.total / few.total, 1.1)
+    title = f"Scrape of one worker with {ROWS} label sets, in milliseconds"
+    return [Table(title, figures, few.name, [target], renders=True)]
 
 
 def _let(workers: Semaphore) -> None:
