@@ -425,7 +425,7 @@ def test_an_unfinished_file_may_be_finished_before_it_is_looked_at(join: Join, m
 
 GARBAGE = {
     "empty": b"",
-    "truncated": HEADER.pack(cells.MAGIC, 0.0, 0)[:20],
+    "truncated": HEADER.pack(cells.MAGIC, 0.0, bytes(16), 0)[:20],
     "foreign": b"garbage " * 1000,
     "of another version": cells.HEADER.pack(b"redcell0", 1, 1, 1, 1, 0.0, bytes(16)) + bytes(8),
     "cut short": cells.HEADER.pack(cells.MAGIC, 1000, 1, 1, 1, 0.0, bytes(16)) + bytes(80),
