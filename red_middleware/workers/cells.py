@@ -224,7 +224,7 @@ def write_retired(
     index: bytes = NO_INDEX,
 ) -> None:
     """Replace `retired`: the renaming is the moment at which the workers of these ids are counted there."""
-    fd = directory.open(DRAFT, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    fd = directory.open(DRAFT, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
     try:
         content = HEADER.pack(MAGIC, len(cells), *NOBODY, cpu_seconds, index) + struct.pack(f"={len(cells)}d", *cells)
         content += b"".join(map(bytes.fromhex, sorted(ids)))

@@ -24,9 +24,6 @@ COMMITTED: Final = struct.Struct("=Q")
 COMMITTED_AT: Final = HEADER.size - COMMITTED.size
 RECORD: Final = struct.Struct("=II")  # in front of each payload: its length and its CRC-32
 
-ENTRY_SECONDS: Final = 2.0
-"""How long a worker waits when it enters, once."""
-
 DAMAGED: Final = "the index of the worker processes is damaged"
 
 PATIENCE_SECONDS: Final = 0.25
