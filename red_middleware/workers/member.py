@@ -51,6 +51,7 @@ class Member:
         self.born = self.index.born
         self.returning = allocate_lock()  # of several scrapes one makes new cells
         self.files: list[WorkerFile] = []  # of which the last is in use
+        self.left = False  # whether this worker goes on alone, for good
 
     def enter(self, table: Table, declared: Mapping[str, Iterable[str]]) -> None:
         """Give a table the group's rows, and cells of its own.
@@ -99,6 +100,9 @@ class Member:
 
     def change(self, table: Table, change: Change) -> None:
         """Replay what the others changed, then make this change if the table still lacks it."""
+        if self._has_left(table):
+            table.apply(change)
+            return
         with self._alone() as entered:
             if entered:
                 self._look(table)
@@ -113,10 +117,11 @@ class Member:
     def catch_up(self, table: Table) -> bool:
         """Replay what the others changed."""
         done = False
-        with self._alone() as entered:
-            if entered:
-                self._look(table)
-                done = True
+        if not self._has_left(table):
+            with self._alone() as entered:
+                if entered:
+                    self._look(table)
+                    done = True
         return done
 
     def _look(self, table: Table) -> None:
@@ -186,19 +191,37 @@ class Member:
             Whether there is a group to stay in; systemd-logind removes shared memory of a user who logs out.
         """
         if not self.returning.acquire(timeout=PATIENCE_SECONDS):
-            return True
+            return not self.left
         try:
-            if not self.directory.is_open():
+            if not self.left and not self.directory.is_open():
                 self.directory = self.index.directory = self.sums.directory = self.reach()
-            if self.directory.is_removed():
-                table.isolated = True
-                self.pids = [os.getpid()]
+                if not self.index.is_ours():
+                    self._leave(table, OSError("the group of this worker process was removed, and begun anew"))
+            if self._has_left(table):
                 return False
             if self.file.directory is not self.directory or not self.directory.holds(self.file.name):
                 self._take_cells(table)
+        except OSError as error:  # of which the next scrape may see the end
+            self.fault("return to the workers", error)
+            table.isolated = True
+            self.pids = [os.getpid()]
+            return False
         finally:
             self.returning.release()
+        table.isolated = False
         return True
+
+    def _has_left(self, table: Table) -> bool:
+        """Tell whether this worker goes on alone, as it does from when its directory is removed."""
+        if not self.left and self.directory.is_removed():
+            self._leave(table, OSError("the directory of the worker processes was removed"))
+        return self.left
+
+    def _leave(self, table: Table, reason: OSError) -> None:
+        """Go on with a table that is nobody else's: what is added is in no log, and what is read is its own."""
+        self.left = table.isolated = True
+        self.pids = [os.getpid()]
+        self.fault("this worker's numbers are its own from now on", reason)
 
     def abandon(self) -> None:
         """Let go in a forked child: all this is the parent's, whose locks live as long as one descriptor of them."""

@@ -361,7 +361,8 @@ def test_a_worker_whose_directory_is_removed_counts_on_for_itself(
         serve(metrics, "/new")
         found = metrics.snapshot()
     assert found['http_requests_total{method="GET",route="/a",status="200"}'] == 3.0
-    assert found['http_requests_total{method="GET",route="_overflow",status="_OTHER"}'] == 2.0
+    assert found['http_requests_total{method="GET",route="/new",status="200"}'] == 2.0
+    assert found["red_instrumentation_errors_total"] == 1.0
     assert (found["red_worker_isolated"], found["red_workers"]) == (1.0, 1.0)
     assert len(caplog.records) == 1
 

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import gc
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from contextlib import closing
@@ -433,6 +434,25 @@ def is_of(worker: Worker, link: Path) -> bool:
     return link.is_symlink() and link.readlink() == file_of(worker)
 
 
+def test_a_worker_without_room_to_come_back_counts_for_itself_until_there_is(
+    join: Join, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No scrape fails for it."""
+    one = join()
+    one.count()
+    file_of(one).unlink()
+    with monkeypatch.context() as full:
+        full.setattr(os, "posix_fallocate", no_room)
+        assert one.counts() == {GET_A: 1}
+        assert one.table.isolated
+        assert one.table.read().workers == 1
+    assert one.faults == ["return to the workers"] * 2
+    assert one.counts() == {}
+    assert not one.table.isolated
+    one.count()
+    assert one.counts() == join().counts() == {GET_A: 1}
+
+
 def test_of_several_scrapes_one_comes_back(join: Join) -> None:
     """The others wait for it, or read without what it makes."""
     one = join()
@@ -443,6 +463,42 @@ def test_of_several_scrapes_one_comes_back(join: Join) -> None:
         assert files(one) == []
     one.counts()
     assert len(files(one)) == 1
+
+
+def test_a_worker_whose_directory_is_removed_goes_on_alone(join: Join) -> None:
+    """What is new is admitted, in a table that is its own now; it is told once, and those who come later begin anew."""
+    one = join({"/a": ["GET"]}, max_label_sets=SENTINEL_ROWS + 2)
+    one.count()
+    shutil.rmtree(one.member.directory.path)
+    for n in range(50):
+        one.count("/a", 201)
+        one.count("/b")
+        one.table.add(one.table.pair_cell("/a", f"E{n}"))
+    assert one.table.declare([("/c", ["GET"])]) == 1  # no row was left
+    expected = {GET_A: 1, ("GET", "/a", 201): 50, ("GET", "/b", 200): 50}
+    assert one.counts() == expected
+    assert (one.table.read().workers, one.table.isolated) == (1, True)
+    assert len(one.table.pairs) == 50
+    other = join()
+    other.count("/d")
+    assert (one.counts(), other.counts()) == (expected, {("GET", "/d", 200): 1})
+    assert one.faults == ["this worker's numbers are its own from now on"]
+
+
+def test_a_worker_whose_group_began_anew_while_it_was_robbed_goes_on_alone(join: Join) -> None:
+    """Its rows are not those of the new index."""
+    one = join()
+    one.count("/a")
+    shutil.rmtree(one.member.directory.path)
+    other = join()
+    other.count("/b")
+    os.close(one.member.directory.fd)
+    one.counts()
+    one.count("/c")
+    for _ in range(2):
+        assert one.counts() == {GET_A: 1, ("GET", "/c", 200): 1}
+        assert other.counts() == {("GET", "/b", 200): 1}
+    assert one.faults == ["this worker's numbers are its own from now on"]
 
 
 def test_a_member_without_its_directory_closes_nothing_on_the_way_out(join: Join, tmp_path: Path) -> None:
