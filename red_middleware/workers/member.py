@@ -64,7 +64,7 @@ class Member:
             OSError: The group's files cannot be used.
         """
         declaration: Change = ("declare", {route: sorted(labels) for route, labels in declared.items()})
-        self.sums = Sums(self.directory, self.index.id, self.fault)
+        self.sums = Sums(self.directory, self.index.id, table.seconds, self.fault)
         try:
             for method in table.methods.values():  # in no log: where one cannot be written, they are the last resort
                 for route in SENTINEL_ROUTES:

@@ -1,7 +1,7 @@
 """What all workers of a group counted: their files are added up, and those of the dead folded into `retired`.
 
 `member` asks, at each scrape and when it enters. This room knows in which order the files are to be touched, so that
-whoever does it may be killed at any moment; of what the cells count it knows which are gauges.
+whoever does it may be killed at any moment; of what the cells count it knows which are gauges, and which seconds.
 What lies in the directory and is none of ours is set aside and told of: no scrape fails or waits for it.
 """
 
@@ -44,12 +44,16 @@ class Sums:
     Args:
         directory: Where the group's files are.
         index: Id of the index by which the worker counts: cells of another one mean something else.
+        seconds: Which cells are sums of seconds.
         fault: Told the kind and the exception of what goes wrong.
     """
 
-    def __init__(self, directory: Directory, index: bytes, fault: Callable[[str, BaseException], None]) -> None:
+    def __init__(
+        self, directory: Directory, index: bytes, seconds: Sequence[slice], fault: Callable[[str, BaseException], None]
+    ) -> None:
         self.directory = directory
         self.index = index
+        self.seconds = seconds
         self.fault = fault
         self.told: set[str] = set()  # files that are there and were complained of
 
@@ -164,6 +168,7 @@ class Sums:
             contents = cells.read(fd, size, self.index)
         finally:
             os.close(fd)
+        cells.grain(contents.cells, self.seconds)
         return contents, living
 
     def _retired(self, size: int) -> Contents:
