@@ -44,6 +44,9 @@ IN_PROGRESS: Final = SCRAPE_SECONDS + 1
 FIXED_CELLS: Final = IN_PROGRESS + len(METHODS)
 GAUGES: Final = range(IN_PROGRESS, FIXED_CELLS)
 
+SECONDS_AT: Final = STATUS_CELLS - 1
+"""Where in a row its sum of seconds is: behind the cells of its codes."""
+
 SENTINEL_ROUTES: Final = (UNMATCHED, OVERFLOW)
 SENTINEL_ROWS: Final = len(SENTINEL_ROUTES) * len(METHODS)
 """Rows kept for `_unmatched` and `_overflow`, one of each a method."""
@@ -80,7 +83,7 @@ class Row:
         self.number = number
         self.method = method
         self.route = route
-        self.seconds = FIXED_CELLS + number * row_cells(bucket_cells) + STATUS_CELLS - 1  # behind those of the codes
+        self.seconds = FIXED_CELLS + number * row_cells(bucket_cells) + SECONDS_AT
         self.buckets = self.seconds + 1
         self.errors = self.buckets + bucket_cells
         self.disconnects = self.errors + 1
@@ -194,6 +197,14 @@ class Table:
     def size(self, rows: int) -> int:
         """Return the number of cells of a table of `rows` rows."""
         return FIXED_CELLS + rows * row_cells(self.bucket_cells)
+
+    @property
+    def seconds(self) -> tuple[slice, slice]:
+        """Which cells are sums of seconds; all others count."""
+        return (
+            slice(SCRAPE_SECONDS, SCRAPE_SECONDS + 1),
+            slice(FIXED_CELLS + SECONDS_AT, None, row_cells(self.bucket_cells)),
+        )
 
     def declare(self, routes: Iterable[tuple[str, Iterable[str] | None]]) -> int:
         """Reserve rows for the routes that an app declares, before clients can fill the table.
@@ -420,10 +431,7 @@ class Table:
         if self.sharing is None:
             in_progress: Sequence[float] = [len(method.in_progress) for method in self.methods.values()]
             return Reading(rows, self.cells[:size], pairs, in_progress, workers=1)
-        totals = list(self.sharing.totals(self, size))
-        for cell in (SCRAPE_SECONDS, *(row.seconds for row in rows)):
-            # Floats that are added in another order, since a worker retired, may be one bit less: a counter's reset.
-            totals[cell] = round(totals[cell], 6)
+        totals = self.sharing.totals(self, size)
         return Reading(rows, totals, pairs, totals[IN_PROGRESS:FIXED_CELLS], len(self.sharing.pids))
 
     def clear(self) -> None:

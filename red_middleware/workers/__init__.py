@@ -1,16 +1,18 @@
 """Prefork workers find each other, share one index and their cells, and retire the dead.
 
-`metrics` asks to `join` at a process's first request or scrape. Which processes are one group is decided in
-`rendezvous`; `directory` is where their files are, `index` and `cells` are these files, `member` is one worker's part.
+`metrics` asks to `join` at a process's first request or scrape, and may ask again if that failed: what was counted in
+between is to be carried over by `carry`. Which processes are one group is decided in `rendezvous`; `directory` is where
+their files are, `index` and `cells` are these files, `sums` adds them up, `member` is one worker's part.
 """
 
 from collections.abc import Callable
 
 from ..table import Table
+from .carry import carry
 from .directory import clean_stale, open_directory
 from .rendezvous import Group, find_group, is_alive, is_master, name_for
 
-__all__ = ["find_group", "is_master", "join"]
+__all__ = ["carry", "find_group", "is_master", "join"]
 
 
 def join(

@@ -8,12 +8,14 @@ and the ids that are in them. This room knows numbers and files, and nothing of 
 import fcntl
 import mmap
 import os
+import re
+import stat
 import struct
 from collections.abc import Iterable, MutableSequence, Sequence
 from operator import add
 from typing import Final, NamedTuple, cast
 
-from .directory import Directory
+from .directory import Directory, is_same
 from .rendezvous import STARTED, stat_field
 
 MAGIC: Final = b"redcell2"
@@ -25,9 +27,13 @@ WORKER: Final = "w-"
 NEW: Final = ".new-"
 ASIDE: Final = "aside-"
 RETIRED: Final = "retired"
+DRAFT: Final = "retired.tmp"
 LOCK: Final = "lock"
 ID_BYTES: Final = 16
+NAME: Final = re.compile(f"{WORKER}[0-9a-f]{{{2 * ID_BYTES}}}")
 
+GRAIN_SECONDS: Final = 2.0**-20
+"""Of what is added up. Sums of multiples are exact up to 2**33 seconds: in whatever order, and none ever falls."""
 
 NO_INDEX: Final = bytes(16)
 
@@ -53,46 +59,85 @@ class WorkerFile:
         size: Number of cells.
         index: Id of the index that says what they count.
         cpu_before: Seconds of CPU of this process that count in another file: one that it lost.
+        kept: Where it stands from before there is a file, for whoever is to `abandon` it: another thread may fork in
+            the middle.
 
     Raises:
         OSError: There is no room, or no way to make it.
     """
 
-    def __init__(self, directory: Directory, size: int, index: bytes = NO_INDEX, cpu_before: float = 0.0) -> None:
+    cells: MutableSequence[float]
+
+    def __init__(
+        self,
+        directory: Directory,
+        size: int,
+        index: bytes = NO_INDEX,
+        cpu_before: float = 0.0,
+        kept: "list[WorkerFile] | None" = None,
+    ) -> None:
+        self.directory = directory
         self.id = os.urandom(ID_BYTES).hex()
         self.name = WORKER + self.id
+        self.status: os.stat_result | None = None  # until there is a file
         self.lock_fd = -1
-        new = NEW + self.id
-        fd = directory.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+        self.mapped: mmap.mmap | None = None
+        kept = [] if kept is None else kept
+        kept.append(self)
         try:
+            self._make(size, index, cpu_before)
+        except BaseException:
+            kept.remove(self)
+            raise
+
+    def _make(self, size: int, index: bytes, cpu_before: float) -> None:
+        new = NEW + self.id
+        fd = self.directory.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+        try:
+            self.status = os.fstat(fd)
             length = HEADER.size + 8 * size
             os.posix_fallocate(fd, 0, length)  # now: a full file system found out later is a SIGBUS
             os.pwrite(fd, HEADER.pack(MAGIC, size, *this_process(), 0.0, index, cpu_before), 0)
             # A descriptor of its own: a mapping duplicates the one that it is made from, and a child inherits that.
-            self.lock_fd = directory.open(new, os.O_RDWR)
+            self.lock_fd = self.directory.open(new, os.O_RDWR)
             fcntl.flock(self.lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self.mapped = mmap.mmap(fd, length)
             doubles = memoryview(self.mapped)[HEADER.size :].cast("d")
             self.cells = cast("MutableSequence[float]", doubles)  # as far as a table of fixed size needs one
-            directory.rename(new, self.name)
+            self.directory.rename(new, self.name)
         except BaseException:
-            directory.unlink(new)
-            if self.lock_fd >= 0:
-                self.close()
+            self.directory.unlink(new)
+            self.close()
             raise
         finally:
             os.close(fd)
 
-    def close(self) -> None:
-        """Close the lock's descriptor: in a forked child, where the parent still lives, or where no file was made."""
-        os.close(self.lock_fd)
+    def close(self) -> bool:
+        """Close the lock's descriptor, if it is still ours.
+
+        Returns:
+            Whether it was.
+        """
+        fd, self.lock_fd = self.lock_fd, -1
+        ours = self.status is not None and is_same(fd, self.status)
+        if ours:
+            os.close(fd)
+        return ours
+
+    def abandon(self) -> None:
+        """Let go in a forked child, where the parent still lives: in the middle of making it, too."""
+        if not self.close() and self.status is not None and self.mapped is None:
+            # Forked where the lock was opened and its number not noted yet. A mapping would have one more.
+            for fd in map(int, os.listdir("/proc/self/fd")):
+                if is_same(fd, self.status):
+                    os.close(fd)
 
 
 class Contents(NamedTuple):
     """What a file holds."""
 
     process: Process
-    cells: Sequence[float]
+    cells: list[float]
     ids: frozenset[str]
     """Of `retired`: which workers' cells are in it."""
     cpu_seconds: float = 0.0
@@ -102,7 +147,24 @@ class Contents(NamedTuple):
     """Of the process, but counted in another file."""
 
 
-def read(fd: int, size: int) -> Contents:
+def open_file(directory: Directory, name: str) -> int:
+    """Open a worker's file or `retired`.
+
+    Raises:
+        OSError: It cannot be opened, now.
+        ValueError: It is nothing that a worker can have made.
+    """
+    if name != RETIRED and not NAME.fullmatch(name):
+        raise ValueError("it is named as no worker would")
+    if not stat.S_ISREG(directory.stat(name).st_mode):
+        raise ValueError("it is no file")
+    try:
+        return directory.open(name, os.O_RDONLY)
+    except PermissionError:
+        raise ValueError("it is not for us to read") from None
+
+
+def read(fd: int, size: int, index: bytes | None = None) -> Contents:
     """Read the first cells of a file.
 
     By `pread` and not by a mapping: a file that is cut short under a mapping is a SIGBUS.
@@ -110,24 +172,57 @@ def read(fd: int, size: int) -> Contents:
     Args:
         fd: Of a worker's file or of `retired`.
         size: How many cells to read at most.
+        index: Id of the index by which they are to count; `None`: any.
 
     Raises:
-        ValueError: The file is truncated, foreign, or of another version.
+        ValueError: The file is truncated, foreign, of another version or another index.
     """
     head = os.pread(fd, HEADER.size, 0)
     if len(head) < HEADER.size:
         raise ValueError("it is truncated")
-    magic, count, pid, started, namespace, cpu_seconds, index, cpu_before = HEADER.unpack(head)
+    magic, count, pid, started, namespace, cpu_seconds, index_id, cpu_before = HEADER.unpack(head)
     end = HEADER.size + 8 * count
     if magic != MAGIC:
         raise ValueError("it is of another version, or no file of cells at all")
+    if index not in (None, index_id):
+        raise ValueError("its cells count by another index")
     length = os.fstat(fd).st_size
     if length < end or (length - end) % ID_BYTES:
         raise ValueError("it is truncated")
-    cells = memoryview(os.pread(fd, 8 * min(size, count), HEADER.size)).cast("d").tolist()
+    cells = cast("list[float]", memoryview(os.pread(fd, 8 * min(size, count), HEADER.size)).cast("d").tolist())
     tail = os.pread(fd, length - end, end) if length > end else b""
     ids = (tail[at : at + ID_BYTES].hex() for at in range(0, len(tail), ID_BYTES))
-    return Contents(Process(pid, started, namespace), cells, frozenset(ids), cpu_seconds, index, cpu_before)
+    return Contents(Process(pid, started, namespace), cells, frozenset(ids), cpu_seconds, index_id, cpu_before)
+
+
+def is_held(fd: int) -> bool:
+    """Tell whether a worker lives behind its file.
+
+    Whoever asks takes the lock for a moment as a reader does, whom other readers do not hinder: who held it alone would
+    be taken for the worker.
+    """
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    fcntl.flock(fd, fcntl.LOCK_UN)  # a child that was forked meanwhile has it open, too
+    return False
+
+
+def is_inhabited(directory: Directory) -> bool:
+    """Tell whether any worker lives in a directory, be it of another version."""
+    for name in directory.names():
+        try:
+            fd = open_file(directory, name) if name.startswith(WORKER) else -1
+        except (FileNotFoundError, ValueError):
+            continue
+        if fd >= 0:
+            try:
+                if is_held(fd):
+                    return True
+            finally:
+                os.close(fd)
+    return False
 
 
 def write_retired(
@@ -138,24 +233,36 @@ def write_retired(
     index: bytes = NO_INDEX,
 ) -> None:
     """Replace `retired`: the renaming is the moment at which the workers of these ids are counted there."""
-    new = f"{RETIRED}.tmp"
-    fd = directory.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    fd = directory.open(DRAFT, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
     try:
-        content = HEADER.pack(MAGIC, len(cells), *NOBODY, cpu_seconds, index, 0.0) + struct.pack(
-            f"={len(cells)}d", *cells
-        )
+        content = HEADER.pack(MAGIC, len(cells), *NOBODY, cpu_seconds, index, 0.0)
+        content += struct.pack(f"={len(cells)}d", *cells)
         content += b"".join(map(bytes.fromhex, sorted(ids)))
         if os.write(fd, content) < len(content):
             raise OSError("no space left for the cells of retired worker processes")
+    except BaseException:
+        directory.unlink(DRAFT)
+        raise
     finally:
         os.close(fd)
-    directory.rename(new, RETIRED)
+    directory.rename(DRAFT, RETIRED)
 
 
 def this_process() -> Process:
     """Return what tells this process from all others of this boot."""
     pid = os.getpid()
     return Process(pid, stat_field(pid, STARTED), os.stat("/proc/self/ns/pid").st_ino)
+
+
+def grained(seconds: float) -> float:
+    """Return seconds without what is less than a grain of them."""
+    return seconds - seconds % GRAIN_SECONDS
+
+
+def grain(numbers: list[float], parts: Iterable[slice]) -> None:
+    """Make the cells of these parts, which are seconds, such as are added up exactly."""
+    for part in parts:
+        numbers[part] = [seconds - seconds % GRAIN_SECONDS for seconds in numbers[part]]
 
 
 def added(one: Sequence[float], other: Sequence[float]) -> list[float]:

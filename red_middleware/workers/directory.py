@@ -13,8 +13,9 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import closing
+from _thread import allocate_lock
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from typing import Final
 
 try:
@@ -35,6 +36,12 @@ PATIENCE_SECONDS: Final = 0.25
 
 PAUSE_SECONDS: Final = 0.001
 
+HOLD_PAUSE_SECONDS: Final = 0.0002
+"""Between two looks at a file that another process holds, for some 50 microseconds."""
+
+_never = allocate_lock()
+_never.acquire()
+
 UNJUDGED_SECONDS: Final = 7 * 24 * 3600.0
 """How long a group stays without a change and without an inhabitant where its master is not provably gone."""
 
@@ -46,11 +53,21 @@ class Directory:
     `FileNotFoundError` once the directory was removed.
     """
 
-    __slots__ = ("fd", "path")
+    __slots__ = ("fd", "held", "path", "status")
 
     def __init__(self, path: str, fd: int) -> None:
         self.path = path
         self.fd = fd
+        self.status = os.fstat(fd)
+        self.held: set[int] = set()  # descriptors of files that `hold` keeps from others
+
+    def is_open(self) -> bool:
+        """Tell whether the descriptor is still the directory's: an app may close whatever it finds."""
+        return is_same(self.fd, self.status)
+
+    def is_removed(self) -> bool:
+        """Tell whether somebody removed the directory under us."""
+        return self.is_open() and os.fstat(self.fd).st_nlink == 0
 
     def names(self) -> list[str]:
         """Return the names of all files, in no order; none where the directory was removed."""
@@ -59,12 +76,58 @@ class Directory:
             return os.listdir(listing.fd)
 
     def open(self, name: str, flags: int, mode: int = 0o600) -> int:
-        """Open a file, never through a link and never for a child process, and return its descriptor."""
-        return os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=self.fd)
+        """Open a file, never through a link, never for a child process, and return its descriptor.
+
+        Without waiting either: what lies there may be a FIFO, at whose other end is nobody.
+        """
+        return os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, mode, dir_fd=self.fd)
+
+    @contextmanager
+    def hold(self, name: str, flags: int, patience_seconds: float = 0.0) -> Iterator[int]:
+        """Open a file, and keep every other process that holds it out.
+
+        Args:
+            name: Of the file.
+            flags: As of `open`.
+            patience_seconds: How long to wait for another one.
+
+        Yields:
+            The descriptor.
+
+        Raises:
+            TimeoutError: Another one did not let go in time.
+        """
+        fd = self.open(name, flags)
+        self.held.add(fd)
+        try:
+            deadline = time.monotonic() + patience_seconds
+            while True:
+                try:
+                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > deadline:
+                        raise TimeoutError(f"another worker process holds the {name}") from None
+                    _never.acquire(timeout=HOLD_PAUSE_SECONDS)  # a sleep may be gevent's, and switch
+            try:
+                yield fd
+            finally:
+                fcntl.flock(fd, fcntl.LOCK_UN)  # closing is not enough: a child may have been forked meanwhile
+        finally:
+            self.held.discard(fd)
+            os.close(fd)
 
     def stat(self, name: str) -> os.stat_result:
         """Return the status of a file, of a link its own."""
         return os.stat(name, dir_fd=self.fd, follow_symlinks=False)
+
+    def holds(self, name: str) -> bool:
+        """Tell whether there is a file, or anything, of this name."""
+        try:
+            self.stat(name)
+        except FileNotFoundError:
+            return False
+        return True
 
     def rename(self, old: str, new: str) -> None:
         """Rename a file, in one step, in the place of the one that had the name."""
@@ -88,6 +151,13 @@ class Directory:
         """
         fd, self.fd = self.fd, -1  # the number may soon be another file's
         os.close(fd)
+
+    def abandon(self) -> None:
+        """Let go in a forked child: a lock lives as long as any process has its descriptor, whatever became of us."""
+        while self.held:
+            os.close(self.held.pop())
+        if self.is_open():
+            self.close()
 
 
 def open_directory(name: str, owner: str, base: str | None = None) -> Directory:
@@ -150,6 +220,14 @@ def clean_stale(
     except OSError:  # there is nothing of ours, or it is not for us to open
         pass
     return removed
+
+
+def is_same(fd: int, status: os.stat_result) -> bool:
+    """Tell whether a descriptor is open, and of the file with this status."""
+    try:
+        return os.path.samestat(os.fstat(fd), status)
+    except OSError:
+        return False
 
 
 def _home(base: str | None) -> str:

@@ -5,21 +5,21 @@ the committed length covers it, which one aligned 8-byte store says: who is kill
 next one overwrites. This room knows bytes and files; what a record means is `table`'s business.
 """
 
-import fcntl
 import os
+import stat
 import struct
 import zlib
-from _thread import allocate_lock
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from time import monotonic
 from typing import Final
 
+from .cells import ID_BYTES, is_inhabited
 from .directory import Directory
 
 NAME: Final = "index"
-MAGIC: Final = b"redindx1"
-HEADER: Final = struct.Struct("=8sdQ")  # magic, monotonic time of the group's start, length of the committed log
+MAGIC: Final = b"redindx2"
+HEADER: Final = struct.Struct(f"=8sd{ID_BYTES}sQ")
+"""Magic, monotonic time of the group's start, id, length of the committed log."""
 COMMITTED: Final = struct.Struct("=Q")
 COMMITTED_AT: Final = HEADER.size - COMMITTED.size
 RECORD: Final = struct.Struct("=II")  # in front of each payload: its length and its CRC-32
@@ -28,15 +28,6 @@ DAMAGED: Final = "the index of the worker processes is damaged"
 
 PATIENCE_SECONDS: Final = 0.25
 """How long a request waits for another worker's addition, which takes 50 microseconds unless that one is stopped."""
-
-PAUSE_SECONDS: Final = 0.0002
-
-ENTRY_SECONDS: Final = 2.0
-"""How long a worker waits when it enters, once."""
-
-
-_never = allocate_lock()
-_never.acquire()
 
 
 class Index:
@@ -57,15 +48,13 @@ class Index:
         self.offset = HEADER.size  # of what was not read yet
         os.close(directory.open(NAME, os.O_RDWR | os.O_CREAT))
         header = self._header()
-        if len(header) < HEADER.size:  # new, or made by one that was killed at once
-            with self.locked(ENTRY_SECONDS) as fd:
-                if os.fstat(fd).st_size < HEADER.size:
-                    os.pwrite(fd, HEADER.pack(MAGIC, monotonic(), 0), 0)
+        if not _is_complete(header):  # new, or made by one that was killed at once, or damaged
+            with self.locked(PATIENCE_SECONDS) as fd:
+                self._make(fd)
             header = self._header()
-        magic, born, _ = HEADER.unpack(header)
-        self.born: float = born
-        if magic != MAGIC:
-            raise OSError(f"{directory.path}/{NAME} is no index of this version")
+            if not _is_complete(header):
+                raise OSError(DAMAGED)
+        _, self.born, self.id, _ = _parts(header)
 
     def _header(self) -> bytes:
         fd = self.directory.open(NAME, os.O_RDONLY)
@@ -74,36 +63,26 @@ class Index:
         finally:
             os.close(fd)
 
-    @contextmanager
-    def locked(self, patience_seconds: float) -> Iterator[int]:
-        """Open the file, and keep the other workers from appending.
+    def _make(self, fd: int) -> None:
+        """Write the header, unless another one did. A new index is for nobody who counts by the one before.
 
-        Args:
-            patience_seconds: How long to wait for another one.
-
-        Yields:
-            The descriptor.
-
-        Raises:
-            TimeoutError: Another one did not let go in time.
+        What the dead counted by that one has another id, and is set aside by whoever retires them.
         """
-        fd = self.directory.open(NAME, os.O_RDWR)
-        try:
-            deadline = monotonic() + patience_seconds
-            while True:
-                try:
-                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if monotonic() > deadline:
-                        raise TimeoutError("another worker process holds the index") from None
-                    _never.acquire(timeout=PAUSE_SECONDS)  # a sleep may be gevent's, and switch
-            try:
-                yield fd
-            finally:
-                fcntl.flock(fd, fcntl.LOCK_UN)  # closing is not enough: a child may have been forked meanwhile
-        finally:
-            os.close(fd)
+        if _is_complete(os.pread(fd, HEADER.size, 0)):
+            return
+        if not stat.S_ISREG(os.fstat(fd).st_mode) or is_inhabited(self.directory):
+            raise OSError(f"{self.directory.path}/{NAME} is no index of this version, and others may live by it")
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, HEADER.pack(MAGIC, monotonic(), os.urandom(ID_BYTES), 0), 0)
+
+    def is_ours(self) -> bool:
+        """Tell whether the directory's index is the one that this worker knows."""
+        header = self._header()
+        return _is_complete(header) and _parts(header)[2] == self.id
+
+    def locked(self, patience_seconds: float) -> AbstractContextManager[int]:
+        """Open the file, and keep the other workers from appending. See `Directory.hold`."""
+        return self.directory.hold(NAME, os.O_RDWR, patience_seconds)
 
     def read(self, fd: int) -> list[bytes]:
         """Return the records that were committed since the last call, in order.
@@ -112,7 +91,12 @@ class Index:
             OSError: The log is damaged.
         """
         header = os.pread(fd, HEADER.size, 0)
-        end = HEADER.size + (HEADER.unpack(header)[2] if len(header) == HEADER.size else 0)
+        if not _is_complete(header):
+            raise OSError(DAMAGED)
+        _, _, found, committed = _parts(header)
+        if found != self.id:
+            raise OSError("another index is in the place of the one that this worker process counts by")
+        end = HEADER.size + committed
         if not self.offset <= end <= os.fstat(fd).st_size:
             raise OSError(DAMAGED)
         log = os.pread(fd, end - self.offset, self.offset)
@@ -136,3 +120,11 @@ class Index:
             raise OSError("no space left for the index of the worker processes")
         committed = self.offset + len(record) - HEADER.size
         os.pwrite(fd, COMMITTED.pack(committed), COMMITTED_AT)
+
+
+def _parts(header: bytes) -> tuple[bytes, float, bytes, int]:
+    return HEADER.unpack(header)
+
+
+def _is_complete(header: bytes) -> bool:
+    return len(header) == HEADER.size and header.startswith(MAGIC)

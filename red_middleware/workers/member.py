@@ -1,49 +1,34 @@
-"""One worker's membership in its group: it replays and extends the index, adds up all cells, and retires the dead.
+"""One worker's membership in its group: it replays and extends the index, has cells of its own, and stays or leaves.
 
-`table` speaks to it as `Sharing`. Whether there is a group is `rendezvous`' business, and files are those of `index`
-and `cells`; this room knows in which order they are to be touched, so that any worker may be killed at any moment.
+`table` speaks to it as `Sharing`. Whether there is a group is `rendezvous`' business, files are those of `index` and
+`cells`, and `sums` adds them up; this room knows when each is due. A worker may be killed or forked at any moment, be
+robbed of its descriptors by a library that closes all it finds, and of its directory by a cleaner.
 """
 
-import fcntl
+import errno
 import json
 import os
 import time
 from _thread import allocate_lock, get_ident
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Final, NamedTuple
+from typing import Final
 
 from prometheus_client import ProcessCollector
 from prometheus_client.registry import Collector
 
-from ..table import GAUGES, SENTINEL_ROUTES, Change, Table
-from . import cells
-from .cells import ASIDE, LOCK, NEW, RETIRED, WORKER, WorkerFile
+from ..table import SENTINEL_ROUTES, Change, Table
+from .cells import WorkerFile
 from .directory import Directory
-from .index import ENTRY_SECONDS, PATIENCE_SECONDS, Index
 from .index import NAME as INDEX
+from .index import PATIENCE_SECONDS, Index
 from .processes import GroupProcesses, Workers, store_cpu_seconds
+from .sums import Sums
 
-MAX_READS: Final = 100
-"""How often a scrape begins anew because a worker retired meanwhile."""
-
-MAX_ASIDE: Final = 4
-"""How many files that could not be read are kept for whoever wants to look at them."""
+FULL: Final = {errno.ENOSPC, errno.EDQUOT}
 
 ASKED: Final = "asked-"
 """Begins the names of empty files, each of which says that something need not be said again."""
-
-ABANDONED_SECONDS: Final = 60.0
-"""Age of a worker's unfinished file whose maker was killed; a younger one may be about to be locked."""
-
-
-class Found(NamedTuple):
-    """What a scrape found of the group."""
-
-    totals: list[float]
-    pids: list[int]
-    """Of the living workers, this one included."""
-    workers: Workers
 
 
 class Member:
@@ -68,6 +53,9 @@ class Member:
             self.directory.close()
             raise
         self.born = self.index.born
+        self.returning = allocate_lock()  # of several scrapes one makes new cells
+        self.files: list[WorkerFile] = []  # of which the last is in use
+        self.left = False  # whether this worker goes on alone, for good
 
     def enter(self, table: Table, declared: Mapping[str, Iterable[str]]) -> None:
         """Give a table the group's rows, and cells of its own.
@@ -80,27 +68,45 @@ class Member:
             OSError: The group's files cannot be used.
         """
         declaration: Change = ("declare", {route: sorted(labels) for route, labels in declared.items()})
+        self.sums = Sums(self.directory, self.index.id, table.seconds, self.fault)
         try:
             for method in table.methods.values():  # in no log: where one cannot be written, they are the last resort
                 for route in SENTINEL_ROUTES:
                     table.apply(("row", method.label, route))
             self._look(table)  # at most of it without the lock: many workers may begin at once
-            with self.index.locked(ENTRY_SECONDS) as fd:
+            with self.index.locked(PATIENCE_SECONDS) as fd:
                 self._replay(table, fd)
                 if not table.settled or table.lacks(declaration):  # the first record settles the capacity, if empty too
                     self._write(table, fd, declaration)
-            self._take_cells(table)
+            self._retire(table, batches=1)  # or a group that nobody scrapes grows by a file with each worker
+            try:
+                self._take_cells(table)
+            except OSError as error:
+                if error.errno not in FULL:
+                    raise
+                self._retire(table)
+                self._take_cells(table)
         except BaseException:
             self.directory.close()
             raise
 
     def _take_cells(self, table: Table, cpu_before: float = 0.0) -> None:
-        self.file = WorkerFile(self.directory, table.size(table.capacity), cpu_before=cpu_before)
-        self.home = os.fstat(self.directory.fd)
+        WorkerFile(self.directory, table.size(table.capacity), self.index.id, cpu_before, self.files)
         table.use(self.file.cells)
+        for file in self.files[:-1]:
+            if file.close():  # else its mapping stays: it would close a number that may be another file's by now
+                self.files.remove(file)
+
+    @property
+    def file(self) -> WorkerFile:
+        """This worker's cells."""
+        return self.files[-1]
 
     def change(self, table: Table, change: Change) -> None:
         """Replay what the others changed, then make this change if the table still lacks it."""
+        if self._has_left(table):
+            table.apply(change)
+            return
         with self._alone() as entered:
             if entered:
                 self._look(table)
@@ -115,10 +121,11 @@ class Member:
     def catch_up(self, table: Table) -> bool:
         """Replay what the others changed."""
         done = False
-        with self._alone() as entered:
-            if entered:
-                self._look(table)
-                done = True
+        if not self._has_left(table):
+            with self._alone() as entered:
+                if entered:
+                    self._look(table)
+                    done = True
         return done
 
     def _look(self, table: Table) -> None:
@@ -139,7 +146,7 @@ class Member:
         if entered:
             self.busy_with = get_ident()
         try:
-            yield entered and self._is_whole()
+            yield entered and self.directory.is_open()
         except OSError as error:
             self.fault("index of the workers", error)
         finally:
@@ -164,123 +171,18 @@ class Member:
             OSError: The group's files cannot be read.
         """
         if not self._stay(table):
-            table.isolated = True
-            self.pids = [os.getpid()]
-            return list(self.file.cells[:size])
+            return list(table.cells[:size])
         self._retire(table)
         self.directory.touch()  # to a mapped file nothing is written that a cleaner could see
-        found = self._read(size)
-        self.pids = found.pids
+        found = self.sums.read(size, self.file.name)
+        self.pids = sorted(process.pid for process in found.workers.living)
         return found.totals
 
-    def _read(self, size: int) -> Found:
-        """Add up every file, with no lock: what is read before `retired` was replaced is read again."""
-        for _ in range(MAX_READS):
-            try:
-                retired = self._retired(size)
-                totals = cells.added(retired.cells, [0.0] * size)
-                pids = []
-                living_processes, cpu_seconds = [], retired.cpu_seconds
-                for name in self.directory.names():
-                    if name.startswith(WORKER) and name.removeprefix(WORKER) not in retired.ids:
-                        fd = self.directory.open(name, os.O_RDONLY)
-                        try:
-                            contents = cells.read(fd, size)
-                            living = name == self.file.name or not _obtain(fd, fcntl.LOCK_SH)
-                        except ValueError as error:  # set aside when its lock can be had
-                            self.fault(f"file of a worker, {name}", error)
-                            continue
-                        finally:
-                            _release(fd)
-                        if living:
-                            pids.append(contents.process.pid)
-                            living_processes.append(contents.process)
-                        cpu_seconds += contents.cpu_seconds
-                        totals = cells.added(totals, contents.cells if living else _without_gauges(contents.cells))
-                if self._retired(0).ids == retired.ids:  # each `retired` has its own; an inode's number is used again
-                    return Found(totals, sorted(pids), Workers(living_processes, cpu_seconds))
-            except FileNotFoundError:  # retired while it was being read
-                continue
-        raise TimeoutError("workers retire faster than their cells can be read")
+    def _retire(self, table: Table, batches: int | None = None) -> None:
+        def measure() -> int | None:
+            return table.size(table.used) if self.catch_up(table) else None
 
-    def _retired(self, size: int) -> cells.Contents:
-        """Read what the retired counted; where that cannot be read, it is set aside, and they begin anew."""
-        try:
-            fd = self.directory.open(RETIRED, os.O_RDONLY)
-        except FileNotFoundError:
-            return cells.Contents(cells.NOBODY, [], frozenset())
-        try:
-            return cells.read(fd, size)
-        except ValueError as error:
-            self.fault("cells of retired workers", error)
-            self._set_aside(RETIRED)
-            return cells.Contents(cells.NOBODY, [], frozenset())
-        finally:
-            os.close(fd)
-
-    def _retire(self, table: Table) -> None:
-        """Add the cells of dead workers to `retired` and remove their files, unless another worker is about it."""
-        held: list[int] = []
-        try:
-            held.append(self.directory.open(LOCK, os.O_RDWR | os.O_CREAT))
-            if _obtain(held[0], fcntl.LOCK_EX):
-                dead = self._find_dead(held)
-                if dead and self.catch_up(table):  # the dead may have added rows since the last time
-                    self._fold(dead, table.size(table.used))
-        except (OSError, ValueError) as error:
-            self.fault("retired workers", error)
-        finally:
-            for fd in held:
-                _release(fd)
-
-    def _find_dead(self, held: list[int]) -> dict[str, int]:
-        """Return the descriptors of the files that nobody holds any more, by name; their locks are ours from now on."""
-        folded = self._retired(0).ids
-        dead = {}
-        for name in self.directory.names():
-            if name.startswith(NEW):
-                self._remove_abandoned(name)
-            elif name.startswith(WORKER) and name != self.file.name:
-                if name.removeprefix(WORKER) in folded:  # the last one to fold was killed before it came to this
-                    self.directory.unlink(name)
-                    continue
-                held.append(self.directory.open(name, os.O_RDWR))
-                if _obtain(held[-1], fcntl.LOCK_EX):
-                    dead[name] = held[-1]
-        return dead
-
-    def _fold(self, dead: Mapping[str, int], size: int) -> None:
-        retired = self._retired(size)
-        totals, cpu_seconds = retired.cells, retired.cpu_seconds
-        readable = []
-        for name, fd in dead.items():
-            try:
-                contents = cells.read(fd, size)
-            except ValueError as error:
-                self.fault(f"file of a worker, {name}", error)
-                self._set_aside(name)
-            else:
-                totals = cells.added(totals, _without_gauges(contents.cells))
-                cpu_seconds += contents.cpu_seconds
-                readable.append(name)
-        if readable:
-            cells.write_retired(self.directory, totals, [name.removeprefix(WORKER) for name in readable], cpu_seconds)
-            for name in readable:
-                self.directory.unlink(name)
-
-    def _remove_abandoned(self, name: str) -> None:
-        try:
-            if time.time() - self.directory.stat(name).st_mtime > ABANDONED_SECONDS:
-                self.directory.unlink(name)
-        except FileNotFoundError:
-            pass
-
-    def _set_aside(self, name: str) -> None:
-        """Keep a file that nobody can read for who wants to look at it, but no heap of them."""
-        self.directory.rename(name, f"{ASIDE}{time.time_ns()}-{name}")
-        aside = sorted(name for name in self.directory.names() if name.startswith(ASIDE))
-        for old in aside[:-MAX_ASIDE]:
-            self.directory.unlink(old)
+        self.sums.fold(measure, self.file.name if self.files else "", batches)
 
     def processes(self, alone: ProcessCollector) -> Collector:
         """Return what tells of the group's processes as `alone` does of this one."""
@@ -288,14 +190,14 @@ class Member:
 
     def _workers(self) -> Workers:
         """Look at the group's files as they stand now; nobody lives where the directory is lost."""
-        if not self._is_whole():
+        if self.left or not self.directory.is_open():
             return Workers((), 0.0)
         store_cpu_seconds(self.directory)
-        return self._read(0).workers
+        return self.sums.read(0, self.file.name).workers
 
     def first(self, name: str) -> bool:
         """Tell whether no worker asked for this name before; everybody is the first where that cannot be kept."""
-        if not self._is_whole():
+        if not self.directory.is_open():
             return False  # its descriptor leads elsewhere: after `_stay`
         try:
             os.close(self.directory.open(f"{ASKED}{name}", os.O_WRONLY | os.O_CREAT | os.O_EXCL))
@@ -308,50 +210,44 @@ class Member:
     def _stay(self, table: Table) -> bool:
         """Come back with new cells if others took this worker for dead: the app closed its descriptors.
 
-        The old ones are not closed: their numbers may be another file's.
-
         Returns:
-            Whether there is a directory to stay in; systemd-logind removes shared memory of a user who logs out.
+            Whether there is a group to stay in; systemd-logind removes shared memory of a user who logs out.
         """
-        whole = self._is_whole()
-        if not whole:
-            self.directory = self.index.directory = self.reach()
-        if not os.fstat(self.directory.fd).st_nlink:
+        if not self.returning.acquire(timeout=PATIENCE_SECONDS):
+            return not self.left
+        try:
+            if not self.left and not self.directory.is_open():
+                self.directory = self.index.directory = self.sums.directory = self.reach()
+                if not self.index.is_ours():
+                    self._leave(table, OSError("the group of this worker process was removed, and begun anew"))
+            if self._has_left(table):
+                return False
+            if self.file.directory is not self.directory or not self.directory.holds(self.file.name):
+                self._take_cells(table, time.process_time())  # what was stored in the lost file is in there
+        except OSError as error:  # of which the next scrape may see the end
+            self.fault("return to the workers", error)
+            table.isolated = True
+            self.pids = [os.getpid()]
             return False
-        if not whole or self.file.name not in self.directory.names():
-            self._take_cells(table, time.process_time())  # what was stored in the lost file is in there
+        finally:
+            self.returning.release()
+        table.isolated = False
         return True
+
+    def _has_left(self, table: Table) -> bool:
+        """Tell whether this worker goes on alone, as it does from when its directory is removed."""
+        if not self.left and self.directory.is_removed():
+            self._leave(table, OSError("the directory of the worker processes was removed"))
+        return self.left
+
+    def _leave(self, table: Table, reason: OSError) -> None:
+        """Go on with a table that is nobody else's: what is added is in no log, and what is read is its own."""
+        self.left = table.isolated = True
+        self.pids = [os.getpid()]
+        self.fault("this worker's numbers are its own from now on", reason)
 
     def abandon(self) -> None:
         """Let go in a forked child: all this is the parent's, whose locks live as long as one descriptor of them."""
-        if self._is_whole():
-            self.file.close()
-            self.directory.close()
-
-    def _is_whole(self) -> bool:
-        """Tell whether the directory's descriptor is still the directory's."""
-        try:
-            return os.path.samestat(os.fstat(self.directory.fd), self.home)
-        except OSError:
-            return False
-
-
-def _obtain(fd: int, operation: int) -> bool:
-    """Lock a file, if nobody lives behind it."""
-    try:
-        fcntl.flock(fd, operation | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _release(fd: int) -> None:
-    """Close a file and unlock it if it was we who locked it: a child that was forked meanwhile has it open, too."""
-    fcntl.flock(fd, fcntl.LOCK_UN)
-    os.close(fd)
-
-
-def _without_gauges(numbers: Sequence[float]) -> list[float]:
-    kept = list(numbers)
-    kept[GAUGES.start : GAUGES.stop] = [0.0] * len(GAUGES)
-    return kept
+        for file in self.files:
+            file.abandon()
+        self.directory.abandon()

@@ -5,7 +5,6 @@ files of the workers, and are folded with their cells: a scrape stores there wha
 there, so that the sum never goes backwards. The endpoint asks for it.
 """
 
-import fcntl
 import os
 import struct
 from collections.abc import Callable, Collection, Iterator
@@ -93,45 +92,22 @@ def store_cpu_seconds(directory: Directory) -> None:
     With the lock of those who fold, so that nothing is written to a file that was folded, and nothing over a number
     that is newer. What cannot be written now is written by a later scrape.
     """
-    try:
-        lock = directory.open(LOCK, os.O_RDWR | os.O_CREAT)
-    except OSError:
-        return
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with suppress(OSError), directory.hold(LOCK, os.O_RDONLY):  # else others hold it
         namespace = cells.this_process().namespace
         for name in directory.names():
             if name.startswith(WORKER):
                 with suppress(OSError, ValueError):  # no worker's file, its process is gone, the file system is full
                     _store(directory, name, namespace)
-    except OSError:  # mostly that others hold the lock
-        pass
-    finally:
-        _release(lock)
 
 
 def _store(directory: Directory, name: str, namespace: int) -> None:
     fd = directory.open(name, os.O_RDWR)
     try:
         worker = cells.read(fd, 0)
-        if worker.process.namespace == namespace and not _is_free(fd):
+        if worker.process.namespace == namespace and cells.is_held(fd):
             started, user, system = stat_fields(worker.process.pid, STARTED, UTIME, STIME)
             used = round((user + system) / os.sysconf("SC_CLK_TCK") - worker.cpu_before, 3)
             if started == worker.process.started and used > worker.cpu_seconds:
                 os.pwrite(fd, struct.pack("=d", used), CPU_AT)
     finally:
-        _release(fd)
-
-
-def _is_free(fd: int) -> bool:
-    """Tell whether nobody lives behind a worker's file: it is to be folded as it is."""
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _release(fd: int) -> None:
-    fcntl.flock(fd, fcntl.LOCK_UN)  # a child that was forked meanwhile has it open, too
-    os.close(fd)
+        os.close(fd)

@@ -5,7 +5,9 @@ which no kill survives.
 """
 
 import contextlib
+import fcntl
 import json
+import mmap
 import os
 import signal
 import subprocess
@@ -19,6 +21,8 @@ from prometheus_client import CollectorRegistry
 from red_middleware import RedMetrics
 from red_middleware.labels import METHODS
 from red_middleware.table import Row, Table
+from red_middleware.workers import sums
+from red_middleware.workers.cells import DRAFT, LOCK, NEW, WORKER
 from red_middleware.workers.directory import Directory, open_directory
 from red_middleware.workers.index import NAME as INDEX
 from red_middleware.workers.member import Member
@@ -77,6 +81,22 @@ def joined(base: str | Path, declared: Mapping[str, Sequence[str]] | None = None
     table = Table((1.0,), max_label_sets, member)
     member.enter(table, declared or {})
     return Worker(table, member, faults)
+
+
+Join = Callable[..., Worker]
+"""What the fixture `join` returns: `joined` in the directory of the test."""
+
+GET_A: Final = ("GET", "/a", 200)
+
+
+def files(worker: Worker, prefix: str = WORKER) -> list[str]:
+    """Return the names of the group's files, by default those of its workers."""
+    return [name for name in worker.member.directory.names() if name.startswith(prefix)]
+
+
+def file_of(worker: Worker, name: str | None = None) -> Path:
+    """Return the path of a file of the group, by default of the worker's own."""
+    return Path(worker.member.directory.path, name or worker.member.file.name)
 
 
 def killed_at(call: str, times: int, owner: Any = os, before: Callable[..., object] | None = None) -> None:
@@ -150,6 +170,12 @@ def ended(scenario: str, base: Path, *arguments: object) -> tuple[int, str]:
         return process.end()
 
 
+def in_batches_of_two(call: str, times: int, owner: Any = os, before: Callable[..., object] | None = None) -> None:
+    """Be killed while the dead are folded, two at a time."""
+    sums.BATCH = 2  # type: ignore[misc]  # a constant, to everybody else
+    killed_at(call, times, owner, before)
+
+
 ADMITTING: Final[Mapping[str, Callable[[], None]]] = {
     "before the record": lambda: killed_at("pwrite", 1),
     "half a record": lambda: killed_at("pwrite", 1, before=half),
@@ -165,6 +191,10 @@ RETIRING: Final[Mapping[str, Callable[[], None]]] = {
     "before the first unlink": lambda: killed_at("unlink", 1, Directory),
     "between the unlinks": lambda: killed_at("unlink", 2, Directory),
     "after the last unlink": lambda: killed_at("unlink", 3, Directory, whole),
+    "before the second batch": lambda: in_batches_of_two("write", 2),
+    "half of the second batch": lambda: in_batches_of_two("write", 2, before=half),
+    "before the second rename": lambda: in_batches_of_two("rename", 2, Directory),
+    "after the second rename": lambda: in_batches_of_two("rename", 2, Directory, whole),
 }
 
 ENTERING: Final[Mapping[str, Callable[[], None]]] = {
@@ -179,6 +209,43 @@ ENTERING: Final[Mapping[str, Callable[[], None]]] = {
 }
 
 
+def is_file(prefix: str) -> Callable[..., bool]:
+    """Return what tells whether a call is for a file of the group whose name begins so, by name or by descriptor."""
+
+    def matches(*arguments: Any) -> bool:
+        if isinstance(arguments[0], Directory):
+            return bool(arguments[1].startswith(prefix))
+        return Path(f"/proc/self/fd/{arguments[0]}").readlink().name.startswith(prefix)
+
+    return matches
+
+
+def is_lock(directory: Directory, name: str, flags: int) -> bool:
+    """Tell whether a worker's file is opened for its lock."""
+    return name.startswith(NEW) and not flags & os.O_CREAT
+
+
+Fork = Callable[[Callable[[int], object]], None]
+
+FORKING: Final[Mapping[str, Fork]] = {
+    "when the index is held": lambda then: forking_at("flock", fcntl, then, is_file(INDEX), after=True),
+    "before there is a file": lambda then: forking_at("open", Directory, then, is_file(NEW)),
+    "when there is a file": lambda then: forking_at("open", Directory, then, is_file(NEW), after=True),
+    "before there is room for the cells": lambda then: forking_at("posix_fallocate", os, then),
+    "before the lock is opened": lambda then: forking_at("open", Directory, then, is_lock),
+    "when the lock is opened": lambda then: forking_at("open", Directory, then, is_lock, after=True),
+    "before the lock is held": lambda then: forking_at("flock", fcntl, then, is_file(NEW)),
+    "when the lock is held": lambda then: forking_at("flock", fcntl, then, is_file(NEW), after=True),
+    "before the mapping": lambda then: forking_at("mmap", mmap, then),
+    "after the mapping": lambda then: forking_at("mmap", mmap, then, after=True),
+    "before the name": lambda then: forking_at("rename", Directory, then, is_file(NEW)),
+    "after the name": lambda then: forking_at("rename", Directory, then, is_file(NEW), after=True),
+    "when the dead are retired": lambda then: forking_at("flock", fcntl, then, is_file(LOCK), after=True),
+    "before the dead are retired": lambda then: forking_at("rename", Directory, then, is_file(DRAFT)),
+    "after the dead are retired": lambda then: forking_at("rename", Directory, then, is_file(DRAFT), after=True),
+}
+
+
 def admit(base: str, step: str) -> None:
     """Be killed while a new route is admitted; the request that it was for is lost."""
     worker = joined(base)
@@ -188,17 +255,41 @@ def admit(base: str, step: str) -> None:
 
 
 def retire(base: str, step: str) -> None:
-    """Be killed while others are retired."""
-    worker = joined(base)
+    """Be killed while others are retired, who died since this worker entered."""
+    worker, *dead = (joined(base) for _ in range(4))
     worker.count("/a")
+    for other in dead:
+        other.count("/a", times=10)
+        other.die()
     RETIRING[step]()
     worker.counts()
+
+
+def enter_and_retire(base: str, step: str) -> None:
+    """Be killed while others are retired on the way in."""
+    RETIRING[step]()
+    joined(base)
 
 
 def enter(base: str, step: str) -> None:
     """Be killed on the way in."""
     ENTERING[step]()
     joined(base, {"/a": ["GET"]})
+
+
+def fork_at(base: str, step: str) -> None:
+    """Fork in the middle of joining, as another thread may; the child lives on."""
+    children: list[int] = []
+    FORKING[step](children.append)
+    worker = joined(base)
+    worker.count()
+    say(*children)
+
+
+def fork_and_stop_at(base: str, step: str) -> None:
+    """Fork in the middle of joining, and come no further."""
+    FORKING[step](say)
+    joined(base)
 
 
 def race(base: str, first: str) -> None:
@@ -256,8 +347,8 @@ def fork_in_the_middle(base: str) -> None:
     worker, *dead = (joined(base) for _ in range(3))
     dead[0].die()
     children: list[int] = []
-    forking_at("pwrite", os, children)
-    forking_at("rename", Directory, children)
+    forking_at("pwrite", os, children.append)
+    forking_at("rename", Directory, children.append)
     worker.count("/a")
     worker.counts()
     dead[1].die()
@@ -302,21 +393,33 @@ def close_all(base: str) -> None:
     assert len(list(home.iterdir())) == 21
 
 
-def forking_at(call: str, owner: Any, children: list[int]) -> None:
-    """Fork once at the next call of a function, and note the child's process id."""
+def forking_at(
+    call: str,
+    owner: Any,
+    then: Callable[[int], object],
+    when: Callable[..., bool] = lambda *arguments: True,
+    after: bool = False,
+) -> None:
+    """Fork once, before or after the next such call of a function, and tell the child's process id."""
     original = getattr(owner, call)
 
     def forking(*arguments: Any) -> Any:
+        if not when(*arguments):
+            return original(*arguments)
         setattr(owner, call, original)
+        result = original(*arguments) if after else None
         heard, said = os.pipe()
-        children.append(os.fork())
-        if not children[-1]:
+        child = os.fork()
+        if not child:
             os.closerange(0, 3)  # whoever started us waits for their end
             signal.alarm(DEADLINE_SECONDS)
             os.write(said, b"forked")
             signal.pause()
         assert os.read(heard, 6) == b"forked"  # until then the child has every lock
-        return original(*arguments)
+        os.close(heard)
+        os.close(said)
+        then(child)
+        return result if after else original(*arguments)
 
     setattr(owner, call, forking)
 
@@ -358,7 +461,20 @@ def say(*words: object) -> None:
 
 SCENARIOS: Final[Mapping[str, Callable[..., None]]] = {
     scenario.__name__: scenario
-    for scenario in (admit, retire, enter, race, hold, live, fork, fork_in_the_middle, close_all)
+    for scenario in (
+        admit,
+        retire,
+        enter,
+        enter_and_retire,
+        fork_at,
+        fork_and_stop_at,
+        race,
+        hold,
+        live,
+        fork,
+        fork_in_the_middle,
+        close_all,
+    )
 }
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import pytest
 from red_middleware.workers import cells
 from red_middleware.workers.cells import (
     CPU_AT,
+    GRAIN_SECONDS,
     HEADER,
     ID_BYTES,
     MAGIC,
@@ -20,8 +21,13 @@ from red_middleware.workers.cells import (
     NO_INDEX,
     NOBODY,
     RETIRED,
+    WORKER,
     WorkerFile,
     added,
+    grain,
+    grained,
+    is_inhabited,
+    open_file,
     this_process,
     write_retired,
 )
@@ -162,6 +168,7 @@ def test_a_file_system_that_is_full_leaves_retired_as_it_is(
         with pytest.raises(OSError, match="no space left"):
             write_retired(directory, [2.0], [])
     assert read(directory, RETIRED).cells == [1.0]
+    assert sorted(directory.names()) == ["owner", RETIRED]
 
 
 def test_vectors_of_any_lengths_are_added() -> None:
@@ -174,3 +181,68 @@ def test_a_header_says_where_its_parts_are() -> None:
     """Cells and the seconds of CPU are written in place, each by one aligned store."""
     assert HEADER.size % 8 == CPU_AT % 8 == 0
     assert HEADER.pack(MAGIC, 1, 2, 3, 4, 0.5, NO_INDEX, 0.0)[CPU_AT : CPU_AT + 8] == struct.pack("=d", 0.5)
+
+
+def test_seconds_are_added_up_in_multiples_of_a_grain() -> None:
+    """Of which any sum is exact, below 2**33 seconds; what is no sum of seconds stays as it is."""
+    numbers = [0.1, 0.1, 0.1, 2.0**33 - GRAIN_SECONDS]
+    grain(numbers, [slice(0, 1), slice(2, None, 1)])
+    assert numbers == [0.1 - 0.1 % GRAIN_SECONDS, 0.1, grained(0.1), 2.0**33 - GRAIN_SECONDS]
+    assert all((number / GRAIN_SECONDS).is_integer() for number in (numbers[0], *numbers[2:]))
+    assert 0.0 <= 0.1 - numbers[0] < GRAIN_SECONDS
+
+
+def test_a_directory_is_inhabited_while_any_worker_holds_its_file(directory: Directory) -> None:
+    """Of whatever version; what is no worker's file is nobody."""
+    (Path(directory.path) / f"{WORKER}{'f' * 32}").mkdir()
+    assert not is_inhabited(directory)
+    with closing(WorkerFile(directory, 1)) as file:
+        Path(directory.path, file.name).write_bytes(b"of another version")
+        assert is_inhabited(directory)
+    assert not is_inhabited(directory)
+    assert open_files(directory.path) == sorted([directory.path, str(Path(directory.path, file.name))])  # the mapping
+
+
+def test_a_file_that_is_not_for_us_to_read_is_no_workers(directory: Directory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the same user it must be, who has changed its mode; root may read it all the same."""
+
+    def refuse(*arguments: object, **options: object) -> int:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    with closing(WorkerFile(directory, 1)) as file, monkeypatch.context() as patched:
+        patched.setattr(os, "open", refuse)
+        with pytest.raises(ValueError, match="it is not for us to read"):
+            open_file(directory, file.name)
+
+
+def test_a_file_that_is_let_go_twice_closes_nobodys_descriptor(directory: Directory) -> None:
+    """Its number may be another file's by then."""
+    file = WorkerFile(directory, 1)
+    number = file.lock_fd
+    assert file.close()
+    os.dup2(directory.fd, number)
+    assert not file.close()
+    file.lock_fd = number
+    file.abandon()
+    os.close(number)
+
+
+def test_a_file_that_was_being_made_when_a_thread_forked_is_let_go(
+    directory: Directory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its lock was opened and its number not noted yet: what the child has of it is found all the same."""
+    opened = Directory.open
+    kept: list[WorkerFile] = []
+
+    def forked(directory: Directory, name: str, flags: int) -> int:
+        number = opened(directory, name, flags)
+        if kept[0].status is not None:
+            kept[0].abandon()  # as the child does
+            assert open_files(directory.path) == [directory.path]
+            raise InterruptedError
+        return number
+
+    monkeypatch.setattr(Directory, "open", forked)
+    with pytest.raises(OSError, match="Bad file descriptor"):  # of the parent's, here in the same process
+        WorkerFile(directory, 1, kept=kept)
+    assert kept == []

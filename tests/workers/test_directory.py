@@ -4,6 +4,7 @@ import errno
 import fcntl
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -151,6 +152,59 @@ def test_a_name_that_could_lead_elsewhere_is_refused(base: Path, name: str) -> N
     with pytest.raises(ValueError, match="open_directory"):
         open_directory(name, "", str(base))
     assert list(base.iterdir()) == []
+
+
+def test_a_file_is_held_by_one_at_a_time(base: Path) -> None:
+    """Who comes second waits as long as it wants to, and is told."""
+    with (
+        closing(open_directory("group", "", str(base))) as one,
+        closing(open_directory("group", "", str(base))) as other,
+    ):
+        with one.hold("lock", os.O_RDWR | os.O_CREAT) as fd:
+            assert one.held == {fd}
+            with pytest.raises(TimeoutError, match="another worker process holds the lock"):
+                other.hold("lock", os.O_RDWR, 0.001).__enter__()
+        with other.hold("lock", os.O_RDWR):
+            pass
+        assert one.held == other.held == set()
+
+
+def test_a_child_lets_go_of_the_directory_and_of_what_is_held_in_it(base: Path) -> None:
+    """And closes nothing that is not the directory's any more."""
+    group = open_directory("group", "", str(base))
+    number = group.fd
+    holding = group.hold("lock", os.O_RDWR | os.O_CREAT)
+    fd = holding.__enter__()
+    group.abandon()
+    assert (group.fd, group.held) == (-1, set())
+    for closed in (fd, number):
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(closed)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        holding.__exit__(None, None, None)
+    group.abandon()
+
+
+def test_a_directory_knows_whether_it_is_open_and_whether_it_was_removed(base: Path) -> None:
+    """An app may close its descriptor, and a cleaner remove what it leads to."""
+    group = open_directory("group", "", str(base))
+    assert group.is_open()
+    assert not group.is_removed()
+    shutil.rmtree(group.path)
+    assert group.is_open()
+    assert group.is_removed()
+    os.close(group.fd)
+    assert not group.is_open()
+    assert not group.is_removed()
+
+
+def test_a_fifo_keeps_nobody_waiting(base: Path) -> None:
+    """At its other end may be nobody, for ever."""
+    with closing(open_directory("group", "", str(base))) as group:
+        os.mkfifo(Path(group.path, "fifo"))
+        os.close(group.open("fifo", os.O_RDONLY))
+        assert group.holds("fifo")
+        assert not group.holds("missing")
 
 
 # What is not private is refused

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from red_middleware.workers.cells import WORKER, WorkerFile
 from red_middleware.workers.directory import Directory, open_directory
-from red_middleware.workers.index import COMMITTED, COMMITTED_AT, HEADER, NAME, RECORD, Index
+from red_middleware.workers.index import COMMITTED, COMMITTED_AT, HEADER, MAGIC, NAME, RECORD, Index
 
 from .members import open_files
 
@@ -84,13 +85,55 @@ def test_two_workers_that_begin_at_once_make_one_index(directory: Directory, mon
     assert add(Index(directory)) == [b"1"]
 
 
-def test_an_index_of_another_version_is_refused(directory: Directory) -> None:
-    """And left as it is: whose it is may still live."""
-    foreign = HEADER.pack(b"redindx0", 1.0, 0)
-    file_of(directory).write_bytes(foreign)
-    with pytest.raises(OSError, match="is no index of this version"):
+FOREIGN = {
+    "another version": HEADER.pack(b"redindx0", 1.0, bytes(16), 0),
+    "garbage": b"garbage " * 20,
+    "cut short": HEADER.pack(MAGIC, 1.0, bytes(16), 0)[:-1],
+}
+
+
+@pytest.mark.parametrize("content", FOREIGN.values(), ids=FOREIGN)
+def test_what_is_no_index_of_this_version_is_refused_while_somebody_lives(directory: Directory, content: bytes) -> None:
+    """And left as it is: whose it is may count by it."""
+    file_of(directory).write_bytes(content)
+    with closing(WorkerFile(directory, 1)), pytest.raises(OSError, match="is no index of this version"):
         Index(directory)
-    assert file_of(directory).read_bytes() == foreign
+    assert file_of(directory).read_bytes() == content
+
+
+@pytest.mark.parametrize("content", FOREIGN.values(), ids=FOREIGN)
+def test_what_is_no_index_of_this_version_is_made_anew_when_nobody_lives(directory: Directory, content: bytes) -> None:
+    """Whatever the dead left: their cells have another index's id."""
+    WorkerFile(directory, 1).close()
+    (Path(directory.path) / f"{WORKER}garbage").write_bytes(b"garbage")
+    file_of(directory).write_bytes(content)
+    assert add(Index(directory), b"1") == [b"1"]
+
+
+def test_every_index_has_an_id_of_its_own(directory: Directory) -> None:
+    """Which is in its header, and tells its workers' cells from those that count by another."""
+    one = Index(directory)
+    assert Index(directory).id == one.id
+    assert one.is_ours()
+    file_of(directory).unlink()
+    other = Index(directory)
+    assert other.id != one.id
+    assert other.is_ours()
+    assert not one.is_ours()
+    with pytest.raises(OSError, match="another index is in the place"):
+        add(one)
+
+
+def test_where_there_is_no_room_for_a_header_there_is_no_index(
+    directory: Directory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file system that is full takes a part of it; the next one makes it anew."""
+    pwrite = os.pwrite
+    with monkeypatch.context() as full:
+        full.setattr(os, "pwrite", lambda fd, header, at: pwrite(fd, header[:-1], at))
+        with pytest.raises(OSError, match="damaged"):
+            Index(directory)
+    assert add(Index(directory), b"1") == [b"1"]
 
 
 GOOD = RECORD.pack(1, zlib.crc32(b"1")) + b"1"
@@ -114,7 +157,7 @@ def test_a_damaged_index_is_an_error_for_all_and_nothing_of_it_is_replayed(
 ) -> None:
     """Rather no more rows than rows of which no two workers know the same."""
     index = Index(directory)
-    file_of(directory).write_bytes(HEADER.pack(b"redindx1", 1.0, committed) + log)
+    file_of(directory).write_bytes(HEADER.pack(MAGIC, 1.0, index.id, committed) + log)
     for _ in range(2):
         with pytest.raises(OSError, match="damaged"):
             add(index)

@@ -101,7 +101,7 @@ def test_the_first_request_joins(named: Named, tmp_path: Path) -> None:
     serve(metrics, "/a")
     serve(metrics, "/a")
     (group,) = groups(tmp_path)
-    assert sorted(path.name.partition("-")[0] for path in group.iterdir()) == ["index", "owner", "w"]
+    assert sorted(path.name.partition("-")[0] for path in group.iterdir()) == ["index", "lock", "owner", "w"]
     found = metrics.snapshot()
     assert found['http_requests_total{method="GET",route="/a",status="200"}'] == 2.0
     assert found["red_workers"] == 1.0
@@ -366,7 +366,8 @@ def test_a_worker_whose_directory_is_removed_counts_on_for_itself(
         serve(metrics, "/new")
         found = metrics.snapshot()
     assert found['http_requests_total{method="GET",route="/a",status="200"}'] == 3.0
-    assert found['http_requests_total{method="GET",route="_overflow",status="_OTHER"}'] == 2.0
+    assert found['http_requests_total{method="GET",route="/new",status="200"}'] == 2.0
+    assert found["red_instrumentation_errors_total"] == 1.0
     assert (found["red_worker_isolated"], found["red_workers"]) == (1.0, 1.0)
     assert len(caplog.records) == 1
 

@@ -1,11 +1,12 @@
-"""Members of one group: one index, sums of all cells, and nothing lost or doubled by whoever dies."""
+"""Members of one group: one index, and nothing lost or doubled by whoever dies, forks or is robbed."""
 
 import errno
 import fcntl
+import gc
 import os
+import shutil
 import signal
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -14,41 +15,27 @@ from prometheus_client import ProcessCollector
 
 from red_middleware.labels import OVERFLOW, UNMATCHED
 from red_middleware.table import EXCEPTION_PAIRS, EXCEPTIONS, SENTINEL_ROWS, STATUS_CELLS
-from red_middleware.workers import cells
-from red_middleware.workers.cells import ASIDE, NEW, RETIRED, WORKER
-from red_middleware.workers.directory import Directory, open_directory
-from red_middleware.workers.index import COMMITTED_AT, HEADER
+from red_middleware.workers.cells import ASIDE, LOCK
+from red_middleware.workers.directory import open_directory
+from red_middleware.workers.index import COMMITTED_AT
 from red_middleware.workers.index import NAME as INDEX
-from red_middleware.workers.member import ABANDONED_SECONDS, MAX_ASIDE
 
-from .members import ADMITTING, ENTERING, RETIRING, ROUTES, ROWS, Worker, ended, joined, open_files, running
-
-GET_A = ("GET", "/a", 200)
-Join = Callable[..., Worker]
-
-
-@pytest.fixture
-def join(tmp_path: Path) -> Iterator[Join]:
-    """Return a function that joins the group of the test."""
-    workers: list[Worker] = []
-
-    def join(declared: Mapping[str, Sequence[str]] | None = None, max_label_sets: int = 100) -> Worker:
-        workers.append(joined(tmp_path, declared, max_label_sets))
-        return workers[-1]
-
-    yield join
-    for worker in workers:
-        if worker.member.directory.fd >= 0:
-            worker.die()
-
-
-def files(worker: Worker, prefix: str = WORKER) -> list[str]:
-    return [name for name in worker.member.directory.names() if name.startswith(prefix)]
-
-
-def file_of(worker: Worker, name: str | None = None) -> Path:
-    return Path(worker.member.directory.path, name or worker.member.file.name)
-
+from .members import (
+    ADMITTING,
+    ENTERING,
+    FORKING,
+    GET_A,
+    ROUTES,
+    ROWS,
+    Join,
+    Worker,
+    ended,
+    file_of,
+    files,
+    joined,
+    open_files,
+    running,
+)
 
 # One index
 
@@ -251,245 +238,6 @@ def test_who_was_overtaken_adds_nothing_again(join: Join, monkeypatch: pytest.Mo
     assert file_of(one, INDEX).read_bytes().count(b'"row"') == 1
 
 
-# Sums
-
-
-def test_the_requests_in_progress_are_those_of_the_living(tmp_path: Path, join: Join) -> None:
-    """A killed worker's gauges vanish, its counters stay, for those that come later, too."""
-    one = join()
-    one.count()
-    one.table.methods["GET"].in_progress.append(None)
-    with running("live", tmp_path, 10) as other:
-        assert other.hear() == ["counted"]
-        assert (one.counts(), one.in_progress(), one.table.read().workers) == ({GET_A: 11}, 2.0, 2)
-        assert one.member.pids == sorted([os.getpid(), other.popen.pid])
-        other.tell()
-        assert other.hear() == [[[*GET_A, 11.0]]]
-    for worker in (one, join()):
-        assert (worker.counts(), worker.in_progress()) == ({GET_A: 11}, 1.0)
-    one.table.methods["GET"].in_progress.pop()
-    assert one.in_progress() == 0.0
-    assert one.table.read().workers == 2
-
-
-def test_a_dead_worker_whom_another_one_is_about_to_retire_is_still_counted(join: Join) -> None:
-    """A scrape that may not fold adds its counters and leaves its gauges out."""
-    one, other = join(), join()
-    other.count()
-    other.table.methods["GET"].in_progress.append(None)
-    other.die()
-    with closing(Directory("", one.member.directory.open(cells.LOCK, os.O_RDWR | os.O_CREAT))) as lock:
-        fcntl.flock(lock.fd, fcntl.LOCK_EX)
-        assert (one.counts(), one.in_progress(), one.table.read().workers) == ({GET_A: 1}, 0.0, 1)
-        assert len(files(one)) == 2
-    assert one.counts() == {GET_A: 1}
-    assert len(files(one)) == 1
-
-
-def test_who_is_retired_and_whose_file_is_still_there_is_counted_once(tmp_path: Path, join: Join) -> None:
-    """Another scrape is between the renaming and the removal of the files."""
-    one, dead = join(), join()
-    dead.count()
-    dead.die()
-    ended("retire", tmp_path, "after the rename")
-    assert dead.member.file.name in files(one)
-    with closing(Directory("", one.member.directory.open(cells.LOCK, os.O_RDWR | os.O_CREAT))) as lock:
-        fcntl.flock(lock.fd, fcntl.LOCK_EX)
-        assert one.counts() == {GET_A: 2}
-    assert one.counts() == {GET_A: 2}
-    assert files(one) == [one.member.file.name]
-
-
-@pytest.mark.parametrize("step", RETIRING)
-def test_who_is_killed_while_it_retires_others_spoils_nothing(tmp_path: Path, join: Join, step: str) -> None:
-    """No count is lost or doubled, at the next scrape and the one after it."""
-    one, *dead = (join() for _ in range(4))
-    for worker in dead:
-        worker.count(times=10)
-        worker.die()
-    status, _ = ended("retire", tmp_path, step)
-    assert status == -signal.SIGKILL
-    other = join()
-    for _ in range(2):
-        assert one.counts() == other.counts() == {GET_A: 31}
-        assert sorted(files(one)) == sorted([one.member.file.name, other.member.file.name])
-    assert files(one, NEW) == []
-    assert one.faults == other.faults == []
-
-
-def test_two_hundred_dead_workers_leave_as_many_files_as_ten(join: Join) -> None:
-    """Neither files nor ids grow with the number of workers that a group ever had."""
-    one = join()
-    left = []
-    for number in range(200):
-        worker = join()
-        worker.count()
-        worker.die()
-        if number % 3 == 0:
-            assert one.counts() == {GET_A: number + 1}
-        if number in (9, 199):
-            assert one.counts() == {GET_A: number + 1}
-            left.append((len(one.member.directory.names()), file_of(one, RETIRED).stat().st_size))
-    assert left[0][0] == left[1][0]
-    assert abs(left[0][1] - left[1][1]) <= 2 * cells.ID_BYTES
-
-
-def during_the_reading(monkeypatch: pytest.MonkeyPatch, worker: Worker, work: Callable[[], object]) -> None:
-    """Do something when a scrape, the next one, has read `retired` and is about to list the workers."""
-    names = Directory.names
-    calls = iter(range(100))
-
-    def listed(directory: Directory) -> list[str]:
-        if directory is worker.member.directory and next(calls) == 2:  # after `_stay` and `_find_dead`
-            work()
-        return names(directory)
-
-    monkeypatch.setattr(Directory, "names", listed)
-
-
-def test_a_scrape_that_others_overtook_begins_anew(join: Join, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However often: an inode's number, even, may be that of the first again."""
-    one, other, *dying = (join() for _ in range(5))
-    for worker in dying:
-        worker.count()
-    dying[0].die()
-    assert other.counts() == {GET_A: 3}
-
-    def retire() -> None:
-        for worker in dying[1:]:
-            worker.die()
-            assert other.counts() == {GET_A: 3}
-
-    during_the_reading(monkeypatch, one, retire)
-    assert one.counts() == {GET_A: 3}
-    assert one.faults == []
-
-
-def test_a_file_that_vanishes_under_a_scrape_is_looked_for_in_retired(
-    join: Join, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It was listed, and is gone when it is to be opened."""
-    one, other, dying = (join() for _ in range(3))
-    dying.count()
-    opened = Directory.open
-
-    def late(directory: Directory, name: str, flags: int, mode: int = 0o600) -> int:
-        if directory is one.member.directory and name == dying.member.file.name and flags == os.O_RDONLY:
-            monkeypatch.undo()
-            dying.die()
-            assert other.counts() == {GET_A: 1}
-        return opened(directory, name, flags, mode)
-
-    monkeypatch.setattr(Directory, "open", late)
-    assert one.counts() == {GET_A: 1}
-
-
-def test_a_scrape_that_never_sees_two_equal_moments_gives_up(join: Join, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No endless loop, whatever happens to the files."""
-    one = join()
-    opened = Directory.open
-
-    def vanished(directory: Directory, name: str, flags: int, mode: int = 0o600) -> int:
-        if name == one.member.file.name:
-            raise FileNotFoundError(errno.ENOENT, name)
-        return opened(directory, name, flags, mode)
-
-    monkeypatch.setattr(Directory, "open", vanished)
-    with pytest.raises(TimeoutError, match="workers retire faster than their cells can be read"):
-        one.counts()
-
-
-def test_unfinished_files_are_removed_when_they_are_old(join: Join) -> None:
-    """Their makers were killed; a young one may be about to be locked."""
-    one = join()
-    for name in ("young", "old"):
-        file_of(one, NEW + name).write_bytes(b"")
-    then = time.time() - ABANDONED_SECONDS - 1
-    os.utime(file_of(one, f"{NEW}old"), (then, then))
-    one.counts()
-    assert files(one, NEW) == [f"{NEW}young"]
-
-
-def test_an_unfinished_file_may_be_finished_before_it_is_looked_at(join: Join, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its worker is counted at the next scrape at the latest."""
-    one = join()
-    names = Directory.names
-    monkeypatch.setattr(Directory, "names", lambda directory: [*names(directory), f"{NEW}finished"])
-    one.count()
-    assert one.counts() == {GET_A: 1}
-    assert one.faults == []
-
-
-# Damage
-
-
-GARBAGE = {
-    "empty": b"",
-    "truncated": HEADER.pack(cells.MAGIC, 0.0, 0)[:20],
-    "foreign": b"garbage " * 1000,
-    "of another version": cells.HEADER.pack(b"redcell0", 1, 1, 1, 1, 0.0, bytes(16), 0.0) + bytes(8),
-    "cut short": cells.HEADER.pack(cells.MAGIC, 1000, 1, 1, 1, 0.0, bytes(16), 0.0) + bytes(80),
-}
-
-
-@pytest.mark.parametrize("content", GARBAGE.values(), ids=GARBAGE)
-def test_a_file_that_is_none_of_a_worker_is_set_aside(join: Join, content: bytes) -> None:
-    """A fault, and no scrape fails; the others' counts are there."""
-    one, other = join(), join()
-    other.count()
-    other.die()
-    file_of(one, f"{WORKER}foreign").write_bytes(content)
-    one.count()
-    assert one.counts() == {GET_A: 2}
-    assert one.faults == ["file of a worker, w-foreign"]
-    assert files(one) == [one.member.file.name]
-    (aside,) = files(one, ASIDE)
-    assert file_of(one, aside).read_bytes() == content
-    assert one.counts() == {GET_A: 2}
-    assert len(one.faults) == 1
-
-
-def test_the_file_of_a_living_worker_that_is_damaged_is_a_fault_until_it_dies(join: Join) -> None:
-    """Who holds its lock may be of a newer version; its file is not ours to move."""
-    one, other = join(), join()
-    file_of(other).write_bytes(b"garbage " * 1000)  # as long as before, under the mapping
-    one.count()
-    assert one.counts() == {GET_A: 1}
-    assert one.faults == [f"file of a worker, {other.member.file.name}"]
-    assert files(one, ASIDE) == []
-    other.die()
-    assert one.counts() == {GET_A: 1}
-    assert len(files(one, ASIDE)) == 1
-
-
-@pytest.mark.parametrize("content", GARBAGE.values(), ids=GARBAGE)
-def test_a_damaged_file_of_the_retired_is_set_aside(join: Join, content: bytes) -> None:
-    """What they counted is lost; the living count on, and later retired ones are kept anew."""
-    one, other, third = (join() for _ in range(3))
-    other.count()
-    other.die()
-    one.count()
-    assert one.counts() == {GET_A: 2}
-    file_of(one, RETIRED).write_bytes(content)
-    assert one.counts() == {GET_A: 1}
-    assert one.faults == ["cells of retired workers"]
-    third.count()
-    third.die()
-    assert one.counts() == {GET_A: 2}
-    assert [file_of(one, name).read_bytes() for name in files(one, ASIDE)] == [content]
-
-
-def test_no_more_than_four_files_are_kept_aside(join: Join) -> None:
-    """The last ones, whatever they were."""
-    one = join()
-    for number in range(10):
-        file_of(one, f"{WORKER}{number}").write_bytes(b"")
-        one.counts()
-    assert len(one.faults) == 10
-    kept = sorted(name.rpartition("-")[2] for name in files(one, ASIDE))
-    assert kept == ["6", "7", "8", "9"][-MAX_ASIDE:]
-
-
 def test_a_damaged_index_adds_no_rows_and_stops_no_scrape(join: Join) -> None:
     """What is known is counted, what is new folds; who comes later stays alone and says so."""
     one = join()
@@ -511,44 +259,67 @@ def test_a_damaged_index_adds_no_rows_and_stops_no_scrape(join: Join) -> None:
     assert open_files(one.member.directory.path) == before
 
 
-def test_dead_workers_wait_for_an_index_that_can_be_read(join: Join) -> None:
-    """They may have added rows that a scrape without the index would cut off."""
-    one, other = join(), join()
-    other.count("/a")
-    other.count("/b")
-    other.die()
-    content = file_of(one, INDEX).read_bytes()
-    file_of(one, INDEX).write_bytes(b"")
-    assert one.counts() == {}
-    assert len(files(one)) == 2
+@pytest.mark.parametrize("content", [b"redindx0", b"garbage " * 20, b""], ids=["another version", "garbage", "empty"])
+def test_an_index_that_cannot_be_read_lets_nobody_in_while_others_live_by_it(join: Join, content: bytes) -> None:
+    """Its rows cannot be known, and those of a new one would be others: who comes stays alone, with no file open."""
+    one, dead = join(), join()
+    one.count("/a", times=40)
+    known = file_of(one, INDEX).read_bytes()
     file_of(one, INDEX).write_bytes(content)
-    assert one.counts() == {GET_A: 1, ("GET", "/b", 200): 1}
-    assert len(files(one)) == 1
-
-
-def test_an_index_of_another_version_lets_nobody_in(join: Join) -> None:
-    """And leaves no descriptor open."""
-    one = join()
-    with file_of(one, INDEX).open("r+b") as file:
-        file.write(b"redindx0")
     before = open_files(one.member.directory.path)
-    with pytest.raises(OSError, match="no index of this version"):
-        join()
+    for _ in range(2):
+        with pytest.raises(OSError, match="is no index of this version, and others may live by it"):
+            join()
     assert open_files(one.member.directory.path) == before
+    assert file_of(one, INDEX).read_bytes() == content
+    assert one.counts() == {GET_A: 40}
+    dead.die()
+    file_of(one, INDEX).write_bytes(known)
+    assert join().counts() == {GET_A: 40}
 
 
-def test_what_keeps_the_dead_from_being_retired_keeps_no_scrape(join: Join, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A full file system, say: they are counted where they are."""
+@pytest.mark.parametrize("content", [b"garbage " * 20, b"", None], ids=["garbage", "empty", "removed"])
+def test_an_index_that_cannot_be_read_is_made_anew_when_nobody_lives_by_it(join: Join, content: bytes | None) -> None:
+    """What the dead counted is of other rows: it is set aside, and said."""
+    for route in ("/a", "/b"):
+        worker = join()
+        worker.count(route, times=40)
+        worker.die()
+        index = file_of(worker, INDEX)
+    index.unlink()
+    if content is not None:
+        index.write_bytes(content)
     one, other = join(), join()
-    other.count()
-    other.die()
-    write = os.write
-    with monkeypatch.context() as full:
-        full.setattr(os, "write", lambda fd, content: write(fd, content[:-1]))
-        assert one.counts() == {GET_A: 1}
-    assert one.faults == ["retired workers"]
+    other.count("/b", times=200)
+    for _ in range(2):
+        assert one.counts() == other.counts() == {("GET", "/b", 200): 200}
+    assert sorted(kind.partition(",")[0] for kind in one.faults) == ["cells of retired workers", "file of a worker"]
+    assert other.faults == []
+    assert len(files(one)) == len(files(one, ASIDE)) == 2
+
+
+def test_an_index_that_vanished_is_not_made_anew_among_the_living(join: Join) -> None:
+    """They go on with what they know; nobody's numbers get among those of other routes."""
+    one = join()
+    one.count("/a", times=40)
+    file_of(one, INDEX).unlink()
+    with pytest.raises(OSError, match="others may live by it"):
+        join()
+    one.count("/b")
+    assert one.counts() == {GET_A: 40, ("GET", OVERFLOW, 0): 1}
+    assert set(one.faults) == {"index of the workers"}
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo], ids=["directory", "FIFO"])
+def test_an_index_in_whose_place_lies_something_else_lets_nobody_in(join: Join, make: Callable[[Path], object]) -> None:
+    """An error at once."""
+    one = join()
+    one.count()
+    file_of(one, INDEX).unlink()
+    make(file_of(one, INDEX))
+    with pytest.raises(OSError, match=r"directory|seek"):
+        join()
     assert one.counts() == {GET_A: 1}
-    assert len(files(one)) == 1
 
 
 # Forks and lost descriptors
@@ -565,6 +336,34 @@ def test_a_forked_child_counts_for_itself_and_does_not_keep_its_parent_alive(tmp
         os.waitpid(pid, 0)
         parent.popen.returncode = -signal.SIGKILL
         assert (one.counts(), one.in_progress(), one.table.read().workers) == ({GET_A: 1}, 0.0, 1)
+        assert parent.end()[1] == ""
+
+
+@pytest.mark.parametrize("step", FORKING)
+@pytest.mark.parametrize("scenario", ["fork_at", "fork_and_stop_at"])
+def test_a_child_that_was_forked_at_any_moment_does_not_keep_its_parent_alive(
+    tmp_path: Path, join: Join, step: str, scenario: str
+) -> None:
+    """Another thread may fork in the middle of joining: the parent's death is seen, whatever the child inherited."""
+    one, dead = join(), join()
+    dead.count("/a")
+    dead.die()
+    with running(scenario, tmp_path, step) as parent:
+        (child,) = parent.hear()
+        try:
+            if scenario == "fork_at":
+                assert one.table.read().workers == 2
+            os.kill(parent.popen.pid, signal.SIGKILL)
+            os.waitpid(parent.popen.pid, 0)
+            parent.popen.returncode = -signal.SIGKILL
+            assert one.table.read().workers == 1
+            assert files(one) == [one.member.file.name]
+            other = join()
+            other.count("/b")
+            assert one.counts() == {GET_A: 1 + (scenario == "fork_at"), ("GET", "/b", 200): 1}
+            assert one.faults == other.faults == []
+        finally:
+            os.kill(child, signal.SIGKILL)
         assert parent.end()[1] == ""
 
 
@@ -600,6 +399,108 @@ def test_a_worker_that_lost_its_directory_comes_back(join: Join) -> None:
     assert one.table.read().workers == 1
 
 
+def test_a_worker_whose_file_is_removed_leaves_no_descriptor_behind(join: Join) -> None:
+    """However often; its lock and its mapping are provably its own."""
+    one = join()
+    before = open_files(one.member.directory.path)
+    for _ in range(10):
+        file_of(one).unlink()
+        one.count()
+        one.counts()
+    assert len(open_files(one.member.directory.path)) == len(before)
+    assert one.counts() == {}
+    assert one.faults == []
+
+
+def test_a_worker_that_was_robbed_closes_no_strangers_file(join: Join, tmp_path: Path) -> None:
+    """Neither the lock's number, nor the one that the old mapping has kept for itself."""
+    one, other = join(), join()
+    one.count()
+    theirs, lock_fd = os.open(tmp_path, os.O_RDONLY), one.member.file.lock_fd
+    numbers = [int(link.name) for link in Path("/proc/self/fd").iterdir() if is_of(one, link)]
+    assert len(numbers) == 2
+    for number in numbers:
+        os.dup2(theirs, number)
+    assert other.counts() == one.counts() == {GET_A: 1}
+    assert one.member.file.lock_fd not in numbers
+    gc.collect()
+    for number in (*numbers, theirs):
+        assert os.path.samestat(os.fstat(number), os.stat(tmp_path))
+    os.close(theirs)
+    os.close(lock_fd)  # the other one closes itself with the mapping, when the test is over
+
+
+def is_of(worker: Worker, link: Path) -> bool:
+    return link.is_symlink() and link.readlink() == file_of(worker)
+
+
+def test_a_worker_without_room_to_come_back_counts_for_itself_until_there_is(
+    join: Join, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No scrape fails for it."""
+    one = join()
+    one.count()
+    file_of(one).unlink()
+    with monkeypatch.context() as full:
+        full.setattr(os, "posix_fallocate", no_room)
+        assert one.counts() == {GET_A: 1}
+        assert one.table.isolated
+        assert one.table.read().workers == 1
+    assert one.faults == ["return to the workers"] * 2
+    assert one.counts() == {}
+    assert not one.table.isolated
+    one.count()
+    assert one.counts() == join().counts() == {GET_A: 1}
+
+
+def test_of_several_scrapes_one_comes_back(join: Join) -> None:
+    """The others wait for it, or read without what it makes."""
+    one = join()
+    one.count()
+    file_of(one).unlink()
+    with one.member.returning:
+        assert one.counts() == {}
+        assert files(one) == []
+    one.counts()
+    assert len(files(one)) == 1
+
+
+def test_a_worker_whose_directory_is_removed_goes_on_alone(join: Join) -> None:
+    """What is new is admitted, in a table that is its own now; it is told once, and those who come later begin anew."""
+    one = join({"/a": ["GET"]}, max_label_sets=SENTINEL_ROWS + 2)
+    one.count()
+    shutil.rmtree(one.member.directory.path)
+    for n in range(50):
+        one.count("/a", 201)
+        one.count("/b")
+        one.table.add(one.table.pair_cell("/a", f"E{n}"))
+    assert one.table.declare([("/c", ["GET"])]) == 1  # no row was left
+    expected = {GET_A: 1, ("GET", "/a", 201): 50, ("GET", "/b", 200): 50}
+    assert one.counts() == expected
+    assert (one.table.read().workers, one.table.isolated) == (1, True)
+    assert len(one.table.pairs) == 50
+    other = join()
+    other.count("/d")
+    assert (one.counts(), other.counts()) == (expected, {("GET", "/d", 200): 1})
+    assert one.faults == ["this worker's numbers are its own from now on"]
+
+
+def test_a_worker_whose_group_began_anew_while_it_was_robbed_goes_on_alone(join: Join) -> None:
+    """Its rows are not those of the new index."""
+    one = join()
+    one.count("/a")
+    shutil.rmtree(one.member.directory.path)
+    other = join()
+    other.count("/b")
+    os.close(one.member.directory.fd)
+    one.counts()
+    one.count("/c")
+    for _ in range(2):
+        assert one.counts() == {GET_A: 1, ("GET", "/c", 200): 1}
+        assert other.counts() == {("GET", "/b", 200): 1}
+    assert one.faults == ["this worker's numbers are its own from now on"]
+
+
 def test_a_member_without_its_directory_closes_nothing_on_the_way_out(join: Join, tmp_path: Path) -> None:
     """The numbers may be strangers' by now."""
     one = join()
@@ -613,20 +514,25 @@ def test_a_member_without_its_directory_closes_nothing_on_the_way_out(join: Join
     one.member.directory.fd = -1
 
 
+def no_room(fd: int, at: int, length: int) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize("reason", [errno.ENOSPC, errno.EIO], ids=["full", "broken"])
 def test_where_a_worker_has_no_room_it_is_told_and_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: int
 ) -> None:
     """Neither descriptors nor a file that others would add up."""
 
-    def full(fd: int, at: int, length: int) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    def fail(fd: int, at: int, length: int) -> None:
+        raise OSError(reason, os.strerror(reason))
 
-    monkeypatch.setattr(os, "posix_fallocate", full)
-    with pytest.raises(OSError, match="No space left"):
+    monkeypatch.setattr(os, "posix_fallocate", fail)
+    with pytest.raises(OSError, match=os.strerror(reason)):
         joined(tmp_path)
     assert open_files(tmp_path) == []
     with closing(open_directory("group", "owner", str(tmp_path))) as directory:
-        assert sorted(directory.names()) == [INDEX, "owner"]
+        assert sorted(directory.names()) == [INDEX, LOCK, "owner"]
 
 
 def test_the_processes_of_all_are_told_of(join: Join) -> None:

@@ -217,7 +217,9 @@ OTHER = """
 import sys
 from red_middleware.workers.cells import WorkerFile
 from red_middleware.workers.directory import open_directory
-file = WorkerFile(open_directory(sys.argv[2], "owner", sys.argv[1]), 40_000)
+from red_middleware.workers.index import Index
+directory = open_directory(sys.argv[2], "owner", sys.argv[1])
+file = WorkerFile(directory, 40_000, Index(directory).id)
 print("ready", flush=True)
 sys.stdin.read()
 """

@@ -1,0 +1,237 @@
+"""What all workers of a group counted: their files are added up, and those of the dead folded into `retired`.
+
+`member` asks, at each scrape and when it enters. This room knows in which order the files are to be touched, so that
+whoever does it may be killed at any moment; of what the cells count it knows which are gauges, and which seconds.
+What lies in the directory and is none of ours is set aside and told of: no scrape fails or waits for it.
+"""
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
+
+from ..table import GAUGES
+from . import cells
+from .cells import ASIDE, DRAFT, LOCK, NEW, RETIRED, WORKER, Contents
+from .directory import Directory
+from .processes import Workers
+
+MAX_READS: Final = 100
+"""How often a scrape begins anew because a worker retired meanwhile."""
+
+MAX_ASIDE: Final = 4
+"""How many files that could not be read are kept for whoever wants to look at them."""
+
+ABANDONED_SECONDS: Final = 60.0
+"""Age of a worker's unfinished file whose maker was killed; a younger one may be about to be locked."""
+
+BATCH: Final = 32
+"""How many of the dead are committed at a time: who enters folds one batch, in a few milliseconds."""
+
+NOTHING: Final = Contents(cells.NOBODY, [], frozenset())
+
+
+class Found(NamedTuple):
+    """What a scrape found of the group."""
+
+    totals: list[float]
+    workers: Workers
+
+
+class Sums:
+    """The cells of a group, as one of its workers adds them up.
+
+    Args:
+        directory: Where the group's files are.
+        index: Id of the index by which the worker counts: cells of another one mean something else.
+        seconds: Which cells are sums of seconds.
+        fault: Told the kind and the exception of what goes wrong.
+    """
+
+    def __init__(
+        self, directory: Directory, index: bytes, seconds: Sequence[slice], fault: Callable[[str, BaseException], None]
+    ) -> None:
+        self.directory = directory
+        self.index = index
+        self.seconds = seconds
+        self.fault = fault
+        self.told: set[str] = set()  # files that are there and were complained of
+
+    def read(self, size: int, ours: str) -> Found:
+        """Add up every file, with no lock: what is read before `retired` was replaced is read again.
+
+        Args:
+            size: How many cells to add up.
+            ours: Name of this worker's file, which needs not be asked whether it lives.
+
+        Raises:
+            OSError: The files cannot be read.
+        """
+        for _ in range(MAX_READS):
+            try:
+                try:
+                    retired = self._retired(size)
+                except ValueError as error:  # set aside by the next who folds
+                    self._tell(RETIRED, error)
+                    retired = NOTHING
+                totals = cells.added(retired.cells, [0.0] * size)
+                living, cpu_seconds = [], retired.cpu_seconds
+                names = self.directory.names()
+                self.told.intersection_update(names)
+                for name in names:
+                    if name.startswith(WORKER) and name.removeprefix(WORKER) not in retired.ids:
+                        try:
+                            contents, lives = self._worker(name, size)
+                        except ValueError as error:
+                            self._tell(name, error)
+                            continue
+                        if lives or name == ours:
+                            living.append(contents.process)
+                        else:
+                            _drop_gauges(contents.cells)
+                        cpu_seconds += cells.grained(contents.cpu_seconds)
+                        totals = cells.added(totals, contents.cells)
+                if self._folded() == retired.ids:  # each `retired` has its own; an inode's number is used again
+                    return Found(totals, Workers(living, cpu_seconds))
+            except FileNotFoundError:  # retired while it was being read
+                continue
+        raise TimeoutError("workers retire faster than their cells can be read")
+
+    def fold(self, measure: Callable[[], int | None], ours: str, batches: int | None = None) -> None:
+        """Add the cells of dead workers to `retired` and remove their files, unless another worker is about it.
+
+        Args:
+            measure: Returns how many cells count by now, as the dead may have added some; `None`: it cannot be told.
+            ours: Name of this worker's file.
+            batches: How many of `BATCH` workers to fold at most; `None`: all.
+        """
+        try:
+            if not self.directory.holds(LOCK):  # whatever is there, a directory even, can be locked
+                os.close(self.directory.open(LOCK, os.O_RDONLY | os.O_CREAT))
+            with self.directory.hold(LOCK, os.O_RDONLY):
+                self._fold(measure, ours, batches)
+        except TimeoutError:
+            pass
+        except (OSError, ValueError) as error:
+            self.fault("retired workers", error)
+
+    def _fold(self, measure: Callable[[], int | None], ours: str, batches: int | None) -> None:
+        try:
+            folded = self._retired(0).ids
+        except ValueError as error:
+            if measure() is None:
+                return
+            self._set_aside(RETIRED, error)
+            folded = frozenset()
+        dead = []
+        for name in self.directory.names():
+            if name == DRAFT:  # of one who was killed
+                self._discard(name)
+            elif name.startswith(NEW):
+                self._remove_abandoned(name)
+            elif name.startswith(WORKER) and name != ours:
+                if name.removeprefix(WORKER) in folded:  # the last one to fold was killed before it came to this
+                    self._discard(name)
+                elif not self._lives(name):
+                    dead.append(name)
+        size = measure() if dead else None
+        if size is not None:
+            for start in range(0, len(dead), BATCH)[:batches]:
+                self._commit(dead[start : start + BATCH], size)
+
+    def _commit(self, dead: Sequence[str], size: int) -> None:
+        """Retire some workers in one step."""
+        retired = self._retired(size)
+        totals, cpu_seconds = retired.cells, retired.cpu_seconds
+        readable = []
+        for name in dead:
+            try:
+                contents, _ = self._worker(name, size)
+            except FileNotFoundError:  # not by one of us
+                continue
+            except ValueError as error:
+                self._set_aside(name, error)
+                continue
+            _drop_gauges(contents.cells)
+            totals = cells.added(totals, contents.cells)
+            cpu_seconds += cells.grained(contents.cpu_seconds)
+            readable.append(name)
+        if readable:
+            ids = [name.removeprefix(WORKER) for name in readable]
+            cells.write_retired(self.directory, totals, ids, cpu_seconds, self.index)
+            for name in readable:
+                self.directory.unlink(name)
+
+    def _worker(self, name: str, size: int) -> tuple[Contents, bool]:
+        """Read a worker's file; tell whether it lives, as it did when it was read."""
+        fd = cells.open_file(self.directory, name)
+        try:
+            living = cells.is_held(fd)
+            contents = cells.read(fd, size, self.index)
+        finally:
+            os.close(fd)
+        cells.grain(contents.cells, self.seconds)
+        return contents, living
+
+    def _retired(self, size: int) -> Contents:
+        """Read what the retired counted."""
+        try:
+            fd = cells.open_file(self.directory, RETIRED)
+        except FileNotFoundError:
+            return NOTHING
+        try:
+            return cells.read(fd, size, self.index)
+        finally:
+            os.close(fd)
+
+    def _folded(self) -> frozenset[str]:
+        """Return whose cells are in `retired`."""
+        try:
+            return self._retired(0).ids
+        except ValueError:
+            return frozenset()
+
+    def _lives(self, name: str) -> bool:
+        try:
+            fd = cells.open_file(self.directory, name)
+        except FileNotFoundError:  # not by one of us; there is nothing to fold
+            return True
+        except ValueError:
+            return False
+        try:
+            return cells.is_held(fd)
+        finally:
+            os.close(fd)
+
+    def _remove_abandoned(self, name: str) -> None:
+        try:
+            if time.time() - self.directory.stat(name).st_mtime > ABANDONED_SECONDS:
+                self._discard(name)
+        except FileNotFoundError:
+            pass
+
+    def _discard(self, name: str) -> None:
+        try:
+            self.directory.unlink(name)
+        except IsADirectoryError as error:
+            self._set_aside(name, error)
+
+    def _set_aside(self, name: str, error: Exception) -> None:
+        """Keep a file that nobody can read for who wants to look at it, but no heap of them."""
+        self._tell(name, error)
+        self.directory.rename(name, f"{ASIDE}{time.time_ns()}-{name}")
+        aside = sorted(name for name in self.directory.names() if name.startswith(ASIDE))
+        for old in aside[:-MAX_ASIDE]:
+            try:
+                self.directory.unlink(old)
+            except IsADirectoryError:  # what is in there is not ours
+                pass
+
+    def _tell(self, name: str, error: Exception) -> None:
+        if name not in self.told:
+            self.told.add(name)
+            self.fault("cells of retired workers" if name == RETIRED else f"file of a worker, {name}", error)
+
+
+def _drop_gauges(numbers: list[float]) -> None:
+    numbers[GAUGES.start : GAUGES.stop] = [0.0] * len(numbers[GAUGES.start : GAUGES.stop])
