@@ -350,6 +350,7 @@ class RedMetrics(Collector):
         self.methods: Mapping[object, Method] = {}  # the table's from `begin` on, so that the first request meets it
         self._beginning = RLock()
         self._deciding = False
+        self._alone: Table | None = None  # of a worker that has not found its group, or had not at first
         self._warned: set[str] = set()
         self._announced = False
         self._identity = object()
@@ -393,16 +394,21 @@ class RedMetrics(Collector):
     def begin(self) -> Mapping[object, Method]:
         """Decide, at this process's first request or scrape, whether it shares its numbers with other workers.
 
-        Not at construction, which may be before the workers are forked.
+        Not at construction, which may be before the workers are forked. Where that failed, a later scrape tries again.
         """
         if workers.is_master():
             return self.table.methods
         with self._beginning:
-            if not (self.methods or self._deciding):  # deciding: asked from within, by a handler of the log
+            if not self._deciding:  # else asked from within, by a handler of the log
                 self._deciding = True
                 _serving.add(True)
                 try:
-                    self._join()
+                    if not self.methods or self._alone is self.table:
+                        self._join()
+                    if self._alone not in (None, self.table):  # also what ended since the last scrape
+                        workers.carry(self._alone, self.table)
+                except Exception as error:
+                    self.fault("numbers of a worker alone", error)
                 finally:
                     self.methods = self.table.methods
                     self._deciding = False
@@ -428,10 +434,13 @@ class RedMetrics(Collector):
                 base = options.directory_of_environment(DIRECTORY)
             shared = workers.join(self.table, self._layout, base, name or None, self.fault)
         except Exception as error:
+            self._alone = self.table
             self.table.isolated = True
             self.warn_once("workers", "this worker's numbers are its own, not those of its group", error=error)
             return
         if shared is not None:
+            if self._alone is not None:
+                log(logging.INFO, "this worker's numbers are those of its group now, with all that it counted alone")
             routes, self.table = self.table.declared, shared
             self.declare(routes.items())  # which were declared in the group: says so if there was no room for them
 
@@ -639,6 +648,7 @@ def _restart_all() -> None:  # pragma: no cover  # runs in forked children, whic
     for metrics in list(_live):
         metrics._beginning = RLock()
         metrics._deciding = False
+        metrics._alone = None
         metrics.methods = {}
 
 

@@ -301,6 +301,45 @@ def test_where_no_file_can_be_made_a_worker_counts_for_itself(
     assert caplog.records[0].exc_info is not None
 
 
+def test_a_worker_that_was_alone_finds_its_group_at_a_later_scrape(
+    named: Named, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With all that it counted until then, and what had begun and ends later; nothing is lost, nothing counts twice."""
+    here, there = named(directory=tmp_path / "missing" / "base"), named(directory=tmp_path / "missing" / "base")
+    serve(here, "/a")
+    running = started(here)
+    assert here.snapshot()["red_worker_isolated"] == 1.0
+    (tmp_path / "missing").mkdir()
+    with caplog.at_level(logging.INFO, "red_middleware"):
+        found = here.snapshot()
+    assert sum("its group now" in message for message in caplog.messages) == 1
+    assert (found["red_worker_isolated"], total(found)) == (0.0, 1.0)
+    assert member_of(here)
+    serve(here, "/a")
+    running.respond(500, "/a")
+    running.finish()
+    for _ in range(2):
+        found = here.snapshot()
+        assert found['http_requests_total{method="GET",route="/a",status="200"}'] == 2.0
+        assert found['http_errors_total{method="GET",route="/a"}'] == 1.0
+        assert total(found) == 3.0
+    serve(there, "/a")  # of another registry, and so of another group
+    assert total(there.snapshot()) == 1.0
+
+
+def test_what_cannot_be_carried_over_fails_no_scrape(named: Named, tmp_path: Path) -> None:
+    """It stays where it is, and is tried again."""
+    metrics = named(directory=tmp_path / "missing" / "base")
+    serve(metrics, "/a")
+    (tmp_path / "missing").mkdir()
+    alone = metrics.table
+    rows, alone.rows = alone.rows, []
+    alone.rows.append(object())  # type: ignore[arg-type]  # something is wrong with it
+    assert metrics.snapshot()["red_instrumentation_errors_total"] == 1.0
+    alone.rows = rows
+    assert total(metrics.snapshot()) == 1.0
+
+
 @pytest.mark.parametrize("options", ["ro", "size=16k", "size=64k", "nr_inodes=4"])
 def test_on_a_file_system_without_room_a_worker_counts_for_itself(
     named: Named, mount: Callable[[str], Path], caplog: pytest.LogCaptureFixture, options: str
