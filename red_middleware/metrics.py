@@ -350,7 +350,7 @@ class RedMetrics(Collector):
         self.methods: Mapping[object, Method] = {}  # the table's from `begin` on, so that the first request meets it
         self._beginning = RLock()
         self._deciding = False
-        self._alone: Table | None = None  # of a worker that has not found its group, or had not at first
+        self._alone: Table | None = None  # of a worker that has no group, or had none for a while
         self._warned: set[str] = set()
         self._announced = False
         self._identity = object()
@@ -403,6 +403,9 @@ class RedMetrics(Collector):
                 self._deciding = True
                 _serving.add(True)
                 try:
+                    sharing = self.table.sharing
+                    if sharing is not None and sharing.left:
+                        self._alone = self.table
                     if not self.methods or self._alone is self.table:
                         self._join()
                     if self._alone not in (None, self.table):  # also what ended since the last scrape

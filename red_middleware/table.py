@@ -125,6 +125,8 @@ class Sharing(Protocol):
     """When the first of them began, in seconds of `time.monotonic`."""
     pids: Sequence[int]
     """Process ids of the living, as `totals` found them."""
+    left: bool
+    """Whether nothing is shared any more: the group's directory was removed."""
 
     def change(self, table: "Table", change: "Change") -> None:
         """Replay what the others changed, then make this change unless the table does not lack it (any more).

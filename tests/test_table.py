@@ -259,6 +259,7 @@ class Log:
 
     born = 0.0
     pids: Sequence[int] = (0,)
+    left = False
 
     def __init__(self) -> None:
         self.changes: list[Change] = []

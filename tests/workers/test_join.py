@@ -392,10 +392,10 @@ def test_a_fault_with_the_groups_files_is_counted_and_logged_once(
     assert len(caplog.records) == 2
 
 
-def test_a_worker_whose_directory_is_removed_counts_on_for_itself(
+def test_a_worker_whose_directory_is_removed_counts_on_and_founds_the_group_anew(
     named: Named, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """As systemd-logind does when a user logs out (RemoveIPC): its own numbers stay, and say what they are."""
+    """As systemd-logind does when a user logs out (RemoveIPC): its own numbers stay, and come along."""
     metrics = named()
     serve(metrics, "/a")
     assert metrics.snapshot()["red_worker_isolated"] == 0.0
@@ -407,7 +407,8 @@ def test_a_worker_whose_directory_is_removed_counts_on_for_itself(
     assert found['http_requests_total{method="GET",route="/a",status="200"}'] == 3.0
     assert found['http_requests_total{method="GET",route="/new",status="200"}'] == 2.0
     assert found["red_instrumentation_errors_total"] == 1.0
-    assert (found["red_worker_isolated"], found["red_workers"]) == (1.0, 1.0)
+    assert (found["red_worker_isolated"], found["red_workers"]) == (0.0, 1.0)
+    assert len(groups(tmp_path)) == 1
     assert len(caplog.records) == 1
 
 
