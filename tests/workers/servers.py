@@ -57,7 +57,9 @@ def python(module: str, *arguments: str) -> tuple[str, ...]:
 
 
 def gunicorn(*options: str, app: str = WSGI, packages: Sequence[str] = ()) -> Kind:
-    command = python("gunicorn", f"--bind=127.0.0.1:{PORT}", f"--workers={WORKERS}", *options, app)
+    command = python(
+        "gunicorn", f"--bind=127.0.0.1:{PORT}", f"--workers={WORKERS}", "--graceful-timeout=2", *options, app
+    )
     return Kind(command, ("gunicorn", *packages), WORKERS)
 
 
