@@ -1,6 +1,6 @@
 """RedASGIMiddleware: when a request is started, answered and finished in ASGI.
 
-It tells `metrics.Exchange` so, and answers the metrics endpoint. Everything but `http` passes through untouched.
+It tells `exchange.Exchange` so, and answers the metrics endpoint. Everything but `http` passes through untouched.
 """
 
 import asyncio
@@ -8,9 +8,10 @@ import sys
 from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from typing import Any, Final, NoReturn
 
+from .exchange import Exchange
 from .exposition import Answer, answer
 from .labels import SERVER_ERROR
-from .metrics import Exchange, RedMetrics
+from .metrics import RedMetrics
 from .mounting import Mounting, Purpose
 from .routes import RouteOf, Routes, asgi_readers
 

@@ -11,7 +11,8 @@ from threading import RLock
 from typing import Final
 
 from . import options
-from .metrics import KEY, RedMetrics, log
+from .exchange import KEY
+from .metrics import RedMetrics, log
 from .routes import Declare, Reader, RouteOf, Routes, Source
 
 PATIENCE_SECONDS: Final = 1.0

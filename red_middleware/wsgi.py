@@ -1,6 +1,6 @@
 """RedWSGIMiddleware: when a request is started, answered and finished in WSGI (PEP 3333).
 
-It tells `metrics.Exchange` so, and answers the metrics endpoint. A request is finished when its body is exhausted or
+It tells `exchange.Exchange` so, and answers the metrics endpoint. A request is finished when its body is exhausted or
 closed, whichever comes first: servers close right after the last byte, test clients often never.
 """
 
@@ -11,9 +11,10 @@ from http import HTTPStatus
 from types import TracebackType
 from typing import Any, NoReturn
 
+from .exchange import KEY, Exchange
 from .exposition import answer
 from .labels import SERVER_ERROR
-from .metrics import KEY, Exchange, RedMetrics
+from .metrics import RedMetrics
 from .mounting import Mounting, Purpose
 from .routes import RouteOf, Routes, wsgi_readers
 

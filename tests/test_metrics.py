@@ -17,8 +17,9 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 
 from red_middleware import RedMetrics
+from red_middleware.exchange import KEY, Exchange
 from red_middleware.families import FAMILIES
-from red_middleware.metrics import DEFAULT_BUCKETS, KEY, Exchange
+from red_middleware.metrics import DEFAULT_BUCKETS
 
 
 class Clock:

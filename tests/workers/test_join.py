@@ -14,7 +14,7 @@ import pytest
 from prometheus_client import REGISTRY, CollectorRegistry
 
 from red_middleware import RedMetrics
-from red_middleware.metrics import Exchange
+from red_middleware.exchange import Exchange
 from red_middleware.workers import rendezvous
 from red_middleware.workers.cells import WORKER
 from red_middleware.workers.directory import open_directory
