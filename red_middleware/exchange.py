@@ -1,12 +1,11 @@
 """Exchange, one request on its way through the application. The hot path is `respond` and `finish`.
 
-The adapters speak its verbs: respond, raised, disconnect, finish, forget. Only they know when each is due; this room
-knows neither WSGI nor ASGI nor any framework. Nothing here raises at request time: a fault of the instrumentation is
-told to `metrics`, and kept from the application.
+The adapters speak its verbs: respond, fail, raised, disconnect, finish, forget. Only they know when each is due; this
+room knows neither WSGI nor ASGI nor any framework. Nothing here raises at request time: a fault of the instrumentation
+is told to `metrics`, and kept from the application.
 """
 
 import math
-from _thread import RLock
 from bisect import bisect_left
 from collections.abc import Callable
 from typing import Final, Protocol
@@ -99,6 +98,12 @@ class Exchange:
         except Exception:  # a label that is new, or a clock that fails
             self._respond_anew(status, route)
 
+    def fail(self) -> None:
+        """Say that the server sends a 500 in place of the response that had begun, of which no byte was sent."""
+        row = self.outcome.row  # type: ignore[union-attr]  # one had begun
+        self.outcome = self.method.table.outcome(row, SERVER_ERROR)
+        self._set_apart()
+
     def raised(self, error: BaseException) -> None:
         """Say that an exception left the application, or that its framework made a response of it.
 
@@ -145,16 +150,10 @@ class Exchange:
             metrics.fault("clock", error)
             seconds, bucket = 0.0, outcome.bucket
         cells = outcome.cells
-        lock = outcome.lock
-        try:  # `with` costs twice as much as these two calls
-            lock.acquire()
+        with outcome.lock:  # not `acquire`, at half the price: see `table` on calls
             cells[bucket] += 1.0
             cells[outcome.seconds] += seconds
             cells[outcome.status] += 1.0
-            lock.release()
-        except BaseException:  # a signal's handler raised at one of the calls
-            _let_go(lock)
-            raise
         try:  # as `_leave`, without the call
             self.method.in_progress.pop()
         except IndexError:
@@ -280,10 +279,3 @@ def unfinished(exchange: Exchange | None) -> Exchange | None:
     while exchange is not None and exchange.finished:
         exchange = exchange.outer
     return exchange
-
-
-def _let_go(lock: RLock) -> None:
-    try:
-        lock.release()
-    except RuntimeError:  # not held by this thread: not taken yet, or let go already
-        pass

@@ -10,10 +10,10 @@ what a method named `_add_...` or `_declare` makes of a change follows from the 
 
 Every locked section below is subscripts, comparisons and assignments only: a call inside could start the garbage
 collector, whose finalisers may record here. The locks are re-entrant because CPython 3.14 may collect between a
-lock's `__enter__` and the first line under it, as every version may after the call of `acquire`; that a section has no
-call keeps re-entry from splitting an update.
-They are the interpreter's own even where gevent has patched `threading`: no section switches greenlets, and a lock
-written in Python can be interrupted half-taken.
+lock's `__enter__` and the first line under it; that a section has no call keeps re-entry from splitting an update.
+They are taken by `with`: after a call of `acquire` the interpreter may collect, or let another thread run. And they are
+the interpreter's own even where gevent has patched `threading`: no section switches greenlets, and a lock written in
+Python can be interrupted half-taken.
 """
 
 import os

@@ -59,7 +59,8 @@ class RedWSGIMiddleware:
             lambda path: path.encode("utf-8", "surrogatepass").decode("latin-1"),  # as PEP 3333 spells PATH_INFO
         )  # fmt: skip
         self.metrics = self.mounting.metrics
-        self.plain_body: type | None = None  # the last one seen without a length, and not the server's own
+        self.plain_body: tuple[type | None, Any] = None, None
+        """The last class of a body that has no length, and the server's `wsgi.file_wrapper` of which it is none."""
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         try:
@@ -92,11 +93,13 @@ class RedWSGIMiddleware:
         if kind is list:
             response.__class__ = _SizedResponse
             return response
-        if kind is self.plain_body:
+        wrapper = environ.get("wsgi.file_wrapper")
+        plain, beside = self.plain_body
+        if kind is plain and wrapper is beside:
             return response
-        watched = response.as_sized_as(body)
-        if type(watched) is _Response:
-            self.plain_body = kind
+        watched = response.as_sized_as(body, wrapper)
+        if type(watched) is _Response and (wrapper is None or issubclass(type(wrapper), type)):
+            self.plain_body = kind, wrapper
         return watched
 
     def __copy__(self) -> "RedWSGIMiddleware":
@@ -112,7 +115,7 @@ class RedWSGIMiddleware:
 class _Response:
     """One response: the `start_response` and `write` that the application gets, and the body that the server gets."""
 
-    __slots__ = ("body", "dropped", "environ", "exchange", "route", "routes", "sent",
+    __slots__ = ("body", "dropped", "environ", "exchange", "routes", "sent",
                  "server_start_response", "server_write")  # fmt: skip
 
     exchange: Exchange
@@ -120,8 +123,6 @@ class _Response:
     environ: Environ
     server_start_response: StartResponse
     server_write: Write
-    route: str | None
-    """Set when the response begins."""
     body: Iterable[bytes]
     sent: int
     dropped: "_Dropped"
@@ -139,7 +140,6 @@ class _Response:
         except Exception as fault:
             route = None
             self.routes.fault("route", fault)
-        self.route = route
         try:
             exchange.respond(status, route, headers)
         except Exception as fault:
@@ -158,9 +158,8 @@ class _Response:
             pass
         return written
 
-    def as_sized_as(self, body: Iterable[bytes]) -> Iterable[bytes]:
+    def as_sized_as(self, body: Iterable[bytes], wrapper: Any) -> Iterable[bytes]:
         """Return what the server is to send: this, with a length if the body has one, or the server's own file."""
-        wrapper = self.environ.get("wsgi.file_wrapper")
         try:
             if isinstance(wrapper, type) and isinstance(body, wrapper):  # asked first: waitress's has a length too
                 return self._watched_file(body)
@@ -203,9 +202,10 @@ class _Response:
     def fail(self, error: BaseException) -> None:
         """An exception left the application. Until a byte is sent the server makes a 500 of it, if someone listens."""
         exchange = self.exchange
-        if exchange.outcome is None or not (exchange.finished or exchange.gone or self.sent):
-            known = None if exchange.outcome is None else self.route
-            exchange.respond(SERVER_ERROR, known or self.routes.find(self.environ, exchange.path, error))
+        if exchange.outcome is None:
+            exchange.respond(SERVER_ERROR, self.routes.find(self.environ, exchange.path, error))
+        elif not (exchange.finished or exchange.gone or self.sent):
+            exchange.fail()
         exchange.raised(error)
         exchange.finish(complete=False)
 

@@ -482,6 +482,45 @@ def test_a_body_with_getitem_only_is_iterated() -> None:
     assert found == one_request("200")
 
 
+@pytest.mark.parametrize("first", [None, lambda file: FileWrapper(file), SizedFile])
+def test_a_file_stays_the_servers_whoever_asked_before(first: Any) -> None:
+    """A client of tests knows no file wrapper, another server has one of its own."""
+    middleware = RedWSGIMiddleware(sending(lambda: FileWrapper(io.BytesIO(b"a"))), metrics=fresh_metrics())
+    for wrapper in (first, first, FileWrapper, FileWrapper):
+        found: Any = middleware(environ(file_wrapper=wrapper), WSGIServer().start_response)
+        assert (type(found) is FileWrapper) == (wrapper is FileWrapper)
+        found.close()
+
+
+def sending(body: Callable[[], Iterable[bytes]]) -> WSGIApp:
+    """Return an application that answers with a new body each time."""
+
+    def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        start_response("200 OK", list(PLAIN))
+        return body()
+
+    return app
+
+
+def test_an_event_stream_that_fails_before_its_first_event_is_timed_at_its_beginning() -> None:
+    """However long it was quiet: the server sends a 500, but that was no latency."""
+    clock = Clock()
+
+    def quiet() -> Iterator[bytes]:
+        clock.seconds += 3600
+        raise KeyError
+        yield b""
+
+    def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        clock.seconds += 0.125
+        start_response("200 OK", [("Content-Type", "text/event-stream")])
+        return quiet()
+
+    server, found = serve(app, metrics=fresh_metrics(clock=clock), legal=False)
+    assert type(server.raised) is KeyError
+    assert found == one_request("500", raised="KeyError", seconds=0.125)
+
+
 def test_each_answer_of_an_app_is_wrapped_by_its_own_kind() -> None:
     """An app that answers with a stream, a list and a file in turn, twice: length and class are those of each."""
     bodies: dict[str, Callable[[], Any]] = {
