@@ -11,12 +11,16 @@ what a method named `_add_...` or `_declare` makes of a change follows from the 
 Every locked section below is subscripts, comparisons and assignments only: a call inside could start the garbage
 collector, whose finalisers may record here. The locks are re-entrant because CPython 3.14 may collect between a
 lock's `__enter__` and the first line under it; that a section has no call keeps re-entry from splitting an update.
-They are taken by `with`: after a call of `acquire` the interpreter may collect, or let another thread run. And they are
-the interpreter's own even where gevent has patched `threading`: no section switches greenlets, and a lock written in
-Python can be interrupted half-taken.
+They are the interpreter's own even where gevent has patched `threading`: no section switches greenlets, and a lock
+written in Python can be interrupted half-taken.
+
+The section that counts a common request goes without where CPython has its GIL: threads, signals and collections wait
+for the next call there. That is a twelfth of a request's cost, and one lock less that a finaliser could wait for.
 """
 
 import os
+import sys
+import sysconfig
 import weakref
 from _thread import RLock
 from array import array
@@ -46,6 +50,9 @@ GAUGES: Final = range(IN_PROGRESS, FIXED_CELLS)
 
 SECONDS_AT: Final = STATUS_CELLS - 1
 """Where in a row its sum of seconds is: behind the cells of its codes."""
+
+IS_LOCKED: Final = sys.implementation.name != "cpython" or bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
+"""Whether a thread may be stopped, or run beside another one, where it calls nothing."""
 
 SENTINEL_ROUTES: Final = (UNMATCHED, OVERFLOW)
 SENTINEL_ROWS: Final = len(SENTINEL_ROUTES) * len(METHODS)
@@ -100,7 +107,7 @@ class Outcome:
 
     def __init__(self, row: Row, status: int, is_error: bool) -> None:
         self.row = row
-        self.lock = row.method.lock
+        self.lock = row.method.lock if IS_LOCKED else None
         self.cells = row.method.table.cells
         self.bucket = row.buckets  # the first
         self.seconds = row.seconds
@@ -449,7 +456,7 @@ class Table:
             method.lock = RLock()
             method.in_progress = []
         for outcome in self._outcomes():
-            outcome.lock = outcome.row.method.lock
+            outcome.lock = outcome.row.method.lock if IS_LOCKED else None
             outcome.cells = self.cells
         if sharing is not None:  # last: whatever becomes of its files, the cells of the parent are let go
             sharing.abandon()
