@@ -246,7 +246,7 @@ def test_a_lock_that_is_none_keeps_nothing_from_being_shown(worker: Worker) -> N
     Path(worker.member.directory.path, LOCK).mkdir()
     found = shown(worker)
     assert set(found) == ALWAYS | SUMS
-    assert found["process_cpu_seconds_total"] == before
+    assert found["process_cpu_seconds_total"] >= before
 
 
 def remove(worker: Worker) -> None:
