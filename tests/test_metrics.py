@@ -490,12 +490,14 @@ def test_a_broken_clock_loses_no_request(broken: Callable[[], Any], caplog: pyte
     metrics = RedMetrics(registry=CollectorRegistry())
     metrics.clock = broken
     for _ in range(3):
-        exchange = started(metrics)
-        exchange.respond(200, "/a")
-        exchange.finish()
+        for status in (200, 500):
+            exchange = started(metrics)
+            exchange.respond(status, "/a")
+            exchange.finish()
     found = metrics.snapshot()
     assert found['http_requests_total{method="GET",route="/a",status="200"}'] == 3.0
-    assert found['http_request_duration_seconds_count{method="GET",route="/a"}'] == 3.0
+    assert found['http_errors_total{method="GET",route="/a"}'] == 3.0
+    assert found['http_request_duration_seconds_count{method="GET",route="/a"}'] == 6.0
     assert found['http_request_duration_seconds_sum{method="GET",route="/a"}'] == 0.0
     assert found["red_instrumentation_errors_total"] > 0.0
     assert [record.name for record in caplog.records] == ["red_middleware"]

@@ -254,6 +254,16 @@ def test_threads_that_admit_at_once_agree_on_the_rows() -> None:
     assert Counter(found.route for found in table.rows)[OVERFLOW] == 1
 
 
+def test_cells_that_are_exchanged_are_those_of_every_outcome_from_then_on() -> None:
+    """What a request has looked up already writes to the new ones."""
+    table = Table((1.0,), SENTINEL_ROWS)
+    known = table.outcome(row(table, "GET", None), 200)
+    cells = [0.0] * table.size(table.capacity)
+    table.use(cells)
+    assert known.cells is cells
+    assert table.outcome(known.row, 200) is known
+
+
 class Log:
     """The other workers, in one process: a list of changes, and how far each table has replayed it."""
 

@@ -164,7 +164,12 @@ def test_a_status_counts_by_its_first_three_digits(status: str, label: str) -> N
     assert server.record[0] == ("start", status, PLAIN, None)
 
 
-@pytest.mark.parametrize("status", [None, 200, b"200 OK"])
+class Unhashable:
+    def __hash__(self) -> int:
+        raise RuntimeError("no hash")
+
+
+@pytest.mark.parametrize("status", [None, 200, b"200 OK", Unhashable()])
 def test_a_status_that_is_no_text_reaches_the_server_and_counts_as_other(status: Any) -> None:
     """What a lenient server accepts cannot fail here: it is a request, counted once."""
     metrics = fresh_metrics()

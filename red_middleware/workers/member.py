@@ -147,7 +147,7 @@ class Member:
             self.busy_with = get_ident()
         try:
             yield entered and self.directory.is_open()
-        except OSError as error:
+        except Exception as error:  # mostly an OSError; of whatever kind, a request is being served
             self.fault("index of the workers", error)
         finally:
             if entered:

@@ -533,6 +533,13 @@ def test_flasks_test_client_keeps_sessions_and_contexts(app: flask.Flask, metric
     assert routes(metrics) == {"/set": 1, "/get": 2, "_unmatched": 1}
 
 
+def test_an_app_without_flask_is_asked_nothing_more(metrics: RedMetrics, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nobody has imported it, no request can be Flask's."""
+    (reader,) = RedWSGIMiddleware(lambda environ, start_response: [], metrics=metrics).mounting.routes.readers
+    monkeypatch.delitem(sys.modules, "flask.app")
+    assert reader.route({}, "/") is None
+
+
 def test_threads_do_not_mix_their_routes(app: flask.Flask, metrics: RedMetrics) -> None:
     """Each request finds its own."""
     wrapped = wrap(app, metrics)
