@@ -1,12 +1,11 @@
 """Measure and print: `python -m tests.benchmarks [--rounds N] [--quick] [table ...]`. The output is Markdown.
 
 Each table has, for every candidate, the median microseconds of a request in total, what it adds to the bare app (the
-median of the differences within a round, with the half-width of its 95 % interval), and both as ratios to one of the
-candidates. Below stand the project's targets. Nothing fails where one is not met.
+median of the differences within a round, give or take), and both as ratios to one of the candidates. Below stand the
+project's targets. Nothing fails where one is not met.
 """
 
 import argparse
-import asyncio
 import os
 import platform
 from collections.abc import Sequence
@@ -14,14 +13,12 @@ from pathlib import Path
 
 from . import peers
 from .rounds import Figure
-from .tables import TABLES as ALONE
+from .runs import TABLES, measured
 from .tables import Effort, Table, Target
-from .workers import workers
-
-TABLES = {**ALONE, "workers": workers}
 
 ROUNDS = 61
 CHUNK_SECONDS = 0.004
+
 QUICK = Effort(rounds=31, chunk_seconds=0.001)
 
 
@@ -41,17 +38,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"{effort.rounds} interleaved rounds.\n")
     print(", ".join(f"{name} {version}" for name, version in peers.versions()) + ".")
     targets: list[Target] = []
-    loop = asyncio.new_event_loop()
-    try:
-        for name in options.table or TABLES:
-            try:
-                for table in TABLES[name](effort, loop):
-                    print(f"\n{_markdown(table)}", flush=True)
-                    targets += table.targets
-            except ImportError as error:
-                print(f"\n{name}: left out, {error}.", flush=True)
-    finally:
-        loop.close()
+    for name in options.table or TABLES:
+        try:
+            for table in measured(name, effort):
+                print(f"\n{_markdown(table)}", flush=True)
+                targets += table.targets
+        except ImportError as error:
+            print(f"\n{name}: left out, {error}.", flush=True)
     print(f"\n{sum(target.met for target in targets)} of {len(targets)} targets are met.")
 
 

@@ -1,0 +1,56 @@
+"""Which tables there are, and in how many processes each is measured.
+
+What depends on where a process has its memory, a microsecond or two on a framework, is no property of a candidate. So
+requests are measured in several new processes, and of their medians the median is shown.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from statistics import median
+
+from .tables import TABLES as ALONE
+from .tables import Effort, Table
+from .workers import workers
+
+TABLES = {**ALONE, "workers": workers}
+
+PROCESSES = 5
+REQUESTS = ("asgi", "wsgi", "starlette", "fastapi", "flask")
+"""Tables that are measured in so many processes, each with its share of the rounds."""
+
+
+def measured(name: str, effort: Effort) -> list[Table]:
+    """Return the tables of one name, measured."""
+    if name not in REQUESTS:
+        return tables_of(name, effort)
+    share = effort._replace(rounds=max(3, effort.rounds // PROCESSES))
+    runs = []
+    for _ in range(PROCESSES):
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            runs.append(pool.submit(tables_of, name, share).result())
+    return [_middle(tables) for tables in zip(*runs, strict=True)]
+
+
+def tables_of(name: str, effort: Effort) -> list[Table]:
+    """Measure in this process."""
+    loop = asyncio.new_event_loop()
+    try:
+        return list(TABLES[name](effort, loop))
+    finally:
+        loop.close()
+
+
+def _middle(tables: Sequence[Table]) -> Table:
+    """Return the median of each figure of some runs; the margin is that of their medians."""
+    figures = []
+    for runs in zip(*(table.figures for table in tables), strict=True):
+        added = sorted(run.added for run in runs)
+        margin = (added[-1] - added[0]) / 2
+        figures.append(runs[0]._replace(total=median(run.total for run in runs), added=median(added), margin=margin))
+    targets = [
+        runs[0]._replace(ratio=median(run.ratio for run in runs))
+        for runs in zip(*(table.targets for table in tables), strict=True)
+    ]
+    return tables[0]._replace(figures=figures, targets=targets)
