@@ -16,16 +16,16 @@ from .workers import workers
 
 TABLES = {**ALONE, "workers": workers}
 
-PROCESSES = 5
+PROCESSES = 11
 REQUESTS = ("asgi", "wsgi", "starlette", "fastapi", "flask")
-"""Tables that are measured in so many processes, each with its share of the rounds."""
+"""Tables that are measured in so many processes, each with a fifth of the rounds."""
 
 
 def measured(name: str, effort: Effort) -> list[Table]:
     """Return the tables of one name, measured."""
     if name not in REQUESTS:
         return tables_of(name, effort)
-    share = effort._replace(rounds=max(3, effort.rounds // PROCESSES))
+    share = effort._replace(rounds=max(5, effort.rounds // 5))
     runs = []
     for _ in range(PROCESSES):
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
