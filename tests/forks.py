@@ -3,6 +3,7 @@
 Run by `test_fork.py` and without coverage, whose own lock a forked child may find taken for ever.
 """
 
+import faulthandler
 import os
 import signal
 import sys
@@ -35,7 +36,9 @@ def in_child(work: Callable[[], None]) -> None:
     pid = os.fork()
     if pid == 0:
         try:
-            signal.alarm(DEADLINE_SECONDS)  # kills the child if it hangs
+            faulthandler.enable()
+            faulthandler.register(signal.SIGALRM, chain=True)  # if it hangs, say where, and die
+            signal.alarm(DEADLINE_SECONDS)
             work()
         except BaseException:
             traceback.print_exc()
@@ -43,7 +46,8 @@ def in_child(work: Callable[[], None]) -> None:
             os._exit(1)
         os._exit(0)
     _, status = os.waitpid(pid, 0)
-    assert not os.WIFSIGNALED(status), "the child hung"
+    killer = signal.Signals(os.WTERMSIG(status)).name if os.WIFSIGNALED(status) else None
+    assert killer is None, f"the child died of {killer} (SIGALRM: it hung), see stderr"
     assert os.WEXITSTATUS(status) == 0, "the child failed, see stderr"
 
 

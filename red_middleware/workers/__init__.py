@@ -10,6 +10,7 @@ from collections.abc import Callable
 from ..table import Table
 from .carry import carry
 from .directory import clean_stale, open_directory
+from .member import Member  # not at the first request: a child that is forked in an import waits for it for ever
 from .rendezvous import Group, find_group, is_alive, is_master, name_for
 
 __all__ = ["carry", "find_group", "is_master", "join"]
@@ -36,8 +37,6 @@ def join(
     group = find_group(name)
     if group is None:
         return None
-    from .member import Member  # not before: it needs a system with file locks
-
     owner = f"{group.boot} {group.pid_namespace} {group.master} {group.master_started}"
     directory_name = name_for(group, layout)
     member = Member(lambda: open_directory(directory_name, owner, base), fault)

@@ -5,7 +5,6 @@ descriptor of its own, and the kernel releases that lock however the worker ends
 and the ids that are in them. This room knows numbers and files, and nothing of what the numbers count.
 """
 
-import fcntl
 import mmap
 import os
 import re
@@ -14,6 +13,11 @@ import struct
 from collections.abc import Iterable, MutableSequence, Sequence
 from operator import add
 from typing import Final, NamedTuple, cast
+
+try:
+    import fcntl
+except ImportError:  # Windows, where there is no directory for cells either
+    fcntl = None  # type: ignore[assignment]
 
 from .directory import Directory, is_same
 from .rendezvous import STARTED, stat_field

@@ -292,8 +292,8 @@ def _record(directory: Directory, owner: str) -> None:
         return
     draft = DRAFT + os.urandom(8).hex()
     try:
-        with open(directory.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "w", encoding="ascii") as file:
-            file.write(owner)
+        with open(directory.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as file:
+            file.write(owner.encode("ascii"))
         directory.rename(draft, OWNER)
     finally:
         directory.unlink(draft)
@@ -306,8 +306,8 @@ def _remove_stale(home: Directory, name: str, is_gone: Callable[[str], bool], no
             _lock(group, fcntl.LOCK_EX)  # or somebody lives there
             files = group.names()
             if OWNER in files:
-                with open(group.open(OWNER, os.O_RDONLY), encoding="ascii") as file:
-                    gone = is_gone(file.read())
+                with open(group.open(OWNER, os.O_RDONLY), "rb") as file:
+                    gone = is_gone(file.read().decode("ascii"))
             elif all(file.startswith(DRAFT) for file in files):
                 gone = False  # made by one who died before it was recorded, or about to be
             else:

@@ -111,6 +111,41 @@ def test_the_first_request_joins(named: Named, tmp_path: Path) -> None:
     assert 0.0 < metrics.uptime_seconds() < 60.0
 
 
+JOIN_IN_A_NEW_PROCESS = """
+import sys
+for name in sys.argv[2:]:
+    sys.modules[name] = None  # as if the platform had none
+from red_middleware import RedMetrics
+from red_middleware.exposition import answer
+known = set(sys.modules)
+metrics = RedMetrics(multiprocess_dir=sys.argv[1], multiprocess_name="shop")
+exchange = metrics.start("GET", {})
+exchange.respond(500, "/a")
+exchange.raised(KeyError())
+exchange.finish()
+answer(metrics, "GET", "", "", "")
+answer(metrics, "GET", "", "application/openmetrics-text", "gzip")
+print(metrics.table.sharing is not None, sorted(set(sys.modules) - known))
+"""
+
+
+def test_to_join_imports_nothing(tmp_path: Path) -> None:
+    """A child that another thread forks in the middle of an import would wait for its end for ever."""
+    command = [sys.executable, "-c", JOIN_IN_A_NEW_PROCESS, tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("True []\n", "")
+
+
+def test_without_file_locks_a_process_counts_for_itself(tmp_path: Path) -> None:
+    """On Windows, which has no fcntl."""
+    command = [sys.executable, "-c", JOIN_IN_A_NEW_PROCESS, tmp_path, "fcntl"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("False ")
+    assert "this worker's numbers are its own" in done.stderr
+    assert "this platform cannot lock directories" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_request_whose_method_cannot_be_looked_up_joins_as_well(named: Named) -> None:
     """As ASGI servers of a later version may pass it."""
     metrics = named()
