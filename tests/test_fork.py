@@ -13,7 +13,7 @@ from red_middleware import RedMetrics
 from .forks import SCENARIOS, serve
 
 ROOT = Path(__file__).parent.parent
-DEADLINE_SECONDS = 240
+DEADLINE_SECONDS = 600
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
