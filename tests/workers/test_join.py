@@ -131,14 +131,14 @@ print(metrics.table.sharing is not None, sorted(set(sys.modules) - known))
 
 def test_to_join_imports_nothing(tmp_path: Path) -> None:
     """A child that another thread forks in the middle of an import would wait for its end for ever."""
-    command = [sys.executable, "-c", JOIN_IN_A_NEW_PROCESS, tmp_path]
+    command = [sys.executable, "-c", JOIN_IN_A_NEW_PROCESS, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("True []\n", "")
 
 
 def test_without_file_locks_a_process_counts_for_itself(tmp_path: Path) -> None:
     """On Windows, which has no fcntl."""
-    command = [sys.executable, "-c", JOIN_IN_A_NEW_PROCESS, tmp_path, "fcntl"]
+    command = [sys.executable, "-c", JOIN_IN_A_NEW_PROCESS, str(tmp_path), "fcntl"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.startswith("False ")
     assert "this worker's numbers are its own" in done.stderr
