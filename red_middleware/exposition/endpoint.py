@@ -82,7 +82,7 @@ def _body(metrics: RedMetrics, chosen: Format, asked: frozenset[str]) -> bytes:
 
 
 def _collectors(metrics: RedMetrics) -> list[Collector]:
-    """Return the collectors of the registry, our own in front.
+    """Return the collectors of the registry, our own in front of all but `target_info`: OpenMetrics has that first.
 
     One by one, so that a broken one does not take the others with it, and without the registry's lock, which another
     thread may have held when this process was forked. `registry.collect()` offers neither, and is asked only where it
@@ -111,7 +111,7 @@ def _collectors(metrics: RedMetrics) -> list[Collector]:
             len(sharing.pids),
         )
     target_info = getattr(registry, "_target_info", None)
-    return [*found, _TargetInfo(target_info)] if target_info else found
+    return [_TargetInfo(target_info), *found] if target_info else found
 
 
 def _tells_of_this_process(collector: Collector) -> TypeGuard[ProcessCollector]:
