@@ -95,7 +95,9 @@ class RedMetrics(Collector):
         self.namespace = namespace
         self.max_label_sets = max_label_sets
         self.clock = clock
-        self.bounds = options.latency_bounds("RedMetrics", buckets, slo_seconds)
+        self.buckets = options.bucket_bounds("RedMetrics", buckets)
+        self.slo_seconds = options.objectives("RedMetrics", slo_seconds)
+        self.bounds = tuple(sorted({*self.buckets, *self.slo_seconds}))
         self.multiprocess_dir = options.directory("RedMetrics", "multiprocess_dir", multiprocess_dir)
         if self.multiprocess_dir == "auto":
             options.directory_of_environment(DIRECTORY)
@@ -138,9 +140,11 @@ class RedMetrics(Collector):
         return held is None or self in held
 
     def _check_equal(self, first: "RedMetrics") -> None:
-        names = ("buckets", "max_label_sets", "multiprocess_dir", "multiprocess_name", "clock")
-        for option, name in zip(("bounds", *names[1:]), names, strict=True):
-            ours, theirs = getattr(self, option), getattr(first, option)
+        names = ["max_label_sets", "multiprocess_dir", "multiprocess_name", "clock"]
+        if self.bounds != first.bounds:  # an objective that is a bucket as well is the same either way
+            names = ["buckets", "slo_seconds", *names]
+        for name in names:
+            ours, theirs = getattr(self, name), getattr(first, name)
             if ours != theirs:
                 raise options.refusal(
                     ValueError, "RedMetrics", name, ours,

@@ -113,18 +113,23 @@ def directory_of_environment(variable: str) -> str | None:
     return value
 
 
-def latency_bounds(owner: str, buckets: Sequence[float], slo_seconds: Sequence[float]) -> tuple[float, ...]:
-    """Return the bucket boundaries, seconds in increasing order, without +Inf: the buckets and the objectives."""
+def bucket_bounds(owner: str, buckets: Sequence[float]) -> tuple[float, ...]:
+    """Return the upper bounds of buckets, seconds in increasing order, without +Inf."""
     bounds = _seconds(owner, "buckets", buckets)
     if bounds and bounds[-1] == math.inf:
         bounds.pop()
     increasing = all(low < high for low, high in zip([0.0, *bounds], [*bounds, math.inf], strict=True))
     if not bounds or not increasing:
         raise refusal(ValueError, owner, "buckets", buckets, "must be strictly increasing seconds > 0")
-    objectives = _seconds(owner, "slo_seconds", slo_seconds)
-    if not all(0.0 < objective < math.inf for objective in objectives):
+    return tuple(bounds)
+
+
+def objectives(owner: str, slo_seconds: Sequence[float]) -> tuple[float, ...]:
+    """Return objectives, seconds in increasing order."""
+    found = _seconds(owner, "slo_seconds", slo_seconds)
+    if not all(0.0 < objective < math.inf for objective in found):
         raise refusal(ValueError, owner, "slo_seconds", slo_seconds, "must be finite seconds > 0")
-    return tuple(sorted({*bounds, *objectives}))
+    return tuple(sorted(set(found)))
 
 
 def _seconds(owner: str, option: str, values: object) -> list[float]:

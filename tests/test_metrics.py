@@ -171,7 +171,8 @@ def test_a_second_one_with_equal_options_shares_the_numbers() -> None:
     ("options", "message"),
     [
         ({"buckets": (1.0,)}, "RedMetrics(buckets=(1.0,)): the registry holds a RedMetrics with buckets=(0.005,"),
-        ({"slo_seconds": (0.3,)}, "RedMetrics(buckets="),
+        ({"slo_seconds": [0.3]}, "RedMetrics(slo_seconds=(0.3,)): the registry holds a RedMetrics with slo_seconds=()"),
+        ({"buckets": [1], "slo_seconds": [0.3]}, "RedMetrics(buckets=(1.0,)): the registry holds a RedMetrics with"),
         ({"max_label_sets": 7}, "RedMetrics(max_label_sets=7): the registry holds a RedMetrics with max_label_sets=1"),
         ({"multiprocess_dir": None}, "RedMetrics(multiprocess_dir=None): the registry holds a RedMetrics with"),
         ({"multiprocess_dir": "/run"}, "a RedMetrics with multiprocess_dir='auto'; pass that one as metrics=,"),
