@@ -104,7 +104,7 @@ class Bound(NamedTuple):
     """The most that a table can hold and show, whatever clients send."""
 
     rows: int
-    """Label sets: `max_label_sets`, or what the declared routes need, if that is more."""
+    """Label sets: `max_label_sets`, or what the declared routes, `_unmatched` and `_overflow` need, if that is more."""
     cells: int
     """Numbers held, 8 bytes each in a file."""
     series: int

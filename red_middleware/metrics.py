@@ -60,7 +60,7 @@ class RedMetrics(Collector):
         slo_seconds: Objectives, seconds > 0; each becomes an exact bucket boundary, so that the share of requests
             within it is exact.
         max_label_sets: Rows of the table, one a (method, route), 1 to 1,000,000; raised where declared routes need
-            more. See `bound` for the series they can make.
+            more, beside the 22 of `_unmatched` and `_overflow`. See `bound` for the series they can make.
         multiprocess_dir: Where prefork workers keep the files that they share, a directory; `"auto"`: shared memory, or
             where the environment variable `RED_MULTIPROCESS_DIR` says, an absolute path; `None`: every worker has
             numbers of its own.
@@ -253,12 +253,12 @@ class RedMetrics(Collector):
             routes: Templates with their methods, `None` where the app names none. See `Table.declare`.
         """
         table = self.table
-        before = table.capacity
+        before = table.capacity if self._announced else self.max_label_sets
         homeless = table.declare(routes)
         if table.capacity > before:
             log(
                 logging.WARNING,
-                "RedMetrics(max_label_sets=%d): raised to %d, which the declared routes need",
+                "RedMetrics(max_label_sets=%d): raised to %d, which the declared routes, _unmatched and _overflow need",
                 self.max_label_sets,
                 table.capacity,
             )

@@ -565,8 +565,9 @@ def test_a_table_that_is_too_small_for_the_routes_is_raised_once(caplog: pytest.
         metrics.declare([("/late", ["GET"])])
         metrics.declare([("/later", ["GET"])])
     assert [record.getMessage() for record in caplog.records] == [
+        "RedMetrics(max_label_sets=10): raised to 22, which the declared routes, _unmatched and _overflow need",
         "at most 1047 time series: 22 label sets, 1019 cells",
-        "RedMetrics(max_label_sets=10): raised to 42, which the declared routes need",
+        "RedMetrics(max_label_sets=10): raised to 42, which the declared routes, _unmatched and _overflow need",
         "at most 1747 time series: 42 label sets, 1699 cells",
         "RedMetrics(max_label_sets=10): no rows left for 1 routes declared late; they may count as _overflow",
     ]
