@@ -312,9 +312,9 @@ class RedMetrics(Collector):
         }
 
     def clear(self) -> None:
-        """Set every number to zero but the requests in progress. For tests: a counter must never go backwards.
+        """Set to zero all that was counted. For tests: a counter must never go backwards.
 
-        Of several workers only this one's.
+        Of several workers only what this one counted. Requests in progress stay so, and the uptime goes on.
         """
         self.table.clear()
 

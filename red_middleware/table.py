@@ -444,8 +444,10 @@ class Table:
         return Reading(rows, totals, pairs, totals[IN_PROGRESS:FIXED_CELLS], len(self.sharing.pids))
 
     def clear(self) -> None:
-        """Set every cell to zero. For tests: counters never go backwards."""
-        self.cells[:] = array("d", bytes(8 * len(self.cells)))
+        """Set every cell to zero but the gauges. For tests: counters never go backwards."""
+        cells = self.cells
+        for counted in (slice(IN_PROGRESS), slice(FIXED_CELLS, len(cells))):
+            cells[counted] = array("d", bytes(8 * len(cells[counted])))
 
     def restart(self) -> None:
         """Begin anew in a forked child: another thread may have held any lock, and the parent's counts stay its."""

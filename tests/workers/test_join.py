@@ -448,11 +448,16 @@ def test_a_worker_whose_directory_is_removed_counts_on_and_founds_the_group_anew
 
 
 def test_clear_begins_anew_among_workers(named: Named) -> None:
-    """For tests, this worker's numbers."""
+    """For tests, this worker's numbers; a request in progress stays in progress."""
     metrics = named()
     serve(metrics, "/a")
+    running = started(metrics)
     metrics.clear()
     assert total(metrics.snapshot()) == 0.0
+    assert metrics.snapshot()['http_requests_in_progress{method="GET"}'] == 1.0
+    running.finish()
+    assert metrics.snapshot()['http_requests_in_progress{method="GET"}'] == 0.0
+    metrics.clear()
     serve(metrics, "/a")
     assert total(metrics.snapshot()) == 1.0
 
