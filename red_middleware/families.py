@@ -157,7 +157,8 @@ def counted_rows(reading: Reading) -> Iterator[tuple[Row, tuple[int, ...], RowVa
         if buckets[-1]:
             codes = row.codes
             by_code = (*reversed(cells[row.seconds - len(codes) : row.seconds]), cells[row.other])
-            duration = (*buckets, buckets[-1], cells[row.seconds])
+            seconds = float(cells[row.seconds])  # a clock may say NumPy's, whose repr is no number
+            duration = (*buckets, buckets[-1], seconds)
             yield row, codes, (by_code, (cells[row.errors],), duration, (cells[row.disconnects],))
 
 

@@ -15,7 +15,7 @@ from typing import Final
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from prometheus_client import generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
@@ -200,6 +200,30 @@ def test_a_million_is_written_in_digits_and_read_back(accept: str) -> None:
         assert unscraped_samples(shown) == unscraped_samples(held(metrics))
         written = generate_latest(metrics.registry).decode()
         assert (unscraped(written.encode()) == unscraped(seen(metrics).encode())) is (count < 1e6)
+
+
+class OtherFloat(float):
+    """As NumPy's float64: its sums are of its kind, and its repr is no number."""
+
+    def __repr__(self) -> str:
+        return f"np.float64({float(self)})"
+
+    def __sub__(self, other: float) -> "OtherFloat":
+        return OtherFloat(float(self) - other)
+
+    def __radd__(self, other: float) -> "OtherFloat":
+        return OtherFloat(other + float(self))
+
+
+def test_a_clock_may_say_floats_of_another_kind() -> None:
+    """What an option accepts makes no scrape that Prometheus refuses whole."""
+    metrics = RedMetrics(registry=CollectorRegistry(), clock=lambda: OtherFloat(0.5))
+    request(metrics)
+    (row,) = metrics.table.rows
+    assert type(metrics.table.cells[row.seconds]) is OtherFloat
+    for accept in PARSERS:
+        assert read_back(metrics, accept)["uptime_seconds_total", frozenset()] == 0.0
+        assert "float64" not in seen(metrics, accept)
 
 
 def test_a_sum_without_end_is_read_back() -> None:
