@@ -309,10 +309,10 @@ class Table:
     def _add_row(self, method: Method, route: str) -> Row:
         label_set = (method.label, route)
         while True:
+            used, free = self.used, self.free  # first: what another thread adds from here on is noticed below
             known = self.index.get(label_set)
             if known is not None:
                 return known
-            used, free = self.used, self.free
             cost = self._cost(method.label, route)
             if cost > free:
                 return self._add_row(method, OVERFLOW)
@@ -320,10 +320,10 @@ class Table:
             addition = (row,)
             with self.lock:
                 if self.used == used and self.free == free:
-                    self.free = free - cost
-                    self.used = used + 1
                     self.rows += addition
                     self.index[label_set] = row
+                    self.free = free - cost
+                    self.used = used + 1  # last: who sees it finds the row
                     return row
 
     def _cost(self, method: str, route: str) -> int:
@@ -351,18 +351,18 @@ class Table:
 
     def _add_status(self, row: Row, code: int) -> int:
         while True:
+            codes = row.codes  # first, as in `_add_row`
             cell = row.statuses.get(code)
             if cell is not None:
                 return cell
-            codes = row.codes
             if len(codes) == STATUS_CELLS - 1:
                 return row.other
             longer = (*codes, code)
             cell = row.seconds - len(longer)
             with row.method.lock:
                 if row.codes is codes:
-                    row.codes = longer
                     row.statuses[code] = cell
+                    row.codes = longer
                     return cell
 
     def pair_cell(self, route: str, exception: str) -> int:
@@ -377,19 +377,19 @@ class Table:
     def _add_pair(self, route: str, exception: str) -> int:
         pair = (route, exception)
         while True:
+            paired = self.paired  # first, as in `_add_row`
             cell = self.pair_cells.get(pair)
             if cell is not None:
                 return cell
-            paired = self.paired
             if paired == EXCEPTION_PAIRS:
                 return EXCEPTIONS + EXCEPTION_PAIRS
             addition = (pair,)
             cell = EXCEPTIONS + paired
             with self.lock:
                 if self.paired == paired:
-                    self.paired = paired + 1
                     self.pairs += addition
                     self.pair_cells[pair] = cell
+                    self.paired = paired + 1
                     return cell
 
     def lacks(self, change: Change) -> bool:

@@ -232,6 +232,7 @@ def test_threads_that_admit_at_once_agree_on_the_rows() -> None:
     """Eight threads, the same new label sets, exceptions and codes: one row each, within the capacity."""
     table = Table((1.0,), SENTINEL_ROWS + 50)
     start = threading.Barrier(8)
+    interval = sys.getswitchinterval()
     seen: list[list[tuple[int, int, int]]] = []
 
     def admit() -> None:
@@ -243,14 +244,21 @@ def test_threads_that_admit_at_once_agree_on_the_rows() -> None:
         seen.append(mine)
 
     threads = [threading.Thread(target=admit) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+    finally:
+        sys.setswitchinterval(interval)
     assert len(seen) == 8
     assert all([number for number, _, _ in mine] == [number for number, _, _ in seen[0]] for mine in seen)
     assert all([pair for _, _, pair in mine] == [pair for _, _, pair in seen[0]] for mine in seen)
     assert [found.number for found in table.rows] == list(range(table.used))
+    assert len(set(map(name, table.rows))) == len(table.index) == table.used
+    assert all(len(set(found.codes)) == len(found.codes) for found in table.rows)
+    assert len(set(table.pairs)) == table.paired == 100
     assert Counter(found.route for found in table.rows)[OVERFLOW] == 1
 
 
@@ -418,6 +426,38 @@ def test_who_is_overtaken_looks_again() -> None:
     assert table.pair_cell("/a", "E") == EXCEPTIONS
     table.lock = Overtaken(lambda: table.pair_cell("/a", "F"))  # type: ignore[assignment]  # as above
     assert table.pair_cell("/a", "G") == EXCEPTIONS + 2
+
+
+class Passed(dict[Any, Any]):
+    """A dictionary that does not hold what it is asked for, once: somebody else puts it there right after the look."""
+
+    def __init__(self, known: dict[Any, Any], somebody: Callable[[], object]) -> None:
+        super().__init__(known)
+        self.somebody: Callable[[], object] | None = somebody
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        found = super().get(key, default)
+        somebody, self.somebody = self.somebody, None
+        if somebody is not None:
+            somebody()
+        return found
+
+
+def test_what_another_thread_adds_right_after_the_look_is_not_added_again() -> None:
+    """A thread may be stopped between any two calls: a second row, code or pair of one name would be a series twice."""
+    table = Table((1.0,), 100)
+    table.index = Passed(table.index, lambda: row(table, "GET", "/a"))
+    found = row(table, "GET", "/a")
+    assert table.rows == [found]
+    assert (table.used, table.free) == (1, 100 - SENTINEL_ROWS - 1)
+
+    found.statuses = Passed(found.statuses, lambda: table.status_cell(found, 200))
+    assert table.status_cell(found, 200) == found.statuses[200]
+    assert found.codes == (200,)
+
+    table.pair_cells = Passed(table.pair_cells, lambda: table.pair_cell("/a", "E"))
+    assert table.pair_cell("/a", "E") == EXCEPTIONS
+    assert table.pairs == [("/a", "E")]
 
 
 class Recording:
