@@ -238,8 +238,12 @@ class _Response:
     def _watched_file(self, body: Any) -> Iterable[bytes]:
         """Return the server's own file object as it is, which it may send by sendfile(2), with its `close` watched."""
         close = getattr(body, "close", None)
+        held = getattr(body, "__dict__", {})
+        own = {"close": held["close"]} if "close" in held else {}  # wsgiref's and gunicorn's are of the instance
 
         def finish_and_close() -> None:
+            held.pop("close", None)  # by which the file holds itself, and would lie there until the collector comes
+            held.update(own)
             error = sys.exc_info()[1]
             if isinstance(error, OSError):
                 self.exchange.disconnect()

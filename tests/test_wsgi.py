@@ -721,6 +721,38 @@ def test_a_finished_request_leaves_nothing_to_the_garbage_collector() -> None:
             gc.enable()
 
 
+class FileWithCloseOfItsClass(FileWrapper):
+    """As Werkzeug's: `close` is no attribute of the instance."""
+
+    def __init__(self, file: io.BytesIO) -> None:
+        super().__init__(file)
+        del self.close
+
+    def close(self) -> None:
+        self.filelike.close()
+
+
+@pytest.mark.parametrize("wrapper", [FileWrapper, FileWithCloseOfItsClass])
+def test_a_file_that_was_sent_leaves_nothing_to_the_garbage_collector(wrapper: type) -> None:
+    """Its watched `close` is its own again, by which it would hold itself, and the environ with it."""
+
+    class Marked(dict[str, Any]):
+        pass
+
+    request: Any = Marked(environ(file_wrapper=wrapper))
+    gone, file = weakref.ref(request), io.BytesIO(b"file")
+    body: Any = RedWSGIMiddleware(sending_file(file), metrics=fresh_metrics())(request, WSGIServer().start_response)
+    gc.disable()
+    try:
+        body.close()
+        assert file.closed
+        body.close()
+        body = request = None
+        assert gone() is None
+    finally:
+        gc.enable()
+
+
 def test_a_body_may_be_closed_twice() -> None:
     """PEP 3333 forbids it; the application sees what the server does, and one request is counted."""
     metrics, body = fresh_metrics(), Body(b"a", b"b")
