@@ -46,8 +46,8 @@ class StarletteReader:
         self.declare = declare
         self.routers: list[Any] = []
         self.known: set[int] = set()  # ids of the routers
-        self.templates: dict[int, str | None] = {}  # by id, since routes define no hash
-        self.several: dict[int, list[Place]] = {}  # what stands in several places
+        self.by_holder: dict[int, list[Place]] = {}  # by id, since routes define no hash
+        self.templates: dict[int, str | None] = {}  # of what has one template only
         self.frontends: list[Place] = []  # FastAPI's static frontends leave nothing in the scope but their path
         self.patterns: dict[tuple[str, bool], re.Pattern[str]] = {}  # made when first needed
         self.places: list[Place] = []  # holds the objects, so that their ids stay theirs
@@ -76,39 +76,43 @@ class StarletteReader:
 
     def _look_further(self, scope: Scope) -> str | None:
         """Answer where the scope holds no route, or one that stands in several places, or one added since."""
-        if self._grew(scope.get("router")):
+        if self._is_new(scope.get("router")):
             self._walk()
         if "frontend_path" in scope.get("fastapi", ()):  # the end of the way: a frontend leads nowhere else
-            return self._best(self.frontends, scope)
-        holders = [scope[key] for key in ("route", "endpoint") if scope.get(key) is not None]
-        known, template = self._template(holders, scope)
-        if holders and not known:
-            self.misses += 1
-            if self.misses & (self.misses - 1) == 0:  # routes were exchanged one for one; ever more rarely looked for
+            if self._grew():
                 self._walk()
-                known, template = self._template(holders, scope)
+            place = self._match(self.frontends, scope) or next(iter(self.frontends), None)
+            return place.template if place else None
+        holders = [scope[key] for key in ("route", "endpoint") if scope.get(key) is not None]
+        known, matches, template = self._template(holders, scope)
+        if not matches and holders and self._has_changed(known):
+            self._walk()
+            known, _, template = self._template(holders, scope)
         if not known:
             path = getattr(scope.get("route"), "path", None)
             return path if isinstance(path, str) else None
         return template
 
-    def _template(self, holders: Iterable[object], scope: Scope) -> tuple[bool, str | None]:
-        """Tell whether the innermost holder is known, and its template.
+    def _template(self, holders: Iterable[object], scope: Scope) -> tuple[bool, bool, str | None]:
+        """Tell whether the innermost holder is known, whether a place of it matches the path, and its template.
 
         FastAPI leaves the route of the mount around it in the scope where a plain Starlette route serves the request;
         the endpoint is always the innermost, but may serve several routes.
         """
-        known, template = False, None
+        known, matches, template = False, False, None
         for holder in holders:
-            candidates = self.several.get(id(holder))
-            known = candidates is not None or id(holder) in self.templates
-            template = self.templates.get(id(holder)) if candidates is None else self._best(candidates, scope)
-            if template is not None:
-                break
-        return known, template
+            found = self.by_holder.get(id(holder))
+            known = found is not None
+            if found is not None:
+                place = self._match(found, scope)
+                matches = place is not None
+                template = (place or found[0]).template
+                if template is not None:
+                    break
+        return known, known and matches, template
 
-    def _best(self, candidates: Sequence[Place], scope: Scope) -> str | None:
-        """Return the template of the first of a few candidates that the request's path matches."""
+    def _match(self, candidates: Iterable[Place], scope: Scope) -> Place | None:
+        """Return the first of a few candidates that the request's path matches."""
         path: str = scope["path"]
         root: str = scope.get("app_root_path", scope.get("root_path", ""))
         if root and path.startswith(root) and path[len(root) :][:1] in ("", "/"):
@@ -119,14 +123,27 @@ class StarletteReader:
             if pattern is None:
                 pattern = self.patterns[key] = _pattern(place)
             if pattern.fullmatch(path):
-                return place.template
-        return candidates[0].template if candidates else None
+                return place
+        return None
 
-    def _grew(self, router: Any) -> bool:
-        """Tell whether there is a router that was not walked yet, or one that has other routes than then."""
+    def _has_changed(self, known: bool) -> bool:
+        """Tell whether to walk again, where no place is known that serves the request."""
+        if self._grew():
+            return True
+        if known:
+            return False
+        self.misses += 1
+        return self.misses & (self.misses - 1) == 0  # routes were exchanged one for one; ever more rarely looked for
+
+    def _is_new(self, router: Any) -> bool:
+        """Tell whether there is a router that was not walked yet."""
         if id(router) not in self.known and router is not None and len(self.routers) < MAX_ROUTERS:
             self.routers.append(router)
             return True
+        return False
+
+    def _grew(self) -> bool:
+        """Tell whether a router has other routes than when it was walked. It asks all: not for every request."""
         return any(len(getattr(owner, name)) != length for owner, name, length in self.lengths)
 
     def _walk(self) -> None:
@@ -138,15 +155,12 @@ class StarletteReader:
             for holder in place.holders:
                 by_holder.setdefault(id(holder), []).append(place)
         templates: dict[int, str | None] = {}
-        several = {}
         for holder_id, found in by_holder.items():
             if len({place.template for place in found}) == 1:
                 templates[holder_id] = found[0].template
-            else:
-                several[holder_id] = found
         self.frontends = sorted((place for place in places if not place.holders), key=lambda place: -len(place.path))
         self.patterns = {}
-        self.places, self.templates, self.several = places, templates, several
+        self.places, self.templates, self.by_holder = places, templates, by_holder
         self.declare([(place.template, place.methods) for place in places if place.template is not None])
 
     def _places(self, router: Any, prefix: str, enclosing: Sequence[object]) -> Iterator[Place]:

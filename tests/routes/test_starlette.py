@@ -348,6 +348,15 @@ class TestLater:
             "/deep/fourth": 1,
         }
 
+    def test_an_app_that_is_mounted_in_one_more_place(self, metrics: RedMetrics) -> None:
+        """Its places are known, but none of them is the request's."""
+        sub = Starlette(routes=[Route("/hello", hello)])
+        app = Starlette(routes=[Mount("/v1", app=sub), Mount("/v2", app=sub)])
+        wrapped = wrap(app, metrics)
+        counted(wrapped, "/v1/hello")
+        app.mount("/v3", sub)
+        assert counted(wrapped, "/v3/hello", "/v2/hello") == {"/v1/hello": 1, "/v2/hello": 1, "/v3/hello": 1}
+
     def test_lists_that_are_replaced(self, metrics: RedMetrics) -> None:
         """By one of the same length, too."""
         app = Starlette(routes=[Mount("/sub", app=Router([Route("/a", hello)]))])
@@ -411,7 +420,7 @@ class TestCost:
         assert len(walks) <= 1 + 8  # when it learned, and at misses 1, 2, 4 ... 128
 
     def test_a_route_that_is_known_is_one_look_up(self, monkeypatch: pytest.MonkeyPatch, metrics: RedMetrics) -> None:
-        """Where the release leaves the route in the scope; the endpoint's case looks at the routers' lengths."""
+        """Where the release leaves the route in the scope."""
         wrapped = wrap(Starlette(routes=[Route(f"/{n}", hello) for n in range(500)]), metrics)
         counted(wrapped, "/1")
         known = reader(wrapped)
@@ -423,6 +432,24 @@ class TestCost:
         monkeypatch.setattr(StarletteReader, "_look_further", further)
         assert known.route({"route": route, "endpoint": hello}, "/7") == "/7"
         assert known.route({}, "/nowhere") is None
+
+    def test_the_routers_are_not_asked_for_what_is_known(
+        self, metrics: RedMetrics, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Nor where one app stands in two places, or nothing in a mount serves a request: there may be hundreds."""
+        sub = Starlette(routes=[Route("/hello", hello)])
+        wrapped = wrap(Starlette(routes=[Mount("/v1", app=sub), Mount("/v2", app=sub)]), metrics)
+        counted(wrapped, "/v1/hello")
+
+        def grew(self: StarletteReader) -> bool:
+            raise AssertionError("asked the routers")
+
+        monkeypatch.setattr(StarletteReader, "_grew", grew)
+        assert counted(wrapped, "/v1/hello", "/v2/hello", "/v2/nowhere") == {
+            "/v1/hello": 2,
+            "/v2/hello": 1,
+            "_unmatched": 1,
+        }
 
 
 def test_declared_routes_are_reserved(metrics: RedMetrics) -> None:
