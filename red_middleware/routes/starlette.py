@@ -200,7 +200,9 @@ class StarletteReader:
         routing = sys.modules["starlette.routing"]
         path = prefix + getattr(route, "path", "")
         if isinstance(route, routing.Mount | routing.Host):
-            inner = next((found for found, _ in wrapped(route.app, _is_router)), None)
+            inner = next(
+                (found for found, _ in wrapped(route.app, _is_router) if _leads_on(found, route, inside)), None
+            )
             holders = (*originals, route, route.app)
             yield Place(holders, path, None, open_ended=True, branch=inner is not None)
             if inner is not None:
@@ -224,6 +226,11 @@ def _is_router(found: object) -> bool:
     routing, applications = sys.modules.get("starlette.routing"), sys.modules.get("starlette.applications")
     kinds = (getattr(routing, "Router", ()), getattr(applications, "Starlette", ()))
     return any(isinstance(kind, type) and issubclass(type(found), kind) for kind in kinds)
+
+
+def _leads_on(found: Any, mount: Any, inside: Sequence[object]) -> bool:
+    """Tell whether a mount serves an app that it holds, and does not only know the app around it."""
+    return found is mount.app or not any(getattr(found, "router", found) is outer for outer in inside)
 
 
 def _pattern(place: Place) -> re.Pattern[str]:

@@ -135,6 +135,30 @@ class TestMounts:
         found = counted(wrapped, "/sub/static/file.txt", "/sub/static/nothing", "/sub/foreign/x/y")
         assert found == {"/sub/static": 2, "/sub/foreign/{kind}": 1}
 
+    def test_a_mount_that_knows_the_app_around_it_is_opaque(self, metrics: RedMetrics) -> None:
+        """A plugin that is given the app, a function in an app factory: they serve by themselves."""
+        sub = Starlette(routes=[Route("/hello", hello)])
+        app = Starlette(routes=[Route("/hello", other)])
+
+        async def factorys(scope: Scope, receive: Receive, send: Send) -> None:
+            assert app.state is not None
+            await foreign(scope, receive, send)
+
+        class Plugin(PureMiddleware):
+            async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+                await foreign(scope, receive, send)
+
+        app.mount("/function", factorys)
+        app.mount("/plugin", Plugin(app))
+        app.mount("/sub", PureMiddleware(sub, also=app))
+        assert counted(wrap(app, metrics), "/function/x", "/plugin/x", "/sub/hello", "/sub/x", "/hello") == {
+            "/function": 1,
+            "/plugin": 1,
+            "/sub/hello": 1,
+            "_unmatched": 1,
+            "/hello": 1,
+        }
+
     @pytest.mark.parametrize("path", ["", "/"])
     def test_a_mount_at_the_root(self, metrics: RedMetrics, path: str) -> None:
         """Adds nothing to the template, and is `/` where it is opaque."""
