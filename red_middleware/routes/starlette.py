@@ -90,7 +90,7 @@ class StarletteReader:
             known, _, template = self._template(holders, scope)
         if not known:
             path = getattr(scope.get("route"), "path", None)
-            return path if isinstance(path, str) else None
+            return self._mount(scope) + (path if isinstance(path, str) else "") or None
         return template
 
     def _template(self, holders: Iterable[object], scope: Scope) -> tuple[bool, bool, str | None]:
@@ -125,6 +125,13 @@ class StarletteReader:
             if pattern.fullmatch(path):
                 return place
         return None
+
+    def _mount(self, scope: Scope) -> str:
+        """Return the template of the opaque mount behind which a router serves the request that no walk came to."""
+        if scope.get("root_path", "") == scope.get("app_root_path", scope.get("root_path", "")):
+            return ""  # it went through no mount
+        place = self._match((p for p in self.places if p.open_ended and p.holders and not p.branch), scope)
+        return place.path if place else ""
 
     def _has_changed(self, known: bool) -> bool:
         """Tell whether to walk again, where no place is known that serves the request."""

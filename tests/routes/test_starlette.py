@@ -22,7 +22,19 @@ from starlette.staticfiles import StaticFiles
 from red_middleware import RedASGIMiddleware, RedMetrics
 from red_middleware.routes.starlette import MAX_ROUTERS, StarletteReader
 
-from .asking import Receive, Scope, Send, ask_asgi, exceptions, faults, fresh, in_a_module, requests, routes
+from .asking import (
+    Receive,
+    Scope,
+    Send,
+    ask_asgi,
+    exceptions,
+    faults,
+    fresh,
+    in_a_module,
+    release,
+    requests,
+    routes,
+)
 
 
 class ViewError(Exception):
@@ -401,6 +413,23 @@ class TestLater:
         wrapped = wrap(late, metrics)
         assert counted(wrapped, "/nowhere", "/t/acme/hello", "/t/acme") == {"_unmatched": 2, "/t/{tenant}/hello": 1}
         assert len(reader(wrapped).routers) == 1
+
+    def test_an_app_that_a_mount_hides(self, metrics: RedMetrics) -> None:
+        """Counts under the mount, and not under the same path of the app around it."""
+        hidden: dict[str, Starlette] = {}  # a dictionary is not looked into for what a mount serves
+
+        async def by_name(scope: Scope, receive: Receive, send: Send) -> None:
+            await hidden["sub"](scope, receive, send)
+
+        hidden["sub"] = Starlette(routes=[Route("/items/{item}", hello)])
+        mounts = [Mount("/{tenant}/sub", app=by_name), Mount("/sub", app=foreign)]
+        app = Starlette(routes=[Route("/items/{item}", other), Mount("/deep", routes=mounts)])
+        wrapped = wrap(app, metrics)
+        found = counted(wrapped, "/r/items/1", "/r/deep/acme/sub/items/1", "/r/deep/acme/sub/nowhere", root_path="/r")
+        if release("starlette") >= (1, 7):  # which leaves the route in the scope
+            assert found == {"/items/{item}": 1, "/deep/{tenant}/sub/items/{item}": 1, "/deep/{tenant}/sub": 1}
+        else:
+            assert found == {"/items/{item}": 1, "/deep/{tenant}/sub": 2}
 
     def test_an_app_for_every_request_makes_no_memory(self, metrics: RedMetrics) -> None:
         """Nor does it walk all of them for ever: the routes' own paths do."""
