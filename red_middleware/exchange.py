@@ -280,6 +280,13 @@ def counts(exchange: Exchange | None, table: Table) -> bool:
     return False
 
 
+def excludes(exchange: Exchange | None, table: Table, path: str) -> bool:
+    """Tell whether the request is not to be counted in this table; a path tells it from one with the same environ."""
+    if exchange is None or exchange.apart is None or not exchange.apart.forgotten:
+        return False
+    return exchange.metrics.table is table and exchange.path.endswith(path)
+
+
 def unfinished(exchange: Exchange | None) -> Exchange | None:
     """Return the nearest exchange that still counts: an environ that is used again holds finished ones."""
     while exchange is not None and exchange.finished:

@@ -21,7 +21,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from . import options, workers
-from .exchange import BRIEF_SECONDS, KEY, Apart, Exchange, counts, unfinished
+from .exchange import BRIEF_SECONDS, KEY, Apart, Exchange, counts, excludes, unfinished
 from .families import FAMILIES, Bound, Family, bound, sample_text, samples
 from .labels import method_label
 from .table import FAULTS, Method, Table
@@ -217,7 +217,7 @@ class RedMetrics(Collector):
             path: Its path, relative to the mounting.
 
         Returns:
-            The exchange; `None` if one that encloses this counts the request already.
+            The exchange; `None` if one that encloses this counts the request already, or excludes it.
         """
         try:
             entry = self.methods[method]
@@ -226,7 +226,7 @@ class RedMetrics(Collector):
         apart = None
         if KEY in source:
             outer = unfinished(source[KEY])
-            if counts(outer, self.table):
+            if counts(outer, self.table) or excludes(source[KEY], self.table, path):
                 return None
             apart = Apart(outer)
         clock = self.clock
@@ -245,6 +245,16 @@ class RedMetrics(Collector):
         exchange.finished = False
         entry.in_progress.append(None)
         return exchange
+
+    def exclude(self, source: MutableMapping[str, Any], path: str) -> None:
+        """Leave word for middlewares further in that a request is not counted. See `start`."""
+        exchange = Exchange()
+        exchange.metrics = self
+        exchange.path = path
+        exchange.apart = Apart(unfinished(source.get(KEY)))
+        exchange.apart.forgotten = exchange.finished = True
+        exchange.outcome = None
+        source[KEY] = exchange
 
     def declare(self, routes: Iterable[tuple[str, Iterable[str] | None]]) -> None:
         """Reserve rows for routes, and log the bound when it is first known or raised.

@@ -89,6 +89,8 @@ class Mounting:
         enclosing = source.get(KEY)
         if enclosing is not None:
             enclosing.forget(path)
+        if purpose is Purpose.EXCLUDED:
+            self.metrics.exclude(source, path)
         return purpose
 
     def _learn_once(self, source: Source) -> None:

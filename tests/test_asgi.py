@@ -822,6 +822,19 @@ def test_what_an_inner_middleware_does_not_count_is_not_counted_outside(messages
     assert counted(inner) == {"red_scrape_duration_seconds_count": 1.0}
 
 
+def test_what_an_outer_middleware_excludes_is_not_counted_inside() -> None:
+    """The outermost of one `RedMetrics` decides; not of the next request with this scope, nor for others."""
+    metrics, others, request = fresh_metrics(), fresh_metrics(), scope("/health")
+    inner = RedASGIMiddleware(RedASGIMiddleware(hello, metrics=others), metrics=metrics)
+    app = RedASGIMiddleware(inner, metrics=metrics, exclude=["/health"])
+    ASGIServer().serve(app, request)
+    assert counted(metrics) == {}
+    assert counted(others) == one_request("200")
+    request["path"] = "/hello"
+    ASGIServer().serve(app, request)
+    assert counted(metrics) == one_request("200")
+
+
 def test_the_same_scope_used_again_is_a_new_request() -> None:
     """Test clients and retrying middlewares do so."""
     metrics, request = fresh_metrics(), scope()

@@ -855,6 +855,19 @@ def test_what_an_inner_middleware_does_not_count_is_not_counted_outside() -> Non
     assert counted(inner) == {"red_scrape_duration_seconds_count": 1.0}
 
 
+def test_what_an_outer_middleware_excludes_is_not_counted_inside() -> None:
+    """The outermost of one `RedMetrics` decides; not of the next request with this environ, nor for others."""
+    metrics, others, request = fresh_metrics(), fresh_metrics(), environ("/health")
+    inner = RedWSGIMiddleware(RedWSGIMiddleware(hello, metrics=others), metrics=metrics)
+    app = RedWSGIMiddleware(inner, metrics=metrics, exclude=["/health"])
+    WSGIServer().serve(validator(app), request)
+    assert counted(metrics) == {}
+    assert counted(others) == one_request("200")
+    request["PATH_INFO"] = "/hello"
+    WSGIServer().serve(validator(app), request)
+    assert counted(metrics) == one_request("200")
+
+
 def test_an_exception_that_flask_answers_is_named_in_every_numbers_around_it() -> None:
     """Flask makes a 500 of it and tells by a signal; in a test client it may come out instead: named once too."""
     outer, inner = fresh_metrics(), fresh_metrics()
