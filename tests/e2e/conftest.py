@@ -57,6 +57,5 @@ def watched(stack: dict[str, Watched], request: pytest.FixtureRequest) -> Watche
 def expected(watched: Watched) -> Expected:
     """What the mix must have led to, once it has been sent and Prometheus has seen the end of it."""
     found = asyncio.run(drive(watched.server))
-    watched.server.rest()
     watched.prometheus.scrape_after(watched.job, time.time())
     return found
