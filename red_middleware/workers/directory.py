@@ -11,9 +11,9 @@ files hold. `workers` opens a directory at a process's first request.
 import errno
 import os
 import re
+import signal
 import tempfile
 import time
-from _thread import allocate_lock
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from typing import Final
@@ -38,9 +38,6 @@ PAUSE_SECONDS: Final = 0.001
 
 HOLD_PAUSE_SECONDS: Final = 0.0002
 """Between two looks at a file that another process holds, for some 50 microseconds."""
-
-_never = allocate_lock()
-_never.acquire()
 
 UNJUDGED_SECONDS: Final = 7 * 24 * 3600.0
 """How long a group stays without a change and without an inhabitant where its master is not provably gone."""
@@ -108,7 +105,7 @@ class Directory:
                 except BlockingIOError:
                     if time.monotonic() > deadline:
                         raise TimeoutError(f"another worker process holds the {name}") from None
-                    _never.acquire(timeout=HOLD_PAUSE_SECONDS)  # a sleep may be gevent's, and switch
+                    _pause(HOLD_PAUSE_SECONDS)
             try:
                 yield fd
             finally:
@@ -191,7 +188,7 @@ def open_directory(name: str, owner: str, base: str | None = None) -> Directory:
             if time.monotonic() > deadline:
                 message = f"not to be had within {PATIENCE_SECONDS} s: missing, or locked by somebody who removes it"
                 raise TimeoutError(errno.ETIMEDOUT, message, os.path.join(home, name)) from error
-        time.sleep(PAUSE_SECONDS)
+        _pause(PAUSE_SECONDS)
 
 
 def clean_stale(
@@ -220,6 +217,14 @@ def clean_stale(
     except OSError:  # there is nothing of ours, or it is not for us to open
         pass
     return removed
+
+
+def _pause(seconds: float) -> None:
+    """Wait, and let no greenlet run meanwhile: it would count where this process's numbers are not to stay.
+
+    gevent's patch makes switches of `time.sleep`, and of the locks of `_thread`; nobody waits for no signal.
+    """
+    signal.sigtimedwait((), seconds)
 
 
 def is_same(fd: int, status: os.stat_result) -> bool:

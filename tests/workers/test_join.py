@@ -21,6 +21,7 @@ from red_middleware.workers.directory import open_directory
 from red_middleware.workers.index import NAME as INDEX
 from red_middleware.workers.member import Member
 
+from ..e2e import require_packages
 from .members import serve, total
 
 HOME = f"red_middleware-{os.geteuid()}"
@@ -144,6 +145,42 @@ def test_without_file_locks_a_process_counts_for_itself(tmp_path: Path) -> None:
     assert "this worker's numbers are its own" in done.stderr
     assert "this platform cannot lock directories" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+FIRST_REQUESTS_OF_GREENLETS = """
+from gevent import monkey
+monkey.patch_all()
+import fcntl, gevent, os, sys
+from red_middleware import RedMetrics
+from red_middleware.workers import directory
+metrics = RedMetrics(multiprocess_dir=sys.argv[1], multiprocess_name="shop")
+def serve():
+    exchange = metrics.start("GET", {})
+    exchange.respond(200, "/a")
+    exchange.finish()
+joined, real = [], directory._join
+def join(*arguments):
+    joined.append(real(*arguments))
+    if len(joined) == 1:  # as if a cleaner judged the new directory at this moment
+        joined[0].close()
+        raise BlockingIOError
+    index = os.open(joined[1].path + "/index", os.O_RDWR | os.O_CREAT)
+    fcntl.flock(index, fcntl.LOCK_EX)  # as if another worker was adding a row, which it ends a little later
+    gevent.get_hub().threadpool.spawn(lambda: (monkey.get_original("time", "sleep")(0.05), os.close(index)))
+    return joined[1]
+directory._join = join
+gevent.joinall([gevent.spawn(serve) for _ in range(10)], raise_error=True)
+numbers = metrics.snapshot()
+print(len(joined), metrics.table.isolated, numbers['http_requests_total{method="GET",route="/a",status="200"}'])
+"""
+
+
+def test_no_greenlet_counts_elsewhere_while_another_one_joins(tmp_path: Path) -> None:
+    """Under gevent every wait but a system call is a switch, and the first requests of a worker come together."""
+    require_packages("gevent")
+    command = [sys.executable, "-c", FIRST_REQUESTS_OF_GREENLETS, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("2 False 10.0\n", "")
 
 
 def test_a_request_whose_method_cannot_be_looked_up_joins_as_well(named: Named) -> None:
