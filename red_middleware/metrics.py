@@ -160,7 +160,9 @@ class RedMetrics(Collector):
         if workers.is_master():
             return self.table.methods
         with self._beginning:
-            if not self._deciding:  # else asked from within, by a handler of the log
+            if not self.methods and workers.is_booting():
+                self._alone = self.table  # what is counted now comes along
+            elif not self._deciding:  # else asked from within, by a handler of the log
                 self._deciding = True
                 _serving.add(True)
                 try:
@@ -203,7 +205,7 @@ class RedMetrics(Collector):
             self.warn_once("workers", "this worker's numbers are its own, not those of its group", error=error)
             return
         if shared is not None:
-            if self._alone is not None:
+            if self._alone is not None and self._alone.isolated:
                 log(logging.INFO, "this worker's numbers are those of its group now, with all that it counted alone")
             routes, self.table = self.table.declared, shared
             self.declare(routes.items())  # which were declared in the group: says so if there was no room for them

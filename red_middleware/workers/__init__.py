@@ -11,9 +11,9 @@ from ..table import Table
 from .carry import carry
 from .directory import clean_stale, open_directory
 from .member import Member  # not at the first request: a child that is forked in an import waits for it for ever
-from .rendezvous import Group, find_group, is_alive, is_master, name_for
+from .rendezvous import Group, find_group, is_alive, is_booting, is_master, name_for
 
-__all__ = ["carry", "find_group", "is_master", "join"]
+__all__ = ["carry", "find_group", "is_booting", "is_master", "join"]
 
 
 def join(

@@ -112,6 +112,18 @@ def is_master() -> bool:
         return False
 
 
+def is_booting() -> bool:
+    """Tell whether this process was forked by gunicorn's master and is no worker yet: in its hook `post_fork`.
+
+    There signals are still the master's, and the user whom it is to run as is not set.
+    """
+    try:
+        master = _owner(_gunicorn_handlers(), "gunicorn.arbiter", "Arbiter")
+        return master is not None and master.pid != os.getpid()
+    except Exception:
+        return False
+
+
 def _master() -> int | None:
     """Return the process that made this one a worker among others."""
     uwsgi: Any = sys.modules.get("uwsgi")
@@ -133,20 +145,27 @@ def _is_gunicorn_worker() -> bool:
 
     Workers, and from its start the master, handle signals by methods of their own, and a worker knows its process id.
     """
-    if "gunicorn.arbiter" not in sys.modules or not os.environ.get("SERVER_SOFTWARE", "").startswith("gunicorn/"):
-        return False
-    handlers = [signal.getsignal(number) for number in GUNICORN_SIGNALS]
-    owners: list[Any] = [getattr(handler, "__self__", None) for handler in handlers]
-    worker = next((owner for owner in owners if _is_of(owner, "gunicorn.workers.base", "Worker")), None)
+    handlers = _gunicorn_handlers()
+    worker = _owner(handlers, "gunicorn.workers.base", "Worker")
     if worker is not None:
         return bool(worker.pid == os.getpid())
-    if any(_is_of(owner, "gunicorn.arbiter", "Arbiter") for owner in owners) or not any(map(callable, handlers)):
+    if _owner(handlers, "gunicorn.arbiter", "Arbiter") or not any(map(callable, handlers)):
         return False
     return bool(stat_field(os.getpid(), FLAGS) & FORKED_NO_EXEC)  # the app handles them all itself
 
 
-def _is_of(found: object, module: str, name: str) -> bool:
-    return isinstance(found, getattr(sys.modules.get(module), name, ()))
+def _gunicorn_handlers() -> list[Any]:
+    """Return what handles the signals of gunicorn here; nothing where it does not run."""
+    if "gunicorn.arbiter" not in sys.modules or not os.environ.get("SERVER_SOFTWARE", "").startswith("gunicorn/"):
+        return []
+    return [signal.getsignal(number) for number in GUNICORN_SIGNALS]
+
+
+def _owner(handlers: list[Any], module: str, name: str) -> Any:
+    """Return whose methods some of these are, if he is of this class."""
+    kind = getattr(sys.modules.get(module), name, ())
+    owners = (getattr(handler, "__self__", None) for handler in handlers)
+    return next((owner for owner in owners if isinstance(owner, kind)), None)
 
 
 def _is_multiprocessing_worker() -> bool:

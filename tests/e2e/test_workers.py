@@ -261,6 +261,24 @@ def test_hostile_clients_of_many_workers_stay_within_the_bound(tmp_path: Path) -
         assert scrapes[-1]["red_overflow_requests_total"] > 0
 
 
+POST_FORK: Final = """
+def post_fork(server, worker):
+    import tests.e2e.plain_app
+    from prometheus_client import generate_latest
+    generate_latest()
+"""
+
+
+@pytest.mark.parametrize("options", [[], ["--preload"]], ids=str)
+def test_a_hook_that_reads_the_metrics_keeps_no_worker_apart(options: list[str], tmp_path: Path) -> None:
+    """The server calls `post_fork` in the worker before it is one."""
+    (tmp_path / "conf.py").write_text(POST_FORK)
+    with Server(PLAIN_SYNC, tmp_path, f"--config={tmp_path / 'conf.py'}", *options) as server:
+        answered = load(server, 200)
+        server.rest()
+        assert {total(scrape(server)) for _ in range(SCRAPES)} == {answered["200"]}
+
+
 def test_a_thousand_workers_leave_no_more_behind_than_ten(tmp_path: Path) -> None:
     """Each serves five requests: neither files nor series grow with the number of workers that there have been."""
     with Server(PLAIN_SYNC, tmp_path, "--max-requests=5", "--preload") as server:

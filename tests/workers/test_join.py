@@ -1,8 +1,10 @@
 """Metrics in a group of workers, by name and without a server: who joins, when, and what becomes of who cannot."""
 
+import importlib
 import logging
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -351,6 +353,29 @@ def test_a_master_of_uwsgi_joins_nothing_yet(named: Named, monkeypatch: pytest.M
     serve(metrics, "/a")
     assert metrics.table.sharing is not None
     assert total(metrics.snapshot()) == 1.0
+
+
+@pytest.mark.parametrize("boots", [True, False])
+def test_a_gunicorn_worker_in_its_hook_post_fork_joins_when_it_has_booted(
+    named: Named, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, boots: bool
+) -> None:
+    """There it looks like its master still, and may be another user; what it counts comes along."""
+    require_packages("gunicorn")
+    master = object.__new__(importlib.import_module("gunicorn.arbiter").Arbiter)
+    master.pid = os.getpid() + boots
+    monkeypatch.setenv("SERVER_SOFTWARE", "gunicorn/27.0.1")
+    metrics = named()
+    before = signal.signal(signal.SIGTERM, master.handle_term)
+    try:
+        for _ in range(2):
+            serve(metrics, "/warm-up")
+            assert metrics.snapshot()["red_worker_isolated"] == 0.0
+        assert (metrics.table.sharing is None) == boots
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    serve(metrics, "/a")
+    assert metrics.table.sharing is not None
+    assert total(metrics.snapshot()) == 3.0
 
 
 @pytest.mark.parametrize("place", ["missing/below", "file", "/proc/red_middleware", "/proc"])

@@ -14,7 +14,7 @@ from typing import Final
 
 import pytest
 
-from red_middleware.workers.rendezvous import Group, find_group, is_alive, is_master, name_for
+from red_middleware.workers.rendezvous import Group, find_group, is_alive, is_booting, is_master, name_for
 
 from ..e2e import ROOT, require, require_packages
 from ..e2e.servers import poll
@@ -218,6 +218,10 @@ def test_what_a_gunicorn_worker_runs_is_no_worker() -> None:
 
 def test_half_a_module_makes_nobody_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     """It may be imported by another thread at this moment, or be somebody's stub."""
+    monkeypatch.setenv("SERVER_SOFTWARE", "gunicorn/27.0.1")
+    monkeypatch.setitem(sys.modules, "gunicorn.arbiter", ModuleType("gunicorn.arbiter"))
+    sys.modules["gunicorn.arbiter"].Arbiter = "none yet"  # type: ignore[attr-defined]  # not a real one
+    assert not is_booting()
     monkeypatch.setitem(sys.modules, "uwsgi", ModuleType("uwsgi"))
     assert find_group() is None
     assert not is_master()
