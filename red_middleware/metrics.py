@@ -185,17 +185,17 @@ class RedMetrics(Collector):
             return
         base: str | None = self.multiprocess_dir
         name = self.multiprocess_name or os.environ.get("RED_MULTIPROCESS_NAME")
-        if self._layout is None:
-            self.table.isolated = workers.find_group(name or None) is not None
-            if self.table.isolated:
-                self.warn_once(
-                    "late metrics",
-                    "a RedMetrics was made for a registry of its own when this process had begun to serve: other "
-                    "workers cannot tell which of theirs it is, and it counts for this one alone; make it on import, "
-                    "or give it a namespace= or multiprocess_name= of its own",
-                )
-            return
         try:
+            if self._layout is None:
+                self.table.isolated = workers.find_group(name or None) is not None
+                if self.table.isolated:
+                    self.warn_once(
+                        "late metrics",
+                        "a RedMetrics was made for a registry of its own when this process had begun to serve: other "
+                        "workers cannot tell which of theirs it is, and it counts for this one alone; make it on "
+                        "import, or give it a namespace= or multiprocess_name= of its own",
+                    )
+                return
             if base == "auto":
                 base = options.directory_of_environment(DIRECTORY)
             shared = workers.join(self.table, self._layout, base, name or None, self.fault)

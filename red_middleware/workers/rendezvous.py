@@ -4,7 +4,8 @@ Siblings alone are none: a shell, honcho or a program of one's own may start sev
 this room knows how each prefork server starts its workers, and names a group by its master; for any other arrangement
 the user gives a name. It knows nothing of files and numbers, and imports no server: one that is not in `sys.modules`
 is not serving. Asked at a process's first request, never at construction, which may be before the fork; it costs
-0.1 ms, and never raises: where nothing is known (no /proc, a module half imported), the process is single.
+0.1 ms. Where nothing is known (a module half imported), the process is single; of a worker that is one and cannot find
+its group (no /proc) that is told, since it would look right and show one worker's numbers.
 """
 
 import hashlib
@@ -51,19 +52,25 @@ def find_group(name: str | None = None) -> Group | None:
     Args:
         name: Makes one group of all processes of this user that give it, whoever started them and in whichever pid
             namespace: for sockets that circus or systemd share out. By default the server tells.
+
+    Raises:
+        OSError: There is one, but which it is cannot be told: no /proc, or another pid namespace's.
     """
     try:
         master = _master() if name is None else 0
-        if master is None:
-            return None
+    except Exception:
+        return None
+    if master is None:
+        return None
+    try:
         started = stat_field(master, STARTED) if master else 0
         pid_namespace = os.stat("/proc/self/ns/pid").st_ino
         with open("/proc/sys/kernel/random/boot_id") as file:
             boot = file.read().strip()
         founder = (pid_namespace, master, started) if name is None else name
         return Group(_digest(boot, os.geteuid(), founder), master, started, pid_namespace, boot)
-    except Exception:
-        return None
+    except Exception as error:
+        raise OSError(f"/proc does not tell to which group of workers this process belongs: {error}") from error
 
 
 def name_for(group: Group, layout: str) -> str:

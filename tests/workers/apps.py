@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from red_middleware.workers.rendezvous import find_group, is_alive, is_master
+from red_middleware.workers.rendezvous import Group, find_group, is_alive, is_master
 
 MEASURE: Final = "RED_WORKERS_MEASURE"
 """Set where the tests are measured: workers that are killed leave no coverage at their end."""
@@ -23,12 +23,12 @@ def answer(query: str) -> bytes:
 
         measuring = coverage.Coverage(data_suffix=True)
         with measuring.collect():
-            found = find_group(query or None)
+            _found(query)
             is_master()
         measuring.save()
     if query == CHILD:
         return _of_a_child()
-    found = find_group(query or None)
+    found, unknown = _found(query)
     return json.dumps(
         {
             "pid": os.getpid(),
@@ -36,9 +36,18 @@ def answer(query: str) -> bytes:
             "imported_by_master": imported_by_master,
             "is_master": is_master(),
             "group": found,
+            "unknown": unknown,
             "master_is_alive": found and is_alive(found.master, found.master_started),
         }
     ).encode()
+
+
+def _found(name: str) -> tuple[Group | None, str]:
+    """Return the group, and why it cannot be told."""
+    try:
+        return find_group(name or None), ""
+    except OSError as error:
+        return None, str(error)
 
 
 def _of_a_child() -> bytes:

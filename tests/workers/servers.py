@@ -93,6 +93,7 @@ class Answer(NamedTuple):
     imported_by_master: bool
     is_master: bool
     group: Group | None
+    unknown: str
     master_is_alive: bool | None
 
 

@@ -398,6 +398,25 @@ def test_where_no_file_can_be_made_a_worker_counts_for_itself(
     assert caplog.records[0].exc_info is not None
 
 
+def test_a_worker_that_cannot_see_its_group_counts_for_itself_and_says_so(
+    named: Named, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In a chroot, or with another pid namespace's /proc: a scrape of one of several workers would look well."""
+    monkeypatch.setenv("RED_MULTIPROCESS_NAME", "shop")
+    early = named(name=None)
+    with monkeypatch.context() as blind:
+        blind.setattr(rendezvous, "_digest", (0).__truediv__)  # something of what is read there is wrong
+        serve(early, "/a")
+        for metrics in (early, named(name=None)):
+            serve(metrics, "/a")
+            assert metrics.snapshot()["red_worker_isolated"] == 1.0
+    assert total(early.snapshot()) == 2.0
+    message = "this worker's numbers are its own, not those of its group"
+    assert [record.getMessage() for record in caplog.records] == [message, message]
+    found = early.snapshot()
+    assert (found["red_worker_isolated"], total(found)) == (0.0, 2.0)
+
+
 def test_a_worker_that_was_alone_finds_its_group_at_a_later_scrape(
     named: Named, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -166,7 +166,9 @@ def test_a_proc_of_another_pid_namespace_is_not_believed(tmp_path: Path) -> None
     kind = gunicorn()
     require_namespaces("--pid", "--fork")
     with Servers(kind._replace(command=("unshare", "--pid", "--fork", "--kill-child", *kind.command)), tmp_path) as it:
-        assert {answer.group for answer in it.workers()} == {None}
+        for answer in it.workers():
+            assert answer.group is None
+            assert "/proc shows another pid namespace" in answer.unknown
 
 
 def test_another_user_is_another_group() -> None:
@@ -227,11 +229,13 @@ def test_half_a_module_makes_nobody_a_worker(monkeypatch: pytest.MonkeyPatch) ->
     assert not is_master()
 
 
-def test_without_proc_a_process_is_single_and_nobody_is_proved_gone() -> None:
-    """As on macOS: no group is better than a wrong one."""
+def test_without_proc_a_worker_says_so_and_nobody_is_proved_gone() -> None:
+    """As on macOS: no group is better than a wrong one, but it is to be seen. Who is no worker needs none."""
     require_namespaces("--mount")
     hidden = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /proc && exec "$@"', "sh")
-    assert found_by("assert is_alive(os.getpid(), 1)", *hidden, name="shop") is None
+    assert found_by("assert is_alive(os.getpid(), 1)", *hidden) is None
+    with pytest.raises(subprocess.CalledProcessError):
+        found_by("pass", *hidden, name="shop")
 
 
 def test_a_master_is_gone_when_its_number_is_free_or_anothers() -> None:
