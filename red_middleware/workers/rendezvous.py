@@ -140,11 +140,17 @@ def _master() -> int | None:
 
 
 def _uwsgi_master(uwsgi: Any) -> int | None:
-    """Return the master; without one, worker 1, which forks the others and is 0 until it has."""
+    """Return the master; without one, worker 1, which forks the others and is 0 until it has.
+
+    What a worker forks keeps its number, and is none. Of workers but the first the list of pids is not to be asked: it
+    is the master that writes them there, perhaps after the first request.
+    """
     master: int = uwsgi.masterpid()
-    if master or uwsgi.numproc == 1:
-        return master or None
-    return os.getpid() if uwsgi.worker_id() <= 1 else os.getppid()
+    if not master and uwsgi.numproc == 1:
+        return None
+    forker: int = master or uwsgi.workers()[0]["pid"]
+    is_first = not master and uwsgi.worker_id() <= 1
+    return forker if forker == (os.getpid() if is_first else os.getppid()) else None
 
 
 def _is_gunicorn_worker() -> bool:
