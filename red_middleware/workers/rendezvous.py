@@ -1,18 +1,29 @@
 """Which processes are one group: the workers of one server, whose numbers are one scrape target's.
 
 Siblings alone are none: a shell, honcho or a program of one's own may start several servers that are to stay apart. So
-this room knows how each prefork server starts its workers, and names a group by its master; for any other arrangement
-the user gives a name. It knows nothing of files and numbers, and imports no server: one that is not in `sys.modules`
-is not serving. Asked at a process's first request, never at construction, which may be before the fork; it costs
-0.1 ms. Where nothing is known (a module half imported), the process is single; of a worker that is one and cannot find
-its group (no /proc) that is told, since it would look right and show one worker's numbers.
+this room knows how each prefork server starts its workers, and names a group by its master (and by the interpreter, of
+which a process may have one an app); for any other arrangement the user gives a name. It knows nothing of files and
+numbers, and imports no server: one that is not in `sys.modules` is not serving.
+
+Asked at a process's first request, never at construction, which may be before the fork; it costs 0.1 ms. Where nothing
+is known (a module half imported), the process is single; a worker that cannot find its group (no /proc) is told so,
+since it would look right and show its own numbers only.
 """
 
 import hashlib
+import importlib
 import os
 import signal
 import sys
 from typing import Any, Final, NamedTuple
+
+subinterpreters: Any = None
+for _name in ("_interpreters", "_xxsubinterpreters"):  # of CPython from 3.13 on, and before  # pragma: no branch
+    try:
+        subinterpreters = importlib.import_module(_name)
+        break
+    except ImportError:
+        pass
 
 HYPERCORN_WORKERS: Final = ("asyncio_worker", "uvloop_worker", "trio_worker")
 
@@ -68,7 +79,7 @@ def find_group(name: str | None = None) -> Group | None:
         with open("/proc/sys/kernel/random/boot_id") as file:
             boot = file.read().strip()
         founder = (pid_namespace, master, started) if name is None else name
-        return Group(_digest(boot, os.geteuid(), founder), master, started, pid_namespace, boot)
+        return Group(_digest(boot, os.geteuid(), founder, _interpreter()), master, started, pid_namespace, boot)
     except Exception as error:
         raise OSError(f"/proc does not tell to which group of workers this process belongs: {error}") from error
 
@@ -209,6 +220,15 @@ def stat_fields(pid: int, *fields: int) -> list[int]:
         after_name = file.read().rpartition(b")")[2]  # a process may call itself ") ("
     words = after_name.split()
     return [int(words[field - 3]) for field in fields]
+
+
+def _interpreter() -> int:
+    """Return the number of this interpreter in its process, 0 for the main one.
+
+    uWSGI gives each app that it mounts one of its own, in the same order in each worker.
+    """
+    found: Any = subinterpreters.get_current() if subinterpreters else 0
+    return int(found[0] if isinstance(found, tuple) else found)
 
 
 def _digest(*parts: object) -> str:

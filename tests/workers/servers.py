@@ -110,6 +110,7 @@ class Servers:
         kind.require()
         self.kind = kind
         self.ports = free_ports(ports)
+        self.path = "/"
         self.log = directory / f"log-{self.ports[0]}"
         chosen = iter(self.ports)
         command = [part.replace(PORT, str(next(chosen))) if PORT in part else part for part in kind.command]
@@ -138,7 +139,9 @@ class Servers:
     def ask(self, name: str = "", port: int | None = None) -> Answer | None:
         """Return what one process says; `None` while nobody answers."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port or self.ports[0]}/?{name}", timeout=5) as response:
+            with urllib.request.urlopen(
+                f"http://127.0.0.1:{port or self.ports[0]}{self.path}?{name}", timeout=5
+            ) as response:
                 said = json.loads(response.read())
         except OSError:
             if self.process.poll() is not None:

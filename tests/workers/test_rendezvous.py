@@ -20,7 +20,7 @@ from ..e2e import ROOT, require, require_packages
 from ..e2e.servers import poll
 from .apps import CHILD
 from .parents import __name__ as parents
-from .servers import ASGI, PORT, Kind, Servers, granian, gunicorn, hypercorn, python, uvicorn, uwsgi
+from .servers import ASGI, PORT, WSGI, Kind, Servers, granian, gunicorn, hypercorn, python, uvicorn, uwsgi
 
 UVICORN_WORKER: Final = "--worker-class=uvicorn_worker.UvicornWorker"
 
@@ -128,6 +128,21 @@ def test_uwsgi_says_when_its_workers_are_still_to_come(options: list[str], prefo
     """What happens on import, a warm-up request perhaps, joins no group yet."""
     with Servers(uwsgi(*options), tmp_path) as servers:
         assert servers.one().imported_by_master is preforks
+
+
+@pytest.mark.prefork
+@pytest.mark.parametrize(("options", "groups"), [((), 2), (("--single-interpreter",), 1)], ids=str)
+def test_apps_that_one_uwsgi_mounts_are_groups_of_their_own(
+    options: tuple[str, ...], groups: int, tmp_path: Path
+) -> None:
+    """Each in an interpreter of its own, with metrics of its own; in one interpreter the default ones are shared."""
+    mounted = ("--master", f"--mount=/other={WSGI}", "--manage-script-name")
+    with Servers(uwsgi(*mounted, *options), tmp_path) as servers:
+        found = {answer.group for answer in servers.workers()}
+        servers.path = "/other"
+        found |= {answer.group for answer in servers.workers()}
+    assert None not in found
+    assert len(found) == groups
 
 
 @pytest.mark.prefork
