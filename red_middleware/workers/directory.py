@@ -12,7 +12,6 @@ import errno
 import os
 import re
 import signal
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -24,6 +23,11 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]  # `_home` refuses before any use
 
 SHARED_MEMORY: Final = "/dev/shm"
+
+TEMPORARY: Final = ("TMPDIR", "TEMP", "TMP")
+"""Of the environment, as `tempfile` asks. That one writes a file to try, and where the first is full it goes elsewhere:
+the group would split. It also holds a lock meanwhile, for which a child that is forked then waits for ever."""
+TEMPORARY_BY_CUSTOM: Final = ("/tmp", "/var/tmp", "/usr/tmp")
 
 GROUP: Final = re.compile(r"[0-9A-Za-z_][0-9A-Za-z_.-]*")
 """What a group may be called; anything else beside our groups is not ours."""
@@ -240,9 +244,15 @@ def _home(base: str | None) -> str:
     if fcntl is None:
         raise OSError(errno.ENOTSUP, "this platform cannot lock directories")
     if base is None:
-        shared = os.path.isdir(SHARED_MEMORY) and os.access(SHARED_MEMORY, os.W_OK | os.X_OK)
-        base = SHARED_MEMORY if shared else tempfile.gettempdir()
+        places = (SHARED_MEMORY, *(os.environ.get(variable, "") for variable in TEMPORARY), *TEMPORARY_BY_CUSTOM)
+        base = next(filter(_is_for_us, places), None)
+        if base is None:
+            raise FileNotFoundError(errno.ENOENT, f"no writable directory among {', '.join(filter(None, places))}")
     return os.path.join(base, f"red_middleware-{os.geteuid()}")
+
+
+def _is_for_us(path: str) -> bool:
+    return os.path.isabs(path) and os.path.isdir(path) and os.access(path, os.W_OK | os.X_OK)
 
 
 def _make(path: str, parent: int | None = None) -> None:

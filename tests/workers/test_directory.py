@@ -7,11 +7,10 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -131,7 +130,7 @@ def test_without_a_base_shared_memory_is_taken(base: Path, monkeypatch: pytest.M
 def test_without_shared_memory_the_temporary_directory_is_taken(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on macOS."""
     monkeypatch.setattr(room, "SHARED_MEMORY", str(base / "missing"))
-    monkeypatch.setattr(tempfile, "tempdir", str(base))
+    monkeypatch.setenv("TMPDIR", str(base))
     with closing(open_directory("group", "")) as group:
         assert Path(group.path) == base / HOME / "group"
 
@@ -141,9 +140,33 @@ def test_without_writable_shared_memory_the_temporary_directory_is_taken(
 ) -> None:
     """Some containers mount /dev/shm read-only."""
     monkeypatch.setattr(room, "SHARED_MEMORY", str(mount("ro")))
-    monkeypatch.setattr(tempfile, "tempdir", str(base))
+    monkeypatch.setenv("TMPDIR", str(base))
     with closing(open_directory("group", "")) as group:
         assert Path(group.path) == base / HOME / "group"
+
+
+def test_a_full_temporary_directory_is_not_left_for_another(
+    mount: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `tempfile` would, and the workers that begin now would be another group than those that are there."""
+    full = mount("size=64k")
+    with suppress(OSError):
+        (full / "all").write_bytes(bytes(1 << 17))
+    monkeypatch.setattr(room, "SHARED_MEMORY", str(tmp_path / "missing"))
+    monkeypatch.setattr(room, "TEMPORARY_BY_CUSTOM", (str(tmp_path),))
+    monkeypatch.setenv("TMPDIR", str(full))
+    with pytest.raises(OSError, match="No space left"):
+        open_directory("group", "owner")
+    assert list(tmp_path.iterdir()) == [full]
+
+
+def test_where_nothing_is_writable_there_is_no_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor is the working directory taken, which may be another one for each worker."""
+    monkeypatch.setattr(room, "SHARED_MEMORY", str(tmp_path / "missing"))
+    monkeypatch.setattr(room, "TEMPORARY_BY_CUSTOM", ())
+    monkeypatch.setenv("TMPDIR", ".")
+    with pytest.raises(FileNotFoundError, match="no writable directory among"):
+        open_directory("group", "")
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "../group", "a/b", ".hidden", "-", "a b", "a\n", "é"])
