@@ -422,7 +422,10 @@ class Table:
         for outcome in self._outcomes():
             outcome.cells = cells
         for number, method in enumerate(self.methods.values(), IN_PROGRESS):
-            method.in_progress = _Published(method.in_progress, cells, number)
+            if isinstance(method.in_progress, _Published):  # no copy, which would miss what ends meanwhile
+                method.in_progress.move(cells)
+            else:
+                method.in_progress = _Published(method.in_progress, cells, number)
 
     def add(self, cell: int, amount: float = 1.0) -> None:
         """Add to one of the rare cells, those that belong to no row and no method."""
@@ -475,8 +478,12 @@ class _Published(list[None]):
 
     def __init__(self, requests: Iterable[None], cells: MutableSequence[float], number: int) -> None:
         super().__init__(requests)
-        self.cells = cells
         self.number = number
+        self.move(cells)
+
+    def move(self, cells: MutableSequence[float]) -> None:
+        """Show the number in these cells from now on."""
+        self.cells = cells
         self._publish()
 
     def append(self, request: None) -> None:

@@ -272,6 +272,18 @@ def test_cells_that_are_exchanged_are_those_of_every_outcome_from_then_on() -> N
     assert table.outcome(known.row, 200) is known
 
 
+def test_a_request_that_ends_while_cells_are_exchanged_is_in_progress_nowhere() -> None:
+    """A thread that is about to end it holds the list already; the next cells show what becomes of this one."""
+    table = Table((1.0,), SENTINEL_ROWS)
+    table.use([0.0] * table.size(table.capacity))
+    in_progress = table.methods["GET"].in_progress
+    in_progress.append(None)
+    table.use([0.0] * table.size(table.capacity))
+    assert table.cells[IN_PROGRESS] == 1.0
+    in_progress.pop()
+    assert table.cells[IN_PROGRESS] == len(table.methods["GET"].in_progress) == 0.0
+
+
 class Log:
     """The other workers, in one process: a list of changes, and how far each table has replayed it."""
 
