@@ -16,7 +16,7 @@ from typing import Final, NamedTuple, cast
 
 try:
     import fcntl
-except ImportError:  # Windows, where there is no directory for cells either
+except ImportError:  # pragma: no cover  # Windows, where `directory` refuses first; tested in a process of its own
     fcntl = None  # type: ignore[assignment]
 
 from .directory import Directory, is_same
