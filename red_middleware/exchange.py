@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from .labels import SERVER_ERROR, STATUS_CODES, Headers, exception_label, is_event_stream, status_code
-from .table import Method, Outcome, Row, Table
+from .table import IS_LOCKED, Method, Outcome, Row, Table
 
 KEY: Final = "red_middleware.exchange"
 """Where a request's outermost exchange stands in its environ or scope."""
@@ -150,16 +150,15 @@ class Exchange:
             metrics.fault("clock", error)
             seconds, bucket = 0.0, outcome.bucket
         cells = outcome.cells
-        lock = outcome.lock
-        if lock is None:  # no other thread runs before the next call: see `table`
-            cells[bucket] += 1.0
-            cells[outcome.seconds] += seconds
-            cells[outcome.status] += 1.0
-        else:
-            with lock:
+        if IS_LOCKED:
+            with outcome.row.method.lock:
                 cells[bucket] += 1.0
                 cells[outcome.seconds] += seconds
                 cells[outcome.status] += 1.0
+        else:  # no other thread runs before the next call: see `table`
+            cells[bucket] += 1.0
+            cells[outcome.seconds] += seconds
+            cells[outcome.status] += 1.0
         try:  # as `_leave`, without the call
             self.method.in_progress.pop()
         except IndexError:

@@ -103,11 +103,10 @@ class Row:
 class Outcome:
     """How requests of one row end, in one status: all that counting one takes."""
 
-    __slots__ = ("bucket", "cells", "is_error", "lock", "row", "seconds", "status")
+    __slots__ = ("bucket", "cells", "is_error", "row", "seconds", "status")
 
     def __init__(self, row: Row, status: int, is_error: bool) -> None:
         self.row = row
-        self.lock = row.method.lock if IS_LOCKED else None
         self.cells = row.method.table.cells
         self.bucket = row.buckets  # the first
         self.seconds = row.seconds
@@ -461,7 +460,6 @@ class Table:
             method.lock = RLock()
             method.in_progress = []
         for outcome in self._outcomes():
-            outcome.lock = outcome.row.method.lock if IS_LOCKED else None
             outcome.cells = self.cells
         if sharing is not None:  # last: whatever becomes of its files, the cells of the parent are let go
             sharing.abandon()

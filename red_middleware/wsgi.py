@@ -90,13 +90,13 @@ class RedWSGIMiddleware:
             response.fail(error)
             raise
         kind = type(body)
+        plain, beside = self.plain_body
+        if kind is plain and environ.get("wsgi.file_wrapper") is beside:
+            return response
         if kind is list:
             response.__class__ = _SizedResponse
             return response
         wrapper = environ.get("wsgi.file_wrapper")
-        plain, beside = self.plain_body
-        if kind is plain and wrapper is beside:
-            return response
         watched = response.as_sized_as(body, wrapper)
         if type(watched) is _Response and (wrapper is None or issubclass(type(wrapper), type)):
             self.plain_body = kind, wrapper
