@@ -9,6 +9,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -83,6 +84,10 @@ def uwsgi(*options: str) -> Kind:
               "--die-on-term", f"--processes={WORKERS}")  # fmt: skip
     kind = Kind((str(UWSGI), *common, *options), ("uwsgi",), WORKERS)
     return kind if "--master" in options else kind._replace(kill=None, reload=None)
+
+
+AT_ONCE: Final = 16
+"""Requests: of those that come one by one, a busy machine's kernel may give all to the same worker."""
 
 
 class Answer(NamedTuple):
@@ -170,12 +175,13 @@ class Servers:
         number = number or self.kind.workers
 
         def enough() -> bool:
-            answer = self.ask()
-            if answer and answer.pid not in old:
-                found[answer.pid] = answer
+            for answer in pool.map(lambda _: self.ask(), range(AT_ONCE)):
+                if answer and answer.pid not in old:
+                    found[answer.pid] = answer
             return len(found) >= number
 
-        poll(f"{number} workers", enough)
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            poll(f"{number} workers", enough)
         return list(found.values())
 
 
