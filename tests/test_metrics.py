@@ -5,11 +5,9 @@ import gc
 import logging
 import math
 import pickle
-import sys
-import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +19,8 @@ from red_middleware.exchange import KEY, Exchange
 from red_middleware.families import FAMILIES
 from red_middleware.metrics import DEFAULT_BUCKETS
 from red_middleware.table import IS_LOCKED
+
+from .threads import run_at_once
 
 
 class Clock:
@@ -527,13 +527,7 @@ def test_threads_that_are_stopped_wherever_they_can_be_lose_nothing(
             exchange.respond(200 + n % 2, "/a")
             exchange.finish(complete=number > 0 or n % 100 > 0)
 
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    try:
-        with ThreadPoolExecutor(4) as pool:
-            list(pool.map(record, range(4)))
-    finally:
-        sys.setswitchinterval(interval)
+    run_at_once([partial(record, number) for number in range(4)])
     found = metrics.snapshot()
     assert [n for text, n in found.items() if text.startswith("http_requests_total")] == [20_000.0, 20_000.0]
     assert found['http_request_duration_seconds_count{method="GET",route="/a"}'] == 40_000.0
@@ -645,11 +639,7 @@ def test_threads_lose_nothing(metrics: RedMetrics) -> None:
                 exchange.raised(KeyError())
             exchange.finish()
 
-    threads = [threading.Thread(target=work) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    run_at_once([work] * 8)
     found = metrics.snapshot()
     assert counted(metrics) == {
         'http_requests_total{method="GET",route="/a",status="200"}': 12000.0,

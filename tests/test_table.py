@@ -1,7 +1,6 @@
 """The bounded table: admission, reservation, folding, conservation."""
 
 import gc
-import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -24,6 +23,8 @@ from red_middleware.table import (
     Row,
     Table,
 )
+
+from .threads import run_at_once
 
 
 def row(table: Table, method: str, route: str | None) -> Row:
@@ -232,7 +233,6 @@ def test_threads_that_admit_at_once_agree_on_the_rows() -> None:
     """Eight threads, the same new label sets, exceptions and codes: one row each, within the capacity."""
     table = Table((1.0,), SENTINEL_ROWS + 50)
     start = threading.Barrier(8)
-    interval = sys.getswitchinterval()
     seen: list[list[tuple[int, int, int]]] = []
 
     def admit() -> None:
@@ -243,15 +243,7 @@ def test_threads_that_admit_at_once_agree_on_the_rows() -> None:
             mine.append((found.number, table.status_cell(found, 200 + n % 20), table.pair_cell("/a", f"E{n}")))
         seen.append(mine)
 
-    threads = [threading.Thread(target=admit) for _ in range(8)]
-    sys.setswitchinterval(1e-6)
-    try:
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(60)
-    finally:
-        sys.setswitchinterval(interval)
+    run_at_once([admit] * 8)
     assert len(seen) == 8
     assert all([number for number, _, _ in mine] == [number for number, _, _ in seen[0]] for mine in seen)
     assert all([pair for _, _, pair in mine] == [pair for _, _, pair in seen[0]] for mine in seen)
@@ -377,7 +369,6 @@ def test_a_table_that_shares_publishes_its_gauges() -> None:
     table.use([0.0] * table.size(table.capacity))
     gauge = IN_PROGRESS + list(table.methods).index("GET")
     assert table.cells[gauge] == 1.0
-    interval = sys.getswitchinterval()
 
     def serve() -> None:
         for _ in range(3000):
@@ -385,15 +376,7 @@ def test_a_table_that_shares_publishes_its_gauges() -> None:
             entry.in_progress.pop()
         entry.in_progress.append(None)
 
-    threads = [threading.Thread(target=serve) for _ in range(8)]
-    sys.setswitchinterval(1e-6)
-    try:
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(60)
-    finally:
-        sys.setswitchinterval(interval)
+    run_at_once([serve] * 8)
     assert table.cells[gauge] == len(entry.in_progress) == 9.0
     with pytest.raises(IndexError):
         table.other.in_progress.pop()
