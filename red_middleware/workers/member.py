@@ -42,7 +42,7 @@ class Member:
     def __init__(self, reach: Callable[[], Directory], fault: Callable[[str, BaseException], None]) -> None:
         self.reach = reach
         self.fault = fault
-        self.busy = allocate_lock()  # the interpreter's own, as in `table`
+        self.busy = allocate_lock()  # gevent's, where the app is imported after its patch: held by a greenlet then
         self.busy_with: int | None = None  # the thread that holds it
         self.patience_seconds = PATIENCE_SECONDS
         self.pids: Sequence[int] = [os.getpid()]
