@@ -1,6 +1,6 @@
 """What the options accept: checked at construction, refused with the option, its value and the rule.
 
-Pure functions; `metrics` and `mounting` call them. Nothing here runs at request time.
+`metrics` makes the `Options` of a recorder; `mounting` calls the checks. Nothing here runs at request time.
 """
 
 import functools
@@ -8,12 +8,77 @@ import inspect
 import math
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from numbers import Real
 from typing import Any, Final
 
 MAX_LABEL_SETS: Final = 1_000_000
-"""The most that `max_label_sets` may be: with the default buckets 272 MB of cells, which are taken at construction."""
+"""The most that `max_label_sets` may be. With the default buckets its cells take 272 MB, at construction."""
+
+
+DIRECTORY: Final = "RED_MULTIPROCESS_DIR"
+"""The environment variable that `multiprocess_dir="auto"` stands for."""
+
+NAME: Final = "RED_MULTIPROCESS_NAME"
+"""The environment variable that stands for a `multiprocess_name` that is not given."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options of a `RedMetrics` that make its numbers, checked. Two are equal if the same numbers come of them."""
+
+    namespace: str
+    buckets: tuple[float, ...] = field(compare=False)
+    slo_seconds: tuple[float, ...] = field(compare=False)
+    bounds: tuple[float, ...]
+    """Both in one, in order: an objective that is a bucket as well is the same either way."""
+    max_label_sets: int
+    multiprocess_dir: str | None
+    multiprocess_name: str | None
+    clock: Callable[[], float]
+    born: float = field(compare=False)
+    """What the clock said at construction."""
+
+    def difference(self, other: "Options") -> str:
+        """Return the name of an option that differs in another one that is not equal."""
+        names = ["buckets", "slo_seconds"] if self.bounds != other.bounds else []
+        names += ["namespace", "max_label_sets", "multiprocess_dir", "multiprocess_name", "clock"]
+        return next(name for name in names if getattr(self, name) != getattr(other, name))
+
+    def group_name(self) -> str | None:
+        """Return the name that makes a group of all processes that give it; `None` where the server tells."""
+        return self.multiprocess_name or os.environ.get(NAME) or None
+
+    def base(self) -> str | None:
+        """Return the directory where groups lie; `None` for shared memory, or the directory for temporary files."""
+        return directory_of_environment() if self.multiprocess_dir == "auto" else self.multiprocess_dir
+
+
+def checked(
+    owner: str,
+    *,
+    namespace: str,
+    buckets: Sequence[float],
+    slo_seconds: Sequence[float],
+    max_label_sets: int,
+    multiprocess_dir: object,
+    multiprocess_name: str | None,
+    clock: Callable[[], float],
+) -> Options:
+    """Return the options if all are right."""
+    check_namespace(owner, namespace)
+    check_count(owner, "max_label_sets", max_label_sets, MAX_LABEL_SETS)
+    born = first_seconds(owner, "clock", clock)
+    bounds = bucket_bounds(owner, buckets)
+    slo = objectives(owner, slo_seconds)
+    place = directory(owner, "multiprocess_dir", multiprocess_dir)
+    if place == "auto":
+        directory_of_environment()
+    if multiprocess_name is not None:
+        check_type(owner, "multiprocess_name", multiprocess_name, str)
+    both = tuple(sorted({*bounds, *slo}))
+    return Options(namespace, bounds, slo, both, max_label_sets, place, multiprocess_name, clock, born)
 
 
 def refusal(kind: type[Exception], owner: str, option: str, value: object, rule: str) -> Exception:
@@ -34,7 +99,7 @@ def check_callable(owner: str, option: str, value: object) -> None:
 
 
 def check_plain_callable(owner: str, option: str, value: object) -> None:
-    """Refuse what cannot be called, or whose call makes a coroutine: nobody would await it."""
+    """Refuse what cannot be called, or returns a coroutine, which nobody would await."""
     check_callable(owner, option, value)
     called: Any = value
     while isinstance(called, functools.partial):
@@ -52,9 +117,9 @@ def check_count(owner: str, option: str, value: object, most: int) -> None:
 
 
 def first_seconds(owner: str, option: str, clock: Any) -> float:
-    """Return what a clock says now; refuse one that says no finite seconds, or raises.
+    """Return the clock's seconds now; refuse a clock that returns no finite seconds, or raises.
 
-    A `Decimal` is refused too: it can be subtracted, and then not be added to a sum.
+    A `Decimal` is refused too: it can be subtracted, but its difference cannot be added to a sum of floats.
     """
     check_callable(owner, option, clock)
     rule = "must return finite seconds, as a float"
@@ -77,7 +142,7 @@ def check_namespace(owner: str, value: object) -> None:
 
 
 def paths(owner: str, option: str, value: object) -> frozenset[str]:
-    """Return a collection of paths; one string is none."""
+    """Return a collection of paths. A single string is refused, since it is a collection of characters."""
     if isinstance(value, str | bytes) or not isinstance(value, Iterable):
         raise refusal(TypeError, owner, option, value, "must be a collection of paths")
     found = tuple(value)
@@ -105,11 +170,11 @@ def directory(owner: str, option: str, value: object) -> str | None:
     return path
 
 
-def directory_of_environment(variable: str) -> str | None:
-    """Return the directory that a variable of the environment names, `None` where it is unset or empty."""
-    value = os.environ.get(variable) or None
+def directory_of_environment() -> str | None:
+    """Return the directory that the environment names, `None` where it names none."""
+    value = os.environ.get(DIRECTORY) or None
     if value is not None and not os.path.isabs(value):
-        raise ValueError(f"{variable}={value!r}: must be an absolute path")
+        raise ValueError(f"{DIRECTORY}={value!r}: must be an absolute path")
     return value
 
 

@@ -1,17 +1,19 @@
-"""Exchange, one request on its way through the application. The hot path is `respond` and `finish`.
+"""One request, from start to finish. The hot path is `start`, `Exchange.respond` and `Exchange.finish`.
 
-The adapters speak its verbs: respond, fail, raised, disconnect, finish, forget. Only they know when each is due; this
-room knows neither WSGI nor ASGI nor any framework. Nothing here raises at request time: a fault of the instrumentation
-is told to `metrics`, and kept from the application.
+The adapters speak these verbs: start, respond, fail, raised, disconnect, finish, forget. Only they know when each is
+due; this room knows neither WSGI nor ASGI nor any framework. Nothing here raises at request time: a fault of the
+instrumentation is told to the recorder, and kept from the application.
 """
 
 import math
+import sys
+import sysconfig
 from bisect import bisect_left
-from collections.abc import Callable
-from typing import Final, Protocol
+from collections.abc import Callable, Mapping, MutableMapping
+from typing import Any, Final, Protocol
 
-from .labels import SERVER_ERROR, STATUS_CODES, Headers, exception_label, is_event_stream, status_code
-from .table import IS_LOCKED, Method, Outcome, Row, Table
+from .labels import SERVER_ERROR, STATUS_CODES, Headers, exception_label, is_event_stream, method_label, status_code
+from .rows import Method, Outcome
 
 KEY: Final = "red_middleware.exchange"
 """Where a request's outermost exchange stands in its environ or scope."""
@@ -19,21 +21,29 @@ KEY: Final = "red_middleware.exchange"
 CLIENT_GONE: Final = 499
 """The status of a request whose client left before a response began; nginx's number."""
 
-BRIEF_SECONDS: Final = 0.005
-"""Of a response that took no longer than this, nobody asks whether it was an event stream."""
-
 INTERIM: Final = frozenset(range(100, 200)) - {101}
 """Statuses that announce a response and are none (RFC 9110, 15.2)."""
 
+IS_LOCKED: Final = sys.implementation.name != "cpython" or bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
+"""Whether another thread may run between two lines that call nothing. Where CPython has its GIL, threads, signals and
+collections wait for the next call, so a common request is counted without a lock: a twelfth of its cost."""
 
-class Numbers(Protocol):
-    """What an exchange is counted in: `RedMetrics`."""
+Source = MutableMapping[str, Any]
+"""An environ or a scope."""
 
-    table: Table
+
+class Recorder(Protocol):
+    """What an exchange is counted by."""
+
     clock: Callable[[], float]
     bounds: tuple[float, ...]
     brief: float
     """Seconds that are in the first bucket, and too few for anything but the common case."""
+    methods: Mapping[object, Method]
+    """Empty until the first request, and whenever there is something to do before the next one: see `begin`."""
+
+    def begin(self, source: Source) -> Mapping[object, Method]:
+        """Do what is due before a request is counted, and return the methods of the table."""
 
     def now(self) -> float:
         """Return the clock's seconds; NaN if it fails."""
@@ -42,12 +52,71 @@ class Numbers(Protocol):
         """Count a fault of the instrumentation."""
 
 
+def start(recorder: Recorder, method: object, source: Source, path: str = "") -> "Exchange | None":
+    """Begin a request.
+
+    Args:
+        recorder: What counts it.
+        method: Its method as the client wrote it.
+        source: Its environ or scope. The exchange is left there for middlewares further in.
+        path: Its path, relative to the mounting.
+
+    Returns:
+        The exchange; `None` if one that encloses this counts the request already, or excludes it.
+    """
+    try:
+        entry = recorder.methods[method]
+    except (KeyError, TypeError):  # the first request, or a method outside of its closed set, or none at all
+        entry = (recorder.methods or recorder.begin(source))[method_label(method)]
+    apart = None
+    if KEY in source:
+        outer = unfinished(source[KEY])
+        if counts(outer, recorder) or excludes(source[KEY], recorder, path):
+            return None
+        apart = Apart(outer)
+    clock = recorder.clock
+    try:
+        started = clock()
+    except Exception as error:
+        recorder.fault("clock", error)
+        started = math.nan
+    exchange = source[KEY] = Exchange()  # filled here: an __init__ would cost as much as all of this
+    exchange.recorder = recorder
+    exchange.method = entry
+    exchange.path = path
+    exchange.started = started
+    exchange.apart = apart
+    exchange.outcome = None
+    exchange.finished = False
+    entry.in_progress.append(None)
+    return exchange
+
+
+def exclude(recorder: Recorder, source: Source, path: str) -> None:
+    """Tell middlewares further in that a request is not counted. See `start`."""
+    exchange = Exchange()
+    exchange.recorder = recorder
+    exchange.path = path
+    exchange.apart = Apart(unfinished(source.get(KEY)))
+    exchange.apart.forgotten = exchange.finished = True
+    exchange.outcome = None
+    source[KEY] = exchange
+
+
+def raised(source: Source, error: BaseException) -> None:
+    """Name an exception that the framework is about to answer itself."""
+    exchange: Exchange | None = source.get(KEY)
+    while exchange is not None:
+        exchange.raised(error)
+        exchange = exchange.outer
+
+
 class Exchange:
-    """One request on its way through the application, from `RedMetrics.start` to `finish`."""
+    """One request on its way through the application, from `start` to `finish`."""
 
-    __slots__ = ("answered", "apart", "finished", "headers", "method", "metrics", "outcome", "path", "started")
+    __slots__ = ("answered", "apart", "finished", "headers", "method", "outcome", "path", "recorder", "started")
 
-    metrics: Numbers
+    recorder: Recorder
     method: Method
     path: str
     """The path on arrival; mounts on the way in shorten what the environ or scope holds."""
@@ -55,11 +124,11 @@ class Exchange:
     answered: float
     """When the response began."""
     headers: Headers
-    """Of the response, as the adapter has them: looked at only where the request took long."""
+    """Of the response, as the adapter has them. They are looked at only where the request took long."""
     outcome: Outcome | None
-    """Where it is to be counted; `None` until a response begins."""
+    """Where it will be counted; `None` until a response begins."""
     apart: "Apart | None"
-    """What happened beyond the common case, a response that is sent to its end."""
+    """What happened beyond the common case, which is a response that is sent to its end."""
     finished: bool
 
     def __copy__(self) -> "Exchange":
@@ -73,7 +142,7 @@ class Exchange:
 
     @property
     def outer(self) -> "Exchange | None":
-        """The one that encloses this, of other metrics."""
+        """The exchange that encloses this one, of another recorder."""
         return None if self.apart is None else self.apart.outer
 
     @property
@@ -87,11 +156,10 @@ class Exchange:
         Args:
             status: See `labels.status_code`; anything but 100 to 599 counts as `_OTHER`.
             route: The template that serves the request, or `None` where no declared one was known.
-            headers: The response's. The duration of an event stream ends here: its lifetime is no latency, unless it is
-                over within `BRIEF_SECONDS`.
+            headers: The response's. The duration of an event stream ends here: its lifetime is no latency.
         """
         self.headers = headers
-        clock = self.metrics.clock
+        clock = self.recorder.clock
         try:
             self.outcome = self.method.outcomes[status][route]
             self.answered = clock()
@@ -116,7 +184,7 @@ class Exchange:
             apart.error = apart.error or (None if apart.gone else found)
         elif self.outcome is not None and apart.error != found and not apart.forgotten:
             apart.error = found
-            self._count_exception(self.outcome.row, found[1])
+            self.method.table.count_exception(self.outcome.row, found[1])
 
     def disconnect(self) -> None:
         """Say that the client was seen to be gone. It wins over an error; without a response the status is 499."""
@@ -138,38 +206,35 @@ class Exchange:
             self._finish_apart(complete)
             return
         self.finished = True
-        metrics = self.metrics
-        clock = metrics.clock
+        recorder = self.recorder
+        clock = recorder.clock
         try:
             seconds = clock() - self.started
-            if 0.0 <= seconds <= metrics.brief:  # where the cost counts most
-                bucket = outcome.bucket
+            if 0.0 <= seconds <= recorder.brief:  # where the cost counts most
+                bucket_cell = outcome.bucket_cell
             else:
-                seconds, bucket = self._observation(outcome.row, seconds)
+                seconds, bucket_cell = self._observe(outcome, seconds)
         except Exception as error:
-            metrics.fault("clock", error)
-            seconds, bucket = 0.0, outcome.bucket
-        cells = outcome.cells
+            recorder.fault("clock", error)
+            seconds, bucket_cell = 0.0, outcome.bucket_cell
         if IS_LOCKED:
-            with outcome.row.method.lock:
-                cells[bucket] += 1.0
-                cells[outcome.seconds] += seconds
-                cells[outcome.status] += 1.0
-        else:  # no other thread runs before the next call: see `table`
-            cells[bucket] += 1.0
-            cells[outcome.seconds] += seconds
-            cells[outcome.status] += 1.0
+            _add(outcome, bucket_cell, seconds)
+        else:  # the same additions as in `_add`: a call and a lock would be a sixth of the cost
+            cells = outcome.cells
+            cells[bucket_cell] += 1.0
+            cells[outcome.seconds_cell] += seconds
+            cells[outcome.status_cell] += 1.0
         try:  # as `_leave`, without the call
             self.method.in_progress.pop()
         except IndexError:
             pass
 
     def forget(self, path: str) -> None:
-        """Leave the request, and what encloses it, uncounted: it was for an endpoint or is excluded further in.
+        """Leave the request, and what encloses it, uncounted: it is for an endpoint, or is excluded further in.
 
         Args:
-            path: Its path there. Mounts only shorten a path from the left: another one is of another request, which
-                the application asked itself with a copy of its environ or scope.
+            path: Its path there. Mounts only shorten a path from the left. A path that does not fit belongs to another
+                request, which the application made itself with a copy of its environ or scope.
         """
         exchange: Exchange | None = self
         while exchange is not None and str(exchange.path).endswith(path):
@@ -189,20 +254,20 @@ class Exchange:
         try:
             row = method.rows.get(route) or table.row(method, route)
         except Exception as error:
-            self.metrics.fault("route label", error)
+            self.recorder.fault("route label", error)
             route = None
             row = table.row(method, route)
-        self.answered = self.metrics.now()
+        self.answered = self.recorder.now()
         self.outcome = outcome = table.outcome(row, code)
         if outcome.is_error:
             self._set_apart()
-        elif outcome.status != row.other and status in STATUS_CODES and method.rows.get(route) is row:
+        elif outcome.status_cell != row.code_cells[0] and status in STATUS_CODES and method.rows.get(route) is row:
             method.outcomes.setdefault(status, {})[route] = outcome
 
     def _finish_apart(self, complete: bool) -> None:
         """Count what is not the common case: an error, a disconnect, half a response."""
         self.finished = True
-        metrics = self.metrics
+        recorder = self.recorder
         table = self.method.table
         apart = self._set_apart()
         outcome = self.outcome
@@ -211,37 +276,31 @@ class Exchange:
             self.outcome = outcome = table.outcome(table.row(self.method, None), SERVER_ERROR)
         failed = 1.0 if not apart.gone and (outcome.is_error or not complete) else 0.0
         left = 1.0 if apart.gone else 0.0
-        row = outcome.row
         if apart.unanswered:
-            outcome = table.outcome(row, CLIENT_GONE)
+            outcome = table.outcome(outcome.row, CLIENT_GONE)
         try:
-            seconds, bucket = self._observation(row, metrics.clock() - self.started)
+            seconds, bucket_cell = self._observe(outcome, recorder.clock() - self.started)
         except Exception as error:
-            metrics.fault("clock", error)
-            seconds, bucket = 0.0, outcome.bucket
-        cells = outcome.cells
-        with row.method.lock:
-            cells[bucket] += 1.0
-            cells[outcome.seconds] += seconds
-            cells[outcome.status] += 1.0
-            cells[row.errors] += failed
-            cells[row.disconnects] += left
+            recorder.fault("clock", error)
+            seconds, bucket_cell = 0.0, outcome.bucket_cell
+        _add(outcome, bucket_cell, seconds, failed, left)
         self._leave()
         if apart.error is not None:
-            self._count_exception(row, apart.error[1])
+            table.count_exception(outcome.row, apart.error[1])
 
-    def _observation(self, row: Row, seconds: float) -> tuple[float, int]:
+    def _observe(self, outcome: Outcome, seconds: float) -> tuple[float, int]:
         """Return the duration as it enters the row's sum, and the cell of its bucket."""
         try:
             if is_event_stream(self.headers):
                 seconds = self.answered - self.started
         except Exception as error:
-            self.metrics.fault("response headers", error)
+            self.recorder.fault("response headers", error)
         if not 0.0 < seconds < math.inf:  # no clock, or one that runs backwards
-            return 0.0, row.buckets
-        return seconds, row.buckets + bisect_left(self.metrics.bounds, seconds)
+            return 0.0, outcome.bucket_cell
+        return seconds, outcome.bucket_cell + bisect_left(self.recorder.bounds, seconds)
 
     def _leave(self) -> None:
+        """Count the request as in progress no longer."""
         try:
             self.method.in_progress.pop()
         except IndexError:  # begun before a fork, ended in the child
@@ -252,9 +311,16 @@ class Exchange:
             self.apart = Apart()
         return self.apart
 
-    def _count_exception(self, row: Row, exception: str) -> None:
-        table = row.method.table
-        table.add(table.pair_cell(row.route, exception))
+
+def _add(outcome: Outcome, bucket_cell: int, seconds: float, failed: float = 0.0, left: float = 0.0) -> None:
+    """Add one request to its row."""
+    cells = outcome.cells
+    with outcome.row.lock:
+        cells[bucket_cell] += 1.0
+        cells[outcome.seconds_cell] += seconds
+        cells[outcome.status_cell] += 1.0
+        cells[outcome.errors_cell] += failed
+        cells[outcome.disconnects_cell] += left
 
 
 class Apart:
@@ -270,20 +336,20 @@ class Apart:
         self.forgotten = False  # not counted, nor are its exceptions: it may still respond and fail
 
 
-def counts(exchange: Exchange | None, table: Table) -> bool:
-    """Tell whether one of these requests is counted in this table already."""
+def counts(exchange: Exchange | None, recorder: Recorder) -> bool:
+    """Tell whether this recorder counts one of these requests already."""
     while exchange is not None:
-        if exchange.metrics.table is table and not exchange.finished:
+        if exchange.recorder is recorder and not exchange.finished:
             return True
         exchange = exchange.outer
     return False
 
 
-def excludes(exchange: Exchange | None, table: Table, path: str) -> bool:
-    """Tell whether the request is not to be counted in this table; a path tells it from one with the same environ."""
+def excludes(exchange: Exchange | None, recorder: Recorder, path: str) -> bool:
+    """Tell whether this recorder is not to count the request; the path tells it from one with the same environ."""
     if exchange is None or exchange.apart is None or not exchange.apart.forgotten:
         return False
-    return exchange.metrics.table is table and exchange.path.endswith(path)
+    return exchange.recorder is recorder and exchange.path.endswith(path)
 
 
 def unfinished(exchange: Exchange | None) -> Exchange | None:

@@ -1,0 +1,197 @@
+"""Which cells a row has. Built once, from the options; everything else that handles cells is a loop over it.
+
+A `Kind` of row says what its key names, which fields its rows have, and how many rows there can be. A table gives each
+kind a region of cells of its own. Families name fields, workers add regions up, and the bound is a product of both.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from enum import Enum
+from typing import Final, NamedTuple
+
+from .labels import METHODS, OTHER, OVERFLOW, UNMATCHED
+
+Key = tuple[str, ...]
+"""The label values that tell one row from the others of its kind."""
+
+
+class Unit(Enum):
+    """What a cell holds, which decides what becomes of it among workers."""
+
+    COUNT = "count"
+    """A whole number that only grows. Adds up over all workers, dead ones included."""
+    SECONDS = "seconds"
+    """A sum of seconds. Adds up as a count does, rounded down so that the sum is exact."""
+    GAUGE = "gauge"
+    """What is the case now. Adds up over the living workers only."""
+
+
+class Field(NamedTuple):
+    """One number of a row, or several that belong together."""
+
+    name: str
+    unit: Unit = Unit.COUNT
+    width: int = 1
+    """How many cells it takes."""
+    bounds: tuple[float, ...] = ()
+    """The upper bounds of its cells, where they are the buckets of a histogram; +Inf is implied."""
+    is_coded: bool = False
+    """Whether each cell counts one code (an HTTP status). A row's first codes take cells from the last one down, so
+    that the first code lies next to the field behind; the first cell counts all other codes."""
+
+
+class Kind:
+    """One kind of row.
+
+    Args:
+        name: What the log of the workers calls it.
+        labels: What the parts of its key are called.
+        fields: The fields of each row, in the order of their cells. At most one is coded.
+        capacity: How many rows there can be, sentinels included. Declared routes may raise it.
+        sentinels: Keys whose rows are always there.
+        fallback: Returns the key that counts in place of one that finds no room. It ends at a sentinel.
+        key: Makes a key of a method and a route, for kinds of which declared routes reserve rows.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        labels: tuple[str, ...],
+        fields: Sequence[Field],
+        capacity: int,
+        sentinels: Sequence[Key],
+        fallback: Callable[[Key], Key] = lambda key: key,
+        key: Callable[[str, str], Key] | None = None,
+    ) -> None:
+        self.name = name
+        self.labels = labels
+        self.fields = tuple(fields)
+        self.capacity = max(capacity, len(sentinels))
+        self.sentinels = frozenset(sentinels)
+        self.in_order = tuple(sentinels)
+        self.fallback = fallback
+        self.key = key
+        self.width = sum(field.width for field in fields)
+        self.is_closed = key is None and capacity <= len(sentinels)
+        """Whether the sentinels are all rows that there can be."""
+        starts = (sum(field.width for field in fields[:n]) for n in range(len(fields)))
+        self.offsets = {field.name: start for field, start in zip(fields, starts, strict=True)}
+        """Where in a row each field begins."""
+        self.coded = next((field for field in fields if field.is_coded), None)
+
+    def keys(self, route: str, methods: Iterable[str]) -> list[Key]:
+        """Return the keys that a declared route reserves."""
+        key = self.key
+        return [] if key is None else list(dict.fromkeys(key(method, route) for method in methods))
+
+    def field(self, name: str) -> Field:
+        """Return the field of a name."""
+        return next(field for field in self.fields if field.name == name)
+
+    def cells(self, *units: Unit) -> list[int]:
+        """Return where in a row the cells of these units are."""
+        return [
+            self.offsets[field.name] + n for field in self.fields if field.unit in units for n in range(field.width)
+        ]
+
+
+class Extent(NamedTuple):
+    """Which cells count by now, of all that a file of cells has room for.
+
+    They are read as one vector: the used rows of each kind, one kind after the other.
+    """
+
+    size: int
+    """Cells of the whole file."""
+    spans: tuple[tuple[int, int], ...]
+    """The first cell and the number of cells of each kind."""
+    seconds: tuple[slice, ...]
+    """Which cells of the vector are seconds."""
+    gauges: tuple[slice, ...]
+    """Which cells of the vector are gauges."""
+
+    def split(self, vector: Sequence[float]) -> list[Sequence[float]]:
+        """Return the vector's part of each kind."""
+        parts, start = [], 0
+        for _, length in self.spans:
+            parts.append(vector[start : start + length])
+            start += length
+        return parts
+
+
+def extent(regions: Iterable[tuple[Kind, int, int]]) -> Extent:
+    """Return where the used rows of each kind are, given each kind with its capacity and how many rows are used."""
+    spans, found = [], {Unit.SECONDS: [], Unit.GAUGE: []}  # type: tuple[list[tuple[int, int]], dict[Unit, list[slice]]]
+    first = start = 0
+    for kind, capacity, used in regions:
+        length = used * kind.width
+        for unit, slices in found.items():
+            slices += [slice(start + cell, start + length, kind.width) for cell in kind.cells(unit)]
+        spans.append((first, length))
+        first += capacity * kind.width
+        start += length
+    return Extent(first, tuple(spans), tuple(found[Unit.SECONDS]), tuple(found[Unit.GAUGE]))
+
+
+NOTHING: Final = extent(())
+
+
+def mark(kinds: Iterable[Kind]) -> str:
+    """Return what tells tables apart whose cells mean different things: their workers cannot be one group."""
+    return repr([(kind.name, kind.labels, kind.fields, kind.capacity, kind.in_order) for kind in kinds])
+
+
+STATUS_CELLS: Final = 16
+"""Statuses that a row of requests tells apart: its first 15 codes, then `_OTHER`."""
+
+EXCEPTION_ROWS: Final = 257
+"""Pairs of (route, exception class) that are told apart, 256, and one row for the rest."""
+
+SENTINEL_ROUTES: Final = (UNMATCHED, OVERFLOW)
+
+
+def layout(bounds: tuple[float, ...], max_label_sets: int) -> tuple[Kind, ...]:
+    """Return the kinds of row of a table, in the order of their regions.
+
+    Args:
+        bounds: Upper bounds of the latency buckets, in seconds, without +Inf.
+        max_label_sets: How many label sets of requests there can be at least.
+    """
+    return (
+        Kind(
+            "own",
+            (),
+            [Field("faults"), Field("scrapes"), Field("scrape_seconds", Unit.SECONDS)],
+            capacity=1,
+            sentinels=[()],
+        ),
+        Kind(
+            "method",
+            ("method",),
+            [Field("in_progress", Unit.GAUGE)],
+            capacity=len(METHODS),
+            sentinels=[(method,) for method in METHODS],
+        ),
+        Kind(
+            "exception",
+            ("route", "exception"),
+            [Field("raised")],
+            capacity=EXCEPTION_ROWS,
+            sentinels=[(OVERFLOW, OTHER)],
+            fallback=lambda key: (OVERFLOW, OTHER),
+        ),
+        Kind(
+            "http",
+            ("method", "route"),
+            [  # what a common request adds to lies side by side: its status, the sum of seconds, the first bucket
+                Field("status", width=STATUS_CELLS, is_coded=True),
+                Field("seconds", Unit.SECONDS),
+                Field("buckets", width=len(bounds) + 1, bounds=bounds),
+                Field("errors"),
+                Field("disconnects"),
+            ],
+            capacity=max_label_sets,
+            sentinels=[(method, route) for method in METHODS for route in SENTINEL_ROUTES],
+            fallback=lambda key: (key[0], OVERFLOW),
+            key=lambda method, route: (method, route),
+        ),
+    )

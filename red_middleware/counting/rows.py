@@ -1,0 +1,113 @@
+"""What a request needs of the table in hand: the row of its label set, the cells that its outcome adds to, its method.
+
+These objects say where numbers are; the numbers themselves are in the cells of `table`, which makes these objects.
+"""
+
+from _thread import RLock
+from collections.abc import Iterable, MutableSequence
+from typing import TYPE_CHECKING, SupportsIndex
+
+from .labels import OTHER_STATUS
+from .layout import Key, Kind
+
+if TYPE_CHECKING:
+    from .table import Table
+
+
+class Row:
+    """One label set, and where its cells begin in the cells of its kind."""
+
+    __slots__ = ("code_cells", "codes", "key", "kind", "lock", "number", "outcomes", "start")
+
+    def __init__(self, kind: Kind, number: int, key: Key, lock: RLock) -> None:
+        self.kind = kind
+        self.number = number
+        self.key = key
+        self.lock = lock
+        self.start = number * kind.width
+        self.codes: tuple[int, ...] = ()  # in the order in which they came
+        self.code_cells = {OTHER_STATUS: self.cell(kind.coded.name)} if kind.coded else {}
+        self.outcomes: dict[tuple[int, bool], Outcome] = {}  # by status cell, and whether it is an error
+
+    def cell(self, field: str) -> int:
+        """Return the first cell of a field."""
+        return self.start + self.kind.offsets[field]
+
+    def next_code_cell(self) -> int | None:
+        """Return the cell that the next new code takes, `None` where only the one of the other codes is left."""
+        field = self.kind.coded
+        if field is None or len(self.codes) == field.width - 1:
+            return None
+        return self.cell(field.name) + field.width - 1 - len(self.codes)
+
+
+class Outcome:
+    """How requests of one row end, with one status: all that counting one takes."""
+
+    __slots__ = ("bucket_cell", "cells", "disconnects_cell", "errors_cell", "is_error", "row",
+                 "seconds_cell", "status_cell")  # fmt: skip
+
+    def __init__(self, row: Row, status_cell: int, is_error: bool, cells: MutableSequence[float]) -> None:
+        self.row = row
+        self.cells = cells
+        self.bucket_cell = row.cell("buckets")  # the first
+        self.seconds_cell = row.cell("seconds")
+        self.status_cell = status_cell
+        self.errors_cell = row.cell("errors")
+        self.disconnects_cell = row.cell("disconnects")
+        self.is_error = is_error
+
+
+class Method:
+    """One value of the label `method`: its rows by route as the readers say it, their lock, its requests in progress.
+
+    There is one lock per method rather than per row, since the interpreter's own lock keeps it free of contention.
+    The number of requests in progress is the length of a list: `append` and `pop` need no lock on any build.
+    """
+
+    __slots__ = ("in_progress", "label", "lock", "outcomes", "rows", "table")
+
+    def __init__(self, table: "Table", label: str) -> None:
+        self.table = table
+        self.label = label
+        self.lock = RLock()
+        self.in_progress: list[None] = []
+        self.rows: dict[object, Row] = {}
+        self.outcomes: dict[object, dict[object, Outcome]] = {}
+        """By status and route as they are said. Errors are not among them: they take the longer way."""
+
+
+class PublishedList(list[None]):
+    """Requests in progress, whose number other workers read in a cell."""
+
+    __slots__ = ("cells", "number")
+
+    def __init__(self, requests: Iterable[None], cells: MutableSequence[float], number: int) -> None:
+        super().__init__(requests)
+        self.number = number
+        self.move(cells)
+
+    def move(self, cells: MutableSequence[float]) -> None:
+        """Show the number in these cells from now on."""
+        self.cells = cells
+        self._publish()
+
+    def append(self, request: None) -> None:
+        _append(self, request)
+        self.cells[self.number] = length = len(self)
+        if length != len(self):
+            self._publish()
+
+    def pop(self, index: SupportsIndex = -1) -> None:
+        _pop(self, index)
+        self.cells[self.number] = length = len(self)
+        if length != len(self):
+            self._publish()
+
+    def _publish(self) -> None:
+        length = -1
+        while length != len(self):  # another thread may change the list between the two, and store first
+            self.cells[self.number] = length = len(self)
+
+
+_append, _pop = list.append, list.pop  # `super()` would cost as much as all the rest

@@ -1,0 +1,379 @@
+"""The bounded table: an index of label sets, and their rows of float64 cells. The only place where numbers live.
+
+`exchange` looks rows up and adds to their cells; `families` read them. This room knows closed labels and a layout, and
+nothing of requests, frameworks or text. Each kind of row has a region: its rows in the order of their admission, and
+one flat sequence of cells.
+
+Every addition to the index is a `Change`. A table that is alone makes it itself. Among several workers (`Sharing`) the
+cells are mapped from a file, and changes stand in a log that each worker replays in order: what a method named `_add_...`
+or `_declare` makes of a change follows from the changes before it alone.
+
+A locked section below holds subscripts, comparisons and assignments only. A call inside could start the garbage
+collector, whose finalisers may record here. The locks are re-entrant because CPython 3.14 may collect between a lock's
+`__enter__` and the first line under it; since a section has no call, re-entry never splits an update. The locks are the
+interpreter's own, even where gevent has patched `threading`: no section switches greenlets, and a lock written in
+Python can be interrupted half-taken.
+"""
+
+import os
+import weakref
+from _thread import RLock
+from collections.abc import Collection, Iterable, Iterator, Mapping, MutableSequence, Sequence
+from typing import Final, Literal, NamedTuple, Protocol
+
+from .labels import METHODS, OTHER, OVERFLOW, SERVER_ERROR, UNDECLARED_METHODS, UNMATCHED, method_label, route_label
+from .layout import Extent, Key, Kind, Unit, extent
+from .rows import Method, Outcome, PublishedList, Row
+
+Change = (
+    tuple[Literal["declare"], dict[str, list[str]]]
+    | tuple[Literal["row"], str, Key]
+    | tuple[Literal["code"], str, int, int]
+)
+"""Routes with their method labels; the kind and the key of a row; the kind and the number of a row, and a code."""
+
+
+class Sharing(Protocol):
+    """With whom a table shares its numbers: the other workers of its group, or nobody (`Alone`)."""
+
+    def change(self, table: "Table", change: Change) -> None:
+        """Replay what the others changed, then make this change if the table still lacks it.
+
+        Where that is not possible within a short time, the table stays as it is.
+        """
+
+    def catch_up(self, table: "Table") -> bool:
+        """Replay what the others changed; tell whether that was possible."""
+
+    def read(self, table: "Table", extent: Extent) -> tuple[Sequence[Sequence[float]], int]:
+        """Return the sums of the cells of all workers, by kind, and how many workers live."""
+
+    def abandon(self) -> None:
+        """Let go, in a forked child, of what belongs to the parent."""
+
+
+class Alone:
+    """Shares with nobody: the table's own cells are all there is."""
+
+    def change(self, table: "Table", change: Change) -> None:
+        table.apply(change)
+
+    def catch_up(self, table: "Table") -> bool:
+        return True
+
+    def read(self, table: "Table", extent: Extent) -> tuple[Sequence[Sequence[float]], int]:
+        for number, method in enumerate(table.methods.values()):
+            table.regions["method"].cells[number] = len(method.in_progress)
+        spans = zip(table.regions.values(), extent.spans, strict=True)
+        return [region.cells[:length] for region, (_, length) in spans], 1
+
+    def abandon(self) -> None:
+        pass
+
+
+ALONE: Final = Alone()
+
+
+class Region:
+    """The rows of one kind, and their cells."""
+
+    __slots__ = ("capacity", "cells", "free", "index", "kind", "reserved", "rows", "used")
+
+    def __init__(self, kind: Kind) -> None:
+        self.kind = kind
+        self.capacity = kind.capacity
+        self.free = self.capacity - len(kind.sentinels)  # rows for keys that nothing reserved
+        self.reserved: frozenset[Key] = frozenset()
+        self.rows: list[Row] = []  # append-only: a row's position is its number
+        self.used = 0
+        self.index: dict[Key, Row] = {}
+        self.cells: MutableSequence[float] = []
+
+    def cost(self, key: Key) -> int:
+        """Return how many free rows a new key takes: none if one is reserved for it."""
+        return 0 if key in self.reserved or key in self.kind.sentinels else 1
+
+
+class Counted(NamedTuple):
+    """One consistent look at a table, by the kind of rows: copies that a scrape may take its time over."""
+
+    rows: Mapping[str, Sequence[Row]]
+    cells: Mapping[str, Sequence[float]]
+    workers: int
+    """How many processes are added up here."""
+
+
+class Table:
+    """Rows of cells for a bounded number of label sets.
+
+    Args:
+        kinds: The layout of the rows. The kinds `own`, `method`, `exception` and `http` are among them.
+        sharing: The other workers. The caller then replays the log, and gives the table its cells by `use`.
+    """
+
+    def __init__(self, kinds: Sequence[Kind], sharing: Sharing = ALONE) -> None:
+        self.kinds = kinds
+        self.sharing = sharing
+        self.lock = RLock()
+        self.settled = False  # whether routes that are declared can no longer raise a capacity
+        self.declared: dict[str, frozenset[str]] = {}  # routes, with the labels of their methods
+        self.regions = {kind.name: Region(kind) for kind in kinds}
+        self.http = self.regions["http"]
+        self.key = self.http.kind.key or (lambda method, route: (method, route))
+        self.methods: dict[object, Method] = {label: Method(self, label) for label in METHODS}
+        if sharing is ALONE:
+            self._take_own_cells()
+        for region in self.regions.values():
+            for key in region.kind.in_order if region.kind.is_closed else ():
+                self._add_row(region, key)
+        (self.own,) = self.regions["own"].rows
+        _tables.add(self)
+
+    def extent(self, used: Iterable[int] | None = None) -> Extent:
+        """Return which cells count by now, given how many rows of each kind are used, by default all that are."""
+        rows = [region.used for region in self.regions.values()] if used is None else used
+        found = zip(self.regions.values(), rows, strict=True)
+        return extent((region.kind, region.capacity, used) for region, used in found)
+
+    def declare(self, routes: Iterable[tuple[str, Iterable[str] | None]]) -> int:
+        """Reserve rows for the routes that an app declares, before clients can fill the table.
+
+        Until `settle`, routes raise the capacity where they need more than there is. Later ones take free rows; where
+        too few are left, they compete with all that nobody declared.
+
+        Args:
+            routes: Templates with their methods; `None` for methods stands for `UNDECLARED_METHODS`.
+
+        Returns:
+            How many of these routes found no row to reserve.
+        """
+        wanted: dict[str, set[str]] = {}
+        for template, methods in routes:
+            route = route_label(template)
+            if route != OVERFLOW:
+                wanted.setdefault(route, set()).update(map(method_label, UNDECLARED_METHODS if methods is None else methods))
+        change: Change = ("declare", {route: sorted(labels) for route, labels in wanted.items()})
+        if self.lacks(change):
+            self.sharing.change(self, change)
+        return sum(any(map(self._is_late, self._keys(route, labels))) for route, labels in wanted.items())
+
+    def _keys(self, route: str, labels: Iterable[str]) -> list[tuple[Region, Key]]:
+        """Return what a declared route reserves."""
+        regions = self.regions.values()
+        return [(region, key) for region in regions for key in region.kind.keys(route, labels)]
+
+    def _is_late(self, place: tuple[Region, Key]) -> bool:
+        region, key = place
+        return key not in region.reserved and key not in region.index
+
+    def settle(self) -> None:
+        """Say that the routes are known now. Without any, those that are declared first still raise the capacity."""
+        self.settled = bool(self.declared)
+
+    def _declare(self, wanted: Mapping[str, Collection[str]]) -> None:
+        for region in self.regions.values():
+            self._reserve(region, [region.kind.keys(route, labels) for route, labels in wanted.items()])
+        while True:
+            known = self.declared
+            declared = {**known, **{route: known.get(route, frozenset()).union(wanted[route]) for route in wanted}}
+            with self.lock:
+                if self.declared is known:
+                    self.declared = declared
+                    return
+
+    def _reserve(self, region: Region, routes: Sequence[Iterable[Key]]) -> None:
+        """Reserve rows for the keys of each route: for all that are new, or for none."""
+        while True:
+            known, free, capacity = region.reserved, region.free, region.capacity
+            reserved, spare = set(known), free
+            for keys in routes:
+                new = [key for key in keys if key not in reserved]
+                need = sum(key not in region.index for key in new)
+                if need <= spare or not self.settled:
+                    spare -= need
+                    reserved.update(new)
+            missing = max(0, -spare)
+            if region.cells:  # else there are none yet, and `use` brings all
+                region.cells.extend([0.0] * ((capacity + missing) * region.kind.width - len(region.cells)))
+            frozen = frozenset(reserved)
+            with self.lock:
+                if region.reserved is known and region.free == free:
+                    region.capacity = capacity + missing
+                    region.reserved = frozen
+                    region.free = spare + missing
+                    return
+
+    def row(self, method: Method, route: object) -> Row:
+        """Return the row of requests for a route that `method.rows` does not hold.
+
+        Nothing is refused: what finds no room is counted in the row of `_overflow`. The answer is remembered under
+        no more names than the rows and the declared routes bound.
+        """
+        method = self.methods[method.label]  # an exchange from before a fork has one of another table
+        name = route_label(route)
+        declared = self.declared.get(name)
+        if declared is None or method.label in declared:
+            key = self.key(method.label, name)
+        elif OTHER in declared:
+            key = self.key(OTHER, name)
+        else:
+            key = self.key(method.label, UNMATCHED)
+        row = self.admit(self.http, key)
+        if row.key[1] == OVERFLOW:
+            return row  # the next request may find room, or an index that nobody holds
+        if route is None or (route in (name, name[1:]) and (declared or row.key[1] == name)):
+            method.rows[route] = row
+        return row
+
+    def admit(self, region: Region, key: Key) -> Row:
+        """Return the row of a key, which is admitted where there is room; else that of its fallback."""
+        while True:
+            change: Change = ("row", region.kind.name, key)
+            if self.lacks(change):
+                self.sharing.change(self, change)
+            row = region.index.get(key)
+            if row is not None:
+                return row
+            key = region.kind.fallback(key)
+
+    def _add_row(self, region: Region, key: Key) -> None:
+        lock = self.methods[key[0]].lock if region.kind.labels[:1] == ("method",) else self.lock
+        while True:
+            used, free = region.used, region.free  # first: what another thread adds from here on is noticed below
+            cost = region.cost(key)
+            if key in region.index or cost > free:
+                return
+            row = Row(region.kind, used, key, lock)
+            addition = (row,)
+            with self.lock:
+                if region.used == used and region.free == free:
+                    region.rows += addition
+                    region.index[key] = row
+                    region.free = free - cost
+                    region.used = used + 1  # last: who sees it finds the row
+                    return
+
+    def outcome(self, row: Row, code: int) -> Outcome:
+        """Return what counts a status of a row, one and the same for all who ask."""
+        cell = self.code_cell(row, code)
+        is_error = code >= SERVER_ERROR
+        outcome = row.outcomes.get((cell, is_error))
+        if outcome is None:
+            outcome = row.outcomes.setdefault((cell, is_error), Outcome(row, cell, is_error, self.http.cells))
+            outcome.cells = self.http.cells  # asked again: `use` may have passed by meanwhile
+        return outcome
+
+    def code_cell(self, row: Row, code: int) -> int:
+        """Return the cell that counts a code of a row: that of all other codes when the row's cells are taken."""
+        change: Change = ("code", row.kind.name, row.number, code)
+        if self.lacks(change):
+            self.sharing.change(self, change)
+        return row.code_cells.get(code, row.code_cells[0])
+
+    def _add_code(self, row: Row, code: int) -> None:
+        while True:
+            codes = row.codes  # first, as in `_add_row`
+            cell = row.next_code_cell()
+            if code in row.code_cells or cell is None:
+                return
+            longer = (*codes, code)
+            with row.lock:
+                if row.codes is codes:
+                    row.code_cells[code] = cell
+                    row.codes = longer
+                    return
+
+    def lacks(self, change: Change) -> bool:
+        """Tell whether a change has an effect."""
+        if change[0] == "row":
+            region = self.regions[change[1]]
+            return change[2] not in region.index and region.cost(change[2]) <= region.free
+        if change[0] == "code":
+            row = self.regions[change[1]].rows[change[2]]
+            return change[3] not in row.code_cells and row.next_code_cell() is not None
+        return any(not self.declared.get(route, frozenset()).issuperset(change[1][route]) for route in change[1])
+
+    def apply(self, change: Change) -> None:
+        """Make a change of the log."""
+        if change[0] == "row":
+            self._add_row(self.regions[change[1]], change[2])
+        elif change[0] == "code":
+            self._add_code(self.regions[change[1]].rows[change[2]], change[3])
+        else:
+            self._declare(change[1])
+
+    def use(self, cells: MutableSequence[float]) -> None:
+        """Take a worker's own cells, and publish the gauges in them."""
+        for region, (first, _) in zip(self.regions.values(), self.extent().spans, strict=True):
+            region.cells = cells[first : first + region.capacity * region.kind.width]
+        for outcome in self._outcomes():
+            outcome.cells = self.http.cells
+        gauges = self.regions["method"].cells
+        for number, method in enumerate(self.methods.values()):
+            if isinstance(method.in_progress, PublishedList):  # no copy, which would miss what ends meanwhile
+                method.in_progress.move(gauges)
+            else:
+                method.in_progress = PublishedList(method.in_progress, gauges, number)
+
+    def _take_own_cells(self) -> None:
+        for region in self.regions.values():
+            region.cells = [0.0] * (region.capacity * region.kind.width)
+
+    def add(self, row: Row, field: str, amount: float = 1.0) -> None:
+        """Add to one of the rare cells, those that no exchange adds to itself."""
+        cells, cell = self.regions[row.kind.name].cells, row.cell(field)
+        with row.lock:
+            cells[cell] += amount
+
+    def count_exception(self, row: Row, exception: str) -> None:
+        """Count an exception's class on the route of a row."""
+        self.add(self.admit(self.regions["exception"], (row.key[1], exception)), "raised")
+
+    def read(self) -> Counted:
+        """Copy what a scrape needs, without a lock: it never stalls a request."""
+        self.sharing.catch_up(self)
+        rows = {name: region.rows[: region.used] for name, region in self.regions.items()}
+        parts, workers = self.sharing.read(self, self.extent(map(len, rows.values())))
+        return Counted(rows, dict(zip(rows, parts, strict=True)), workers)
+
+    def clear(self) -> None:
+        """Set every cell to zero but the gauges. For tests: counters never go backwards."""
+        for region in self.regions.values():
+            counted = region.kind.cells(Unit.COUNT, Unit.SECONDS)
+            for row in region.rows:
+                for cell in counted:
+                    region.cells[row.start + cell] = 0.0
+
+    def restart(self) -> None:
+        """Begin anew in a forked child: another thread may have held any lock, and the parent's counts stay its."""
+        sharing, self.sharing = self.sharing, ALONE  # a worker's child may join its own group later
+        self._take_own_cells()
+        self.lock = RLock()
+        for method in self.methods.values():
+            method.lock = RLock()
+            method.in_progress = []
+        for region in self.regions.values():
+            for row in region.rows:
+                row.lock = self.methods[row.key[0]].lock if row.kind.labels[:1] == ("method",) else self.lock
+        for outcome in self._outcomes():
+            outcome.cells = self.http.cells
+        sharing.abandon()  # last: whatever becomes of its files, the cells of the parent are let go
+
+    def _outcomes(self) -> Iterator[Outcome]:
+        for row in self.http.rows:
+            yield from list(row.outcomes.values())
+
+
+_tables: "weakref.WeakSet[Table]" = weakref.WeakSet()
+
+
+def _restart_all() -> None:  # pragma: no cover  # runs in forked children, which no coverage survives
+    for table in list(_tables):
+        try:
+            table.restart()
+        except Exception:  # one that another thread was about to make; nobody has seen it
+            pass
+
+
+if hasattr(os, "register_at_fork"):  # pragma: no branch  # Windows has none
+    os.register_at_fork(after_in_child=_restart_all)

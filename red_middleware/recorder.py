@@ -1,0 +1,216 @@
+"""Recorder: what one or several handles and mountings feed. It holds one table at a time, and says when to begin.
+
+`exchange` counts requests by it; `exposition` and `RedMetrics` read it. Before the first request or scrape is answered
+it lets every mounting declare its routes, and then decides with `workers.membership` whether other workers share the
+numbers. Nothing here raises at request time.
+"""
+
+import logging
+import math
+import os
+import time
+import weakref
+from _thread import RLock
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, Protocol
+
+from .counting.exchange import Source
+from .counting.layout import Kind, layout
+from .counting.rows import Method
+from .counting.table import Table
+from .families import FAMILIES, Bound, Family, Reading, bound
+from .faults import Faults, log
+from .options import Options
+from .workers import Membership
+
+BRIEF_SECONDS: Final = 0.005
+"""Of a response that took no longer than this, nobody asks whether it was an event stream."""
+
+PATIENCE_SECONDS: Final = 1.0
+"""How long a request waits for another one that begins."""
+
+
+class Mounted(Protocol):
+    """A mounting, which feeds a recorder."""
+
+    def learn(self, source: Source) -> None:
+        """Declare the routes behind it. `source` is the environ or scope at hand, which may be another mounting's."""
+
+
+class Recorder:
+    """What one or several handles and mountings feed.
+
+    Args:
+        options: The options, checked.
+        identity: Tells the workers of one group which of an app's recorders this is; `None` where nothing does.
+        kinds: The layout of the rows; by default that of the options.
+        families: What the rows are shown as.
+    """
+
+    def __init__(
+        self,
+        options: Options,
+        identity: str | None = "",
+        kinds: Sequence[Kind] | None = None,
+        families: Sequence[Family] = FAMILIES,
+    ) -> None:
+        self.options = options
+        self.clock = options.clock
+        self.bounds = options.bounds
+        self.brief = min(self.bounds[0], BRIEF_SECONDS)
+        self.kinds = layout(options.bounds, options.max_label_sets) if kinds is None else kinds
+        self.families = families
+        self.names = [self.full_name(family) for family in families]
+        self.faults = Faults(lambda: self.table.add(self.table.own, "faults"))
+        self.fault = self.faults.fault
+        self.membership = Membership(options, self.kinds, identity, self.faults)
+        self.methods: Mapping[object, Method] = {}  # the table's from `begin` on, so that the first request meets it
+        self._mountings: list[weakref.ref[Mounted]] = []  # those that have not declared their routes yet
+        self._is_mounted = False
+        self._beginning = RLock()
+        self._is_beginning = False
+        self._announced_rows = 0
+        _recorders.add(self)
+
+    @property
+    def table(self) -> Table:
+        """The table in use. It is another one from when this process joins its group."""
+        return self.membership.table
+
+    def mount(self, mounting: Mounted) -> None:
+        """Let a mounting declare its routes before the next request or scrape is answered."""
+        self._mountings.append(weakref.ref(mounting))
+        self._is_mounted = True
+        self.methods = {}
+
+    def begin(self, source: Source | None = None) -> Mapping[object, Method]:
+        """Do what is due before a request or a scrape is answered.
+
+        The mountings declare their routes, all of them before the first answer of any. Then this process decides
+        whether it shares its numbers with other workers. It does not decide at construction, which may be before the
+        workers are forked. Where it could not join its group, a later scrape tries again.
+
+        Args:
+            source: The environ or scope of the request at hand; `None` for a scrape by another way.
+
+        Returns:
+            The methods of the table.
+        """
+        if not self._beginning.acquire(timeout=PATIENCE_SECONDS):
+            return self.table.methods
+        try:
+            if not self._is_beginning:  # else asked from within, by a handler of the log that asks the app
+                self._is_beginning = True
+                try:
+                    self._begin(source)
+                except Exception as error:
+                    self.fault("numbers of a worker alone", error)
+                finally:
+                    self._is_beginning = False
+        finally:
+            self._beginning.release()
+        return self.table.methods
+
+    def _begin(self, source: Source | None) -> None:
+        serving.add(True)
+        mountings, self._mountings = self._mountings, []
+        for reference in mountings:
+            mounting = reference()
+            if mounting is not None:
+                mounting.learn(source or {})
+        # A scrape without a mounting knows no routes, so it must not settle for how many there is room.
+        may_settle = source is not None or self._is_mounted
+        if may_settle and not self.table.settled:
+            self.table.settle()
+            self._announce()
+        before = self.table
+        is_decided = self.membership.decide(may_settle)
+        if self.table is not before:
+            self.declare(before.declared.items())  # says so if the group had no room for them
+        if is_decided and not self._mountings:
+            self.methods = self.table.methods
+
+    def declare(self, routes: Iterable[tuple[str, Iterable[str] | None]]) -> None:
+        """Reserve rows for routes: templates with their methods, `None` where the app names none."""
+        table = self.table
+        late = table.declare(routes)
+        if late:
+            self.faults.warn_once(
+                "late routes",
+                "RedMetrics(max_label_sets=%d): no rows left for %d routes declared late; they may count as _overflow",
+                self.options.max_label_sets,
+                late,
+            )
+        if not self._is_beginning:
+            table.settle()
+            self._announce()
+
+    def _announce(self) -> None:
+        """Log the bound when it is first known, or raised."""
+        found = self.bound()
+        if found.rows > max(self._announced_rows, self.options.max_label_sets):
+            log(
+                logging.WARNING,
+                "RedMetrics(max_label_sets=%d): raised to %d, which the declared routes, _unmatched and _overflow need",
+                self.options.max_label_sets,
+                found.rows,
+            )
+        if found.rows > self._announced_rows:
+            self._announced_rows = found.rows
+            log(
+                logging.INFO,
+                "at most %(series)d time series: %(rows)d label sets, %(cells)d cells",
+                found._asdict(),
+            )
+
+    def bound(self) -> Bound:
+        """Return the most that clients can ever make. See `RedMetrics.bound`."""
+        capacities = {name: region.capacity for name, region in self.table.regions.items()}
+        return bound(self.families, self.kinds, capacities)
+
+    def read(self) -> Reading:
+        """Return what a scrape shows; all that follows is a pure function of it."""
+        self.begin()
+        counted = self.table.read()
+        return Reading(*counted, self.uptime_seconds(), self.membership.is_isolated(), self.bound().series)
+
+    def full_name(self, family: Family) -> str:
+        """Return a family's name with the namespace in front."""
+        namespace = self.options.namespace
+        return f"{namespace}_{family.name}" if namespace else family.name
+
+    def uptime_seconds(self) -> float:
+        """Return the seconds since these numbers began, of several workers those of the first."""
+        born = self.membership.group_born()
+        return self.now() - self.options.born if born is None else time.monotonic() - born
+
+    def now(self) -> float:
+        """Return the clock's seconds; NaN if it fails."""
+        try:
+            return float(self.clock())
+        except Exception as error:
+            self.fault("clock", error)
+            return math.nan
+
+    def restart(self) -> None:
+        """Begin anew in a forked child. The tables restart by themselves."""
+        self._beginning = RLock()
+        self._is_beginning = False
+        self.membership.restart()
+        self.methods = {}
+
+
+serving: Final[set[bool]] = set()
+"""Not empty from this process's first request or scrape on."""
+
+_recorders: "weakref.WeakSet[Recorder]" = weakref.WeakSet()
+
+
+def _restart_all() -> None:  # pragma: no cover  # runs in forked children, which no coverage survives
+    serving.clear()
+    for recorder in list(_recorders):
+        recorder.restart()
+
+
+if hasattr(os, "register_at_fork"):  # pragma: no branch  # Windows has none
+    os.register_at_fork(after_in_child=_restart_all)
