@@ -1,6 +1,6 @@
 """One worker's membership in its group: it replays and extends the index, has cells of its own, and stays or leaves.
 
-`table` speaks to it as `Sharing`. Whether there is a group is `rendezvous`' business, files are those of `index` and
+`table` speaks to it as `Sharing`. Whether there is a group is `group`'s business, files are those of `index` and
 `cells`, and `sums` adds them up; this room knows when each is due. A worker may be killed or forked at any moment, be
 robbed of its descriptors by a library that closes all it finds, and of its directory by a cleaner.
 """

@@ -15,8 +15,9 @@ import pytest
 from prometheus_client import ProcessCollector
 
 from red_middleware.workers import cells
-from red_middleware.workers.cells import LOCK, WORKER, Process
+from red_middleware.workers.cells import LOCK, WORKER
 from red_middleware.workers.directory import Directory
+from red_middleware.workers.proc import Process
 from red_middleware.workers.processes import GroupProcesses, Workers
 
 from .measured import BURN_SECONDS, burn, cpu_seconds, measure, measured, samples, shown, within_pid_namespace
