@@ -10,8 +10,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -20,6 +22,7 @@ from red_middleware.workers.directory import UNJUDGED_SECONDS, Directory, clean_
 
 from .racing import SCENARIOS
 
+Result = TypeVar("Result")
 ROOT = Path(__file__).parents[2]
 HOME = f"red_middleware-{os.geteuid()}"
 DEADLINE_SECONDS = 60
@@ -402,6 +405,104 @@ def test_a_closed_directory_reaches_no_other(base: Path) -> None:
         for use in (group.names, group.close, lambda: group.stat("owner"), lambda: group.unlink("owner")):
             with pytest.raises(OSError, match="Bad file descriptor"):
                 use()
+
+
+# A descriptor that was lost
+
+
+def lose(group: Directory, stranger: Path) -> int:
+    """Close the descriptor and give its number to another directory, as an app may; return the number."""
+    number = group.fd
+    theirs = os.open(stranger, os.O_RDONLY)
+    os.dup2(theirs, number)
+    os.close(theirs)
+    return number
+
+
+def test_a_directory_that_was_lost_reopens_in_place(base: Path, tmp_path: Path) -> None:
+    """It says so once, is locked as before, and leaves its old number to whoever has it now."""
+    with closing(open_directory("group", "owner", str(base))) as group:
+        os.close(group.open("w-1", os.O_CREAT))
+        assert not group.reopen()
+        number = lose(group, tmp_path)
+        assert not group.is_open()
+        assert group.reopen()
+        assert group.is_open()
+        assert sorted(group.names()) == ["owner", "w-1"]
+        assert not group.reopen()
+        assert clean_stale(str(base), "", is_gone) == 0
+        assert os.path.samestat(os.fstat(number), tmp_path.stat())
+        os.close(number)
+
+
+@pytest.mark.parametrize("level", ["", HOME, f"{HOME}/group"])
+def test_a_directory_that_was_lost_and_removed_reopens_empty(base: Path, level: str) -> None:
+    """As for a worker that begins: private, with the same owner, and without the files of before."""
+    group = open_directory("group", "owner", str(base))
+    os.close(group.open("w-1", os.O_CREAT))
+    os.close(group.fd)
+    shutil.rmtree(base / level)
+    with closing(group):
+        assert group.reopen()
+        assert group.names() == ["owner"]
+        assert (base / HOME / "group" / "owner").read_text() == "owner"
+        assert mode(base / HOME / "group") == 0o700
+
+
+def test_a_directory_that_cannot_be_reopened_is_tried_again(base: Path) -> None:
+    """The error is that of opening it; until it is gone the directory reaches no file."""
+    group = open_directory("group", "owner", str(base))
+    (base / HOME / "group").chmod(0o755)
+    os.close(group.fd)
+    for _ in range(2):
+        with pytest.raises(PermissionError, match="mode 0755"):
+            group.reopen()
+        assert not group.is_open()
+    (base / HOME / "group").chmod(0o700)
+    with closing(group):
+        assert group.reopen()
+        assert group.names() == ["owner"]
+
+
+def test_of_several_threads_one_reopens(base: Path) -> None:
+    """One is told that it was lost, and no descriptor is opened twice."""
+    with closing(open_directory("group", "owner", str(base))) as group:
+        before = os.listdir("/dev/fd")
+        for _ in range(20):
+            os.close(group.fd)
+            assert sorted(at_once(group.reopen, threads=4)) == [False, False, False, True]
+            assert len(os.listdir("/dev/fd")) == len(before)
+
+
+def test_a_cleaner_that_never_leaves_keeps_no_thread_waiting(base: Path) -> None:
+    """However many ask: who does not get to try in half a second is told so."""
+    group = open_directory("group", "owner", str(base))
+    os.close(group.fd)
+    said: list[str] = []
+
+    def reopen() -> None:
+        with pytest.raises(TimeoutError) as late:
+            group.reopen()
+        said.append(str(late.value))
+
+    with closing(Directory("", os.open(base / HOME / "group", os.O_RDONLY))) as cleaner:
+        fcntl.flock(cleaner.fd, fcntl.LOCK_EX)
+        at_once(reopen, threads=6)
+    assert len(said) == 6
+    assert any("another thread is opening it" in text for text in said)
+    assert any("locked by somebody" in text for text in said)
+
+
+def at_once(call: Callable[[], Result], threads: int) -> list[Result]:
+    """Return what several threads are given that call a function at the same time."""
+    barrier = threading.Barrier(threads)
+
+    def run(_: int) -> Result:
+        barrier.wait()
+        return call()
+
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(run, range(threads)))
 
 
 # Races
