@@ -66,10 +66,7 @@ class Directory:
     def __init__(self, path: str, fd: int, owner: str = "") -> None:
         self.path = path
         self.owner = owner
-        self._opened = (
-            fd,
-            os.fstat(fd),
-        )  # one value: no thread sees the descriptor of one opening, the status of another
+        self._opened = fd, os.fstat(fd)  # one value: no thread sees the descriptor of one and the status of another
         self._reopening = allocate_lock()
         self.held: set[int] = set()  # descriptors of files that `hold` keeps from others
 
@@ -104,6 +101,7 @@ class Directory:
         try:
             was_lost = not self.is_open()
             if was_lost:
+                self._opened = -1, self._opened[1]  # until it is open again, nobody reaches what has its number now
                 self._opened = _open(self.path, self.owner)._opened
             return was_lost
         finally:

@@ -458,6 +458,8 @@ def test_a_directory_that_cannot_be_reopened_is_tried_again(base: Path) -> None:
         with pytest.raises(PermissionError, match="mode 0755"):
             group.reopen()
         assert not group.is_open()
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            group.names()
     (base / HOME / "group").chmod(0o700)
     with closing(group):
         assert group.reopen()
