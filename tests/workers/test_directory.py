@@ -131,7 +131,7 @@ def test_without_a_base_shared_memory_is_taken(base: Path, monkeypatch: pytest.M
 
 
 def test_without_shared_memory_the_temporary_directory_is_taken(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """macOS has no /dev/shm."""
+    """There is no /dev/shm on macOS."""
     monkeypatch.setattr(room, "SHARED_MEMORY", str(base / "missing"))
     monkeypatch.setenv("TMPDIR", str(base))
     with closing(open_directory("group", "")) as group:
