@@ -8,7 +8,7 @@ What is touched in each framework:
 """
 
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
 from .bottle import BottleReader
 from .flask import FlaskReader
@@ -20,7 +20,8 @@ __all__ = ["ASGI_READERS", "WSGI_READERS", "Declare", "Raised", "Reader", "Route
 WSGI_READERS: Final[tuple[type[Reader], ...]] = (FlaskReader, BottleReader)
 ASGI_READERS: Final[tuple[type[Reader], ...]] = (StarletteReader,)
 
-RouteOf = Callable[[Source], str | None]
+RouteOf = Callable[[Any], str | None]
+"""A user's function of the environ or scope. Any type: users annotate theirs as they like."""
 
 
 class Routes:
