@@ -159,10 +159,11 @@ class _Call:
             routes = self.routes
             try:
                 route = routes.ask(self.scope, exchange.path)
-            except Exception:
+            except Exception as fault:
                 route = None
+                routes.fault("route", fault)
             if route is None:
-                route = routes.ask_readers(self.scope, exchange.path)
+                route = routes.ask_others(self.scope, exchange.path)
             try:
                 exchange.respond(message.get("status"), route, message.get("headers", ()))
                 if "trailers" in message:

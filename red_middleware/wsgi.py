@@ -137,10 +137,11 @@ class _Response:
         routes = self.routes
         try:
             route = routes.ask(self.environ, exchange.path)
-        except Exception:
+        except Exception as fault:
             route = None
+            routes.fault("route", fault)
         if route is None:
-            route = routes.ask_readers(self.environ, exchange.path)
+            route = routes.ask_others(self.environ, exchange.path)
         try:
             exchange.respond(status, route, headers)
         except Exception as fault:

@@ -30,8 +30,8 @@ class Routes:
     `learn` chooses the first reader that found an app of its framework. Where none did, the first reader that knows a
     route is chosen then: its app was made later. The chosen reader is asked before all others.
 
-    An adapter calls `ask`, and `ask_readers` where `ask` raised or returned `None`. So `route_of` is asked once a
-    request. Where no response began, it calls `find` alone.
+    When a response begins, an adapter calls `ask`, and `ask_others` where that knew nothing. So each is asked once.
+    Where an exception came before a response, it calls `find` alone.
 
     Args:
         readers: In the order in which they are asked until one is chosen.
@@ -40,7 +40,10 @@ class Routes:
     """
 
     ask: Callable[[Source, str], str | None]
-    """The quick way. Without a `route_of` it is the chosen reader's own method: no call stands between."""
+    """Return the route that `route_of` or the chosen reader knows. It lets the reader's exceptions out.
+
+    Without a `route_of` it is the reader's own method: no call stands between.
+    """
 
     def __init__(
         self, readers: Sequence[Reader], route_of: RouteOf | None, fault: Callable[[str, BaseException], None]
@@ -51,8 +54,12 @@ class Routes:
         self._is_chosen = False
         self._put_first(readers[0])
 
+    def ask_others(self, source: Source, path: str) -> str | None:
+        """Return the route that another reader knows, after `ask`. The arguments are those of `find`."""
+        return self._ask_each(self._others, source, path, None)
+
     def find(self, source: Source, path: str, error: BaseException | None = None) -> str | None:
-        """Return the route, the whole way: as `ask` and `ask_readers` together do. It raises nothing.
+        """Return the route, the whole way. It raises nothing.
 
         Args:
             source: The environ or scope.
@@ -60,21 +67,7 @@ class Routes:
             error: The exception that left the app before a response.
         """
         route = self._ask_user(source)
-        return self.ask_readers(source, path, error) if route is None else route
-
-    def ask_readers(self, source: Source, path: str, error: BaseException | None = None) -> str | None:
-        """Return the route that a reader knows. The arguments are those of `find`, and it raises nothing."""
-        for reader in self._in_order:
-            try:
-                route = reader.route(source, path, error)
-            except Exception as fault:
-                self.fault("route", fault)
-                continue
-            if route is not None:
-                if not self._is_chosen:
-                    self._choose(reader)
-                return route
-        return None
+        return self._ask_each(self._in_order, source, path, error) if route is None else route
 
     def learn(self, app: object, source: Source) -> None:
         """Let every reader declare what it finds, and choose one. See `Reader.learn`."""
@@ -86,20 +79,18 @@ class Routes:
             except Exception as fault:
                 self.fault("declared routes", fault)
         if finders:
-            self._choose(finders[0])
-
-    def _choose(self, reader: Reader) -> None:
-        self._is_chosen = True
-        self._put_first(reader)
+            self._is_chosen = True
+            self._put_first(finders[0])
 
     def _put_first(self, reader: Reader) -> None:
-        self._in_order = [reader, *(other for other in self.readers if other is not reader)]
-        self._ask_first_reader = reader.route
-        self.ask = reader.route if self.route_of is None else self._ask_user_first
+        self._others = [other for other in self.readers if other is not reader]
+        self._in_order = [reader, *self._others]
+        self._ask_first = reader.route
+        self.ask = reader.route if self.route_of is None else self._ask_user_and_first
 
-    def _ask_user_first(self, source: Source, path: str) -> str | None:
+    def _ask_user_and_first(self, source: Source, path: str) -> str | None:
         route = self._ask_user(source)
-        return self._ask_first_reader(source, path) if route is None else route
+        return self._ask_first(source, path) if route is None else route
 
     def _ask_user(self, source: Source) -> str | None:
         if self.route_of is not None:
@@ -107,4 +98,21 @@ class Routes:
                 return self.route_of(source)
             except Exception as fault:
                 self.fault("route_of", fault)
+        return None
+
+    def _ask_each(
+        self, readers: Sequence[Reader], source: Source, path: str, error: BaseException | None
+    ) -> str | None:
+        for reader in readers:
+            try:
+                route = reader.route(source, path, error)
+            except Exception as fault:
+                self.fault("route", fault)
+                continue
+            if route is not None:
+                if not self._is_chosen:
+                    self._is_chosen = True
+                    self._put_first(reader)
+                    self._others = self._in_order  # a request in another thread has asked only who was the first before
+                return route
         return None

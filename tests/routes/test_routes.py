@@ -54,11 +54,10 @@ def as_adapters_do(routes: Routes, path: str, source: Source | None = None) -> s
     source = {} if source is None else source
     try:
         route = routes.ask(source, path)
-    except Exception:
+    except Exception as error:
         route = None
-    if route is None:
-        route = routes.ask_readers(source, path)
-    return route
+        routes.fault("route", error)
+    return routes.ask_others(source, path) if route is None else route
 
 
 WAYS = [as_adapters_do, lambda routes, path: routes.find({}, path)]
@@ -92,7 +91,7 @@ def test_a_reader_that_found_its_app_is_asked_alone(route_of: Any) -> None:
     routes, faults = made([*others[:5], finder, *others[5:]], route_of)
     assert [as_adapters_do(routes, path) for path in ("/a", "/a", "/b")] == ["/a", "/a", None]
     assert [other.asked for other in others] == [["/b"]] * 11
-    assert finder.asked == ["/a", "/a", "/b", "/b"]
+    assert finder.asked == ["/a", "/a", "/b"]
     assert faults == []
 
 
@@ -117,8 +116,17 @@ def test_a_reader_whose_app_is_made_later_takes_over() -> None:
     assert as_adapters_do(routes, "/a") is None
     late.answer = {"/a": "/a"}
     assert [as_adapters_do(routes, "/a") for _ in range(3)] == ["/a"] * 3
-    assert early.asked == ["/a"] * 4  # twice where nobody knew, twice before the other took over
+    assert early.asked == ["/a"] * 2  # where nobody knew, and before the other took over
     assert late.asked == ["/a"] * 4
+
+
+def test_a_request_that_is_under_way_while_another_reader_takes_over_is_known_too() -> None:
+    """In another thread, the reader that was the first until then has just been asked."""
+    late = Stub("/a")
+    routes, _ = made([Stub(), late])
+    assert routes.ask({}, "/a") is None
+    assert as_adapters_do(routes, "/a") == "/a"
+    assert routes.ask_others({}, "/a") == "/a"
 
 
 @pytest.mark.parametrize("finds", [False, True])
