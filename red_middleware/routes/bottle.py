@@ -1,17 +1,17 @@
 """Bottle (0.12.25 and later): the rule that matched, with every mount.
 
-Bottle leaves the route in the environ. A mounted Bottle app is served as a part of the app around it, and its rules
-hold the prefix. Or it is served as a WSGI app, and its rules lack it; 0.12 does so always. Then the prefix is known by
-the app, unless the mount was added after the first request.
+Bottle leaves the route in the environ. Where a Bottle app is mounted as a WSGI app, as 0.12 does always, its rules lack
+the prefix. That is known by the app, unless the mount was added after the first request.
 """
 
-import sys
 from collections.abc import Iterator
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from .reader import Declare, Raised, Source
-from .wrapped import wrapped
+from .wrapped import of_class, wrapped
+
+_is_bottle = of_class("bottle", "Bottle")
 
 
 class BottleReader:
@@ -19,7 +19,7 @@ class BottleReader:
 
     def __init__(self, declare: Declare, raised: Raised) -> None:
         self.declare = declare
-        self.prefixes: WeakKeyDictionary[Any, list[str]] = WeakKeyDictionary()  # weak: an app may serve one request
+        self.prefixes: WeakKeyDictionary[Any, set[str]] = WeakKeyDictionary()  # weak: an app may serve one request only
 
     def learn(self, app: object, source: Source) -> bool:
         """Declare the rules of the Bottle apps that `app` leads to, and of those mounted in them."""
@@ -36,17 +36,15 @@ class BottleReader:
         prefixes = self.prefixes.get(route.app)
         if prefixes is None:
             self.declare(list(self._templates(route.app, "")))
-            prefixes = self.prefixes.get(route.app, [""])
+            prefixes = self.prefixes.get(route.app, {""})
         if len(prefixes) > 1:
-            prefixes = [prefix for prefix in prefixes if f"{path}/".startswith(f"{prefix}/")] or prefixes
+            prefixes = {prefix for prefix in prefixes if f"{path}/".startswith(f"{prefix}/")} or prefixes
         target = route.config.get("mountpoint.target")  # a Bottle app that has no route for the request, or any other
-        return None if _is_bottle(target) else max(prefixes, key=len) + _rule(route, target)
+        return None if target is not None and _is_bottle(target) else max(prefixes, key=len) + _rule(route, target)
 
     def _templates(self, app: Any, prefix: str, *around: object) -> Iterator[tuple[str, list[str] | None]]:
         for route in app.routes:
-            prefixes = self.prefixes.setdefault(route.app, [])
-            if prefix not in prefixes:
-                prefixes.append(prefix)
+            self.prefixes.setdefault(route.app, set()).add(prefix)
             target = route.config.get("mountpoint.target")
             template = prefix + _rule(route, target)
             if not _is_bottle(target):
@@ -59,7 +57,3 @@ class BottleReader:
 def _rule(route: Any, target: object) -> str:
     rule: str = route.rule
     return rule if target is None else rule.removesuffix("/<:re:.*>")  # which Bottle adds to a mount's prefix
-
-
-def _is_bottle(found: object) -> bool:
-    return issubclass(type(found), getattr(sys.modules.get("bottle"), "Bottle", ()))

@@ -14,10 +14,13 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from .reader import Declare, Raised, Source
-from .wrapped import wrapped
+from .wrapped import of_class, wrapped
 
 MAX_FRAMES: Final = 1000
 """How far a traceback is followed: Python's own limit of recursion."""
+
+_is_flask = of_class("flask.app", "Flask")  # not from `flask`, where instrumentations exchange the class
+_is_dispatcher = of_class("werkzeug.middleware.dispatcher", "DispatcherMiddleware")
 
 
 class FlaskReader:
@@ -35,7 +38,7 @@ class FlaskReader:
 
     def learn(self, app: object, source: Source) -> bool:
         """Declare the rules of the Flask apps that `app` leads to, and the mounts around them."""
-        places = list(wrapped(app, _is_app_or_dispatcher))
+        places = list(wrapped(app, lambda found: _is_flask(found) or _is_dispatcher(found)))
         flasks: list[tuple[Any, str]] = [(found, prefix) for found, prefix in places if _is_flask(found)]
         dispatchers: list[tuple[Any, str]] = [(found, prefix) for found, prefix in places if not _is_flask(found)]
         self.mounts |= {prefix + mount for found, prefix in dispatchers for mount in found.mounts}
@@ -83,16 +86,6 @@ class FlaskReader:
         _watch_exceptions(self.raised)
         rules = [rule for rule in url_map.iter_rules() if not (rule.build_only or rule.websocket)]
         return [(prefix + rule.rule, rule.methods) for rule in rules]
-
-
-def _is_app_or_dispatcher(found: object) -> bool:
-    dispatcher = getattr(sys.modules.get("werkzeug.middleware.dispatcher"), "DispatcherMiddleware", ())
-    return _is_flask(found) or issubclass(type(found), dispatcher)
-
-
-def _is_flask(found: object) -> bool:
-    # From `flask.app`, since instrumentations exchange `flask.Flask`. The module may be half imported as yet.
-    return issubclass(type(found), getattr(sys.modules.get("flask.app"), "Flask", ()))
 
 
 def _rule_elsewhere(source: Source, error: BaseException | None) -> tuple[Any, Source]:

@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from .wrapped import wrapped
+from .wrapped import of_class, wrapped
+
+_is_router = of_class("starlette.routing", "Router")
+_is_app = of_class("starlette.applications", "Starlette")
 
 
 @dataclass(eq=False)
@@ -123,9 +126,7 @@ def routers_behind(app: object) -> Iterator[Any]:
 
 
 def _is_router_or_app(found: object) -> bool:
-    routing, applications = sys.modules.get("starlette.routing"), sys.modules.get("starlette.applications")
-    kinds = (getattr(routing, "Router", ()), getattr(applications, "Starlette", ()))
-    return any(isinstance(kind, type) and issubclass(type(found), kind) for kind in kinds)
+    return _is_router(found) or _is_app(found)
 
 
 def _serves(app: object, router: object, inside: tuple[object, ...]) -> bool:

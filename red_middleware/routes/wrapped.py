@@ -7,6 +7,7 @@ on the way stays as it is.
 """
 
 import functools
+import sys
 import types
 from collections.abc import Callable, Iterator
 from typing import Any, Final
@@ -44,6 +45,16 @@ def wrapped(app: object, wanted: Callable[[object], bool]) -> Iterator[tuple[obj
         if isinstance(mounts, dict):
             queue += [(mounted, prefix + mount) for mount, mounted in mounts.items() if isinstance(mount, str)]
         queue += [(value, prefix) for value in (*attributes.values(), *_enclosed(found))]
+
+
+def of_class(module: str, name: str) -> Callable[[object], bool]:
+    """Return a function that tells instances of a class, whose module may not be imported, or only half as yet."""
+
+    def is_one(found: object) -> bool:
+        kind = getattr(sys.modules.get(module), name, None)
+        return isinstance(kind, type) and issubclass(type(found), kind)
+
+    return is_one
 
 
 def _attributes(found: object) -> dict[str, object]:

@@ -284,22 +284,24 @@ class TestHidden:
         """There is no route, however long the traceback."""
 
         def foreign(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-            if environ["PATH_INFO"] == "/deep":
-                return deep(environ)
+            if environ["PATH_INFO"] in depths:
+                return deep(environ, depths[environ["PATH_INFO"]])
             return make_app()(environ, start_response)
 
-        def deep(environ: object, depth: int = 2 * MAX_FRAMES) -> Iterable[bytes]:
+        def deep(environ: object, depth: int) -> Iterable[bytes]:
             return deep(environ, depth - 1) if depth else fail()
 
+        depths = {"/shallow": 0, "/deep": 2 * MAX_FRAMES}
         wrapped = wrap(foreign, metrics)
         ask_wsgi(wrapped, "/items/1")
         limit = sys.getrecursionlimit()
         sys.setrecursionlimit(4 * MAX_FRAMES)
         try:
-            ask_wsgi(wrapped, "/deep", catch=ViewError)
+            for path in depths:
+                ask_wsgi(wrapped, path, catch=ViewError)
         finally:
             sys.setrecursionlimit(limit)
-        assert requests(metrics) == {("GET", "/items/<int:item>", "200"): 1, ("GET", "_unmatched", "500"): 1}
+        assert requests(metrics) == {("GET", "/items/<int:item>", "200"): 1, ("GET", "_unmatched", "500"): 2}
 
 
 class TestExceptions:
