@@ -36,7 +36,8 @@ class RedWSGIMiddleware:
         exclude: Paths that are not recorded, as plain text, exact, relative to `SCRIPT_NAME`: health checks and the
             like.
         route_of: A plain function, called with the environ when the response begins; its answer is the route, `None`
-            leaves the question to the readers of Flask and Bottle. The series that it makes are bounded by `max_label_sets`.
+            leaves the question to the readers of Flask and Bottle. The series that it makes are bounded by
+            `max_label_sets`.
 
     Raises:
         TypeError: An option is of the wrong type.

@@ -594,18 +594,23 @@ class TestStandingInside:
             ask_asgi(app, path)
         assert routes(metrics) == {"/first/hello": 2, "/second/hello": 1, "/second/more": 1, "/alone": 1}
 
-    def test_an_app_that_is_served_by_itself_and_behind_a_mount(self) -> None:
-        """Each request counts by the way that it came."""
+    @pytest.mark.parametrize("is_found", [True, False])
+    def test_an_app_that_is_served_by_itself_and_behind_a_mount(self, is_found: bool) -> None:
+        """Each request counts by the way that it came, also where only one of the apps is found before."""
         sub = Starlette(routes=[Route("/hello", hello)])
-        around = Starlette(routes=[Mount("/sub", app=sub)])
+        around = Starlette(routes=[Route("/sub", other), Mount("/sub", app=sub)])
+        hidden = {"around": around}  # a dict is not looked into
 
-        async def by_host(scope: Scope, receive: Receive, send: Send) -> None:
-            await (around if scope["path"].startswith("/sub") else sub)(scope, receive, send)
+        async def by_path(scope: Scope, receive: Receive, send: Send) -> None:
+            await ((around if is_found else hidden["around"]) if "/sub" in scope["path"] else sub)(scope, receive, send)
 
-        app = read(by_host)
-        for path in ("/hello", "/sub/hello", "/hello", "/sub/hello"):
+        if not is_found:
+            del around
+        app = read(by_path)
+        paths = ["/hello", "/sub", "/sub/hello", "/hello", "/sub/hello"]
+        for path in paths:
             ask_asgi(app.asgi, path)
-        assert app.labels == ["/hello", "/sub/hello", "/hello", "/sub/hello"]
+        assert app.labels == paths
 
 
 def test_the_methods_of_each_template_are_declared() -> None:
