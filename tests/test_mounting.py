@@ -41,8 +41,9 @@ class Declaring:
         self.declare = declare
         self.routes = routes
 
-    def learn(self, *_: object) -> None:
+    def learn(self, *_: object) -> bool:
         self.declare(self.routes)
+        return bool(self.routes)
 
     def route(self, *_: object) -> None:
         return None
@@ -223,7 +224,7 @@ def test_an_app_that_asks_for_the_metrics_itself_is_counted() -> None:
 class Broken(Declaring):
     """A reader that fails."""
 
-    def learn(self, *_: object) -> None:
+    def learn(self, *_: object) -> bool:
         raise LookupError
 
     def route(self, *_: object) -> None:
@@ -258,7 +259,7 @@ def test_learning_that_is_interrupted_is_over() -> None:
     """The interrupt goes its way; the next request is one as any other."""
 
     class Interrupted(Declaring):
-        def learn(self, *_: object) -> None:
+        def learn(self, *_: object) -> bool:
             raise KeyboardInterrupt
 
     metrics = RedMetrics(registry=CollectorRegistry())
@@ -281,13 +282,13 @@ class Meeting(Declaring):
         self.answers: list[Purpose] = []
         self.other = threading.Thread(target=lambda: self.answers.append(self.mounted.purpose("/metrics", {})))
 
-    def learn(self, *_: object) -> None:
+    def learn(self, *_: object) -> bool:
         self.learned += 1
         if self.learned == 1:
             self.other.start()
             self.other.join(0.1)
             self.waited.append(self.other.is_alive())
-        self.declare(self.routes)
+        return super().learn()
 
 
 def meet() -> Meeting:
