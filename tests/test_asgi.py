@@ -32,19 +32,8 @@ from starlette.routing import Route
 
 from red_middleware import RedASGIMiddleware, RedMetrics
 
-from .drive import (
-    ASGIApp,
-    ASGIServer,
-    Clock,
-    Message,
-    Scope,
-    by_hand,
-    check_one_request,
-    counted,
-    fresh_metrics,
-    one_request,
-    scope,
-)
+from .counts import check_one_request, counted, fresh_metrics, one_request
+from .drive import ASGIApp, ASGIServer, Clock, Message, Scope, by_hand, scope
 
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Any], Awaitable[None]]

@@ -40,7 +40,7 @@ from red_middleware.table import (
     Table,
 )
 
-from .drive import fresh_metrics
+from .counts import fresh_metrics
 
 ROWS = SENTINEL_ROWS + 5
 

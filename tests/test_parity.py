@@ -9,19 +9,8 @@ import pytest
 
 from red_middleware import RedASGIMiddleware, RedMetrics, RedWSGIMiddleware
 
-from .drive import (
-    ASGIServer,
-    Clock,
-    Environ,
-    Message,
-    Scope,
-    WSGIServer,
-    counted,
-    environ,
-    fresh_metrics,
-    one_request,
-    scope,
-)
+from .counts import counted, fresh_metrics, one_request
+from .drive import ASGIServer, Clock, Environ, Message, Scope, WSGIServer, environ, scope
 
 ROUTE = "/items/{id}"
 

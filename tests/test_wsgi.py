@@ -26,7 +26,8 @@ from werkzeug.test import Client
 
 from red_middleware import RedMetrics, RedWSGIMiddleware
 
-from .drive import Clock, Environ, WSGIApp, WSGIServer, check_one_request, counted, environ, fresh_metrics, one_request
+from .counts import check_one_request, counted, fresh_metrics, one_request
+from .drive import Clock, Environ, WSGIApp, WSGIServer, environ
 
 PLAIN = [("Content-Type", "text/plain")]
 

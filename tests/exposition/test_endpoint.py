@@ -23,7 +23,8 @@ from prometheus_client.registry import Collector
 from red_middleware import RedASGIMiddleware, RedMetrics, RedWSGIMiddleware
 from red_middleware.families import FAMILIES
 
-from ..drive import Environ, Scope, WSGIServer, environ, fresh_metrics, scope
+from ..counts import fresh_metrics
+from ..drive import Environ, Scope, WSGIServer, environ, scope
 
 OPENMETRICS: Final = "application/openmetrics-text"
 TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"

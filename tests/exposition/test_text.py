@@ -25,7 +25,7 @@ from red_middleware import RedMetrics
 from red_middleware.exposition import answer
 from red_middleware.families import FAMILIES, bound, samples
 
-from ..drive import fresh_metrics
+from ..counts import fresh_metrics
 
 OPENMETRICS: Final = "application/openmetrics-text"
 
