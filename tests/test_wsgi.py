@@ -1,7 +1,7 @@
 """RedWSGIMiddleware, what only WSGI has: `start_response`, `write`, bodies that are closed, and files.
 
-What ASGI has as well is in `test_parity`. Applications that keep to the protocol run between two checkers of
-`wsgiref.validate`: one watches the middleware as an application, one watches it as a server. `WSGIServer` is the server.
+What ASGI has as well is in `test_parity`. `WSGIServer` is the server. Applications that keep to PEP 3333 run between
+two checkers of `wsgiref.validate`: one watches the middleware as an application, one watches it as a server.
 """
 
 import gc
