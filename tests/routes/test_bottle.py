@@ -5,7 +5,7 @@ import weakref
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import bottle  # type: ignore[import-not-found]  # one file without types
+import bottle  # type: ignore[import-untyped]  # one file, without types
 import pytest
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 

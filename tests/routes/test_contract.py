@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import bottle  # type: ignore[import-not-found]  # one file without types
+import bottle  # type: ignore[import-untyped]  # one file, without types
 import fastapi
 import flask
 import pytest
