@@ -1,10 +1,12 @@
 """Hostile clients: 300,000 requests of any kind, and the series, the scrape and the memory stay within the bound."""
 
+import asyncio
 import gc
 import random
 import string
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import Any
 
 import flask
@@ -73,12 +75,20 @@ def drive_wsgi(app: Callable[..., Any], hostile: Hostile, count: int) -> None:
         check(WSGIServer().serve(app, request).raised)
 
 
-def drive_asgi(app: Callable[..., Any], hostile: Hostile, count: int) -> None:
+def drive_asgi(
+    app: Callable[..., Any], hostile: Hostile, count: int, run: Callable[[Any], object] | None = None
+) -> None:
     """Send requests as a server does that lets everything through."""
     for _ in range(count):
         host = [(b"host", hostile.random.choice(hostile.texts).encode("latin-1", "replace"))]
         request = scope(hostile.path(), hostile.method(), headers=host, **{"shop.status": hostile.status()})
-        check(ASGIServer().serve(app, request).raised)
+        check(ASGIServer().serve(app, request, run=run).raised)
+
+
+def drive_asgi_in_a_loop(app: Callable[..., Any], hostile: Hostile, count: int) -> None:
+    """Send requests to an app that may wait: releases of Starlette answer an error in a thread."""
+    with closing(asyncio.new_event_loop()) as loop:
+        drive_asgi(app, hostile, count, loop.run_until_complete)
 
 
 def check(raised: BaseException | None) -> None:
@@ -172,7 +182,7 @@ def frameworks() -> Iterator[Any]:
     metrics = fresh_metrics(max_label_sets=60)
     starlette_routes = {"/hello", "/items/{id}", "/t/{tenant}/x", "/echo/{id}", "/echo/{any:path}"}
     yield pytest.param(
-        RedASGIMiddleware(starlette_app(), metrics=metrics), metrics, drive_asgi, starlette_routes, id="starlette"
+        RedASGIMiddleware(starlette_app(), metrics=metrics), metrics, drive_asgi_in_a_loop, starlette_routes, id="starlette"
     )
 
 
