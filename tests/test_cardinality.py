@@ -182,7 +182,11 @@ def frameworks() -> Iterator[Any]:
     metrics = fresh_metrics(max_label_sets=60)
     starlette_routes = {"/hello", "/items/{id}", "/t/{tenant}/x", "/echo/{id}", "/echo/{any:path}"}
     yield pytest.param(
-        RedASGIMiddleware(starlette_app(), metrics=metrics), metrics, drive_asgi_in_a_loop, starlette_routes, id="starlette"
+        RedASGIMiddleware(starlette_app(), metrics=metrics),
+        metrics,
+        drive_asgi_in_a_loop,
+        starlette_routes,
+        id="starlette",
     )
 
 
