@@ -149,13 +149,6 @@ class Sharing(Protocol):
     def processes(self, alone: ProcessCollector) -> Collector:
         """Return what tells of all workers' processes as `alone` does of this one."""
 
-    def first(self, name: str) -> bool:
-        """Tell whether no worker asked for this name before: what is to be said once is said by one of them.
-
-        Args:
-            name: Part of a file's name; of these there are as many as this package's code has.
-        """
-
     def abandon(self) -> None:
         """Let go of what belongs to the parent, in a forked child."""
 

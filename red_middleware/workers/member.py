@@ -27,9 +27,6 @@ from .sums import Sums
 
 FULL: Final = {errno.ENOSPC, errno.EDQUOT}
 
-ASKED: Final = "asked-"
-"""Begins the names of empty files, each of which says that something need not be said again."""
-
 
 class Member:
     """This process in its group of workers. See `table.Sharing`.
@@ -194,18 +191,6 @@ class Member:
             return Workers((), 0.0)
         store_cpu_seconds(self.directory)
         return self.sums.read(0, self.file.name).workers
-
-    def first(self, name: str) -> bool:
-        """Tell whether no worker asked for this name before; everybody is the first where that cannot be kept."""
-        if not self.directory.is_open():
-            return False  # its descriptor leads elsewhere: after `_stay`
-        try:
-            os.close(self.directory.open(f"{ASKED}{name}", os.O_WRONLY | os.O_CREAT | os.O_EXCL))
-        except FileExistsError:
-            return False
-        except OSError:
-            pass
-        return True
 
     def _stay(self, table: Table) -> bool:
         """Come back with new cells if others took this worker for dead: the app closed its descriptors.
