@@ -12,8 +12,8 @@ from .exchange import Exchange
 from .exposition import Answer, answer
 from .labels import SERVER_ERROR
 from .metrics import RedMetrics
-from .mounting import Mounting, Purpose
-from .routes import RouteOf, Routes, asgi_readers
+from .mounting import Mounting, Purpose, raised
+from .routes import ASGI_READERS, RouteOf, Routes
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -50,7 +50,10 @@ class RedASGIMiddleware:
         route_of: RouteOf | None = None,
     ) -> None:
         self.app = app
-        self.mounting = Mounting(type(self).__name__, app, metrics, metrics_path, exclude, route_of, asgi_readers)
+        self.mounting = Mounting(
+            type(self).__name__, app, metrics, metrics_path, exclude, route_of,
+            lambda declare: [reader(declare, raised) for reader in ASGI_READERS],
+        )  # fmt: skip
         self.metrics = self.mounting.metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -153,12 +156,14 @@ class _Call:
             self.exchange.finish()
         elif begins:  # in line: a call more costs as much as the two look-ups in it
             exchange = self.exchange
-            ask = self.routes.ask
-            try:  # as `find`, without the call
-                route = ask(self.scope, exchange.path)
+            routes = self.routes
+            try:
+                route = routes.ask(self.scope, exchange.path)
             except Exception as fault:
                 route = None
-                self.routes.fault("route", fault)
+                routes.fault("route", fault)
+            if route is None:
+                route = routes.ask_others(self.scope, exchange.path)
             try:
                 exchange.respond(message.get("status"), route, message.get("headers", ()))
                 if "trailers" in message:

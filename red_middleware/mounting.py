@@ -11,7 +11,7 @@ from threading import RLock
 from typing import Final
 
 from . import options
-from .exchange import KEY
+from .exchange import KEY, Exchange
 from .metrics import RedMetrics, log
 from .routes import Declare, Reader, RouteOf, Routes, Source
 
@@ -132,6 +132,14 @@ class Mounting:
                     self.metrics_path,
                 )
                 self.endpoint = None
+
+
+def raised(source: Source, error: BaseException) -> None:
+    """Name an exception that the framework is about to answer itself."""
+    exchange: Exchange | None = source.get(KEY)
+    while exchange is not None:
+        exchange.raised(error)
+        exchange = exchange.outer
 
 
 class _Every:

@@ -11,12 +11,12 @@ from http import HTTPStatus
 from types import TracebackType
 from typing import Any, NoReturn
 
-from .exchange import KEY, Exchange
+from .exchange import Exchange
 from .exposition import answer
 from .labels import SERVER_ERROR
 from .metrics import RedMetrics
-from .mounting import Mounting, Purpose
-from .routes import RouteOf, Routes, wsgi_readers
+from .mounting import Mounting, Purpose, raised
+from .routes import WSGI_READERS, RouteOf, Routes
 
 Environ = dict[str, Any]
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType]
@@ -36,7 +36,8 @@ class RedWSGIMiddleware:
         exclude: Paths that are not recorded, as plain text, exact, relative to `SCRIPT_NAME`: health checks and the
             like.
         route_of: A plain function, called with the environ when the response begins; its answer is the route, `None`
-            leaves the question to the reader of Flask. The series that it makes are bounded by `max_label_sets`.
+            leaves the question to the readers of Flask and Bottle. The series that it makes are bounded by
+            `max_label_sets`.
 
     Raises:
         TypeError: An option is of the wrong type.
@@ -55,7 +56,7 @@ class RedWSGIMiddleware:
         self.app = app
         self.mounting = Mounting(
             type(self).__name__, app, metrics, metrics_path, exclude, route_of,
-            lambda declare: wsgi_readers(declare, _raised),
+            lambda declare: [reader(declare, raised) for reader in WSGI_READERS],
             lambda path: path.encode("utf-8", "surrogatepass").decode("latin-1"),  # as PEP 3333 spells PATH_INFO
         )  # fmt: skip
         self.metrics = self.mounting.metrics
@@ -134,12 +135,14 @@ class _Response:
         else:
             self.server_write = server_start_response(status, headers, exc_info)
         exchange = self.exchange
-        ask = self.routes.ask
-        try:  # as `find`, without the call
-            route = ask(self.environ, exchange.path)
+        routes = self.routes
+        try:
+            route = routes.ask(self.environ, exchange.path)
         except Exception as fault:
             route = None
-            self.routes.fault("route", fault)
+            routes.fault("route", fault)
+        if route is None:
+            route = routes.ask_others(self.environ, exchange.path)
         try:
             exchange.respond(status, route, headers)
         except Exception as fault:
@@ -292,14 +295,6 @@ class _Dropped:
             if self.cut:
                 self.exchange.disconnect()
             self.exchange.finish(complete=not self.cut)
-
-
-def _raised(environ: Any, error: BaseException) -> None:
-    """Name an exception that the framework is about to answer itself."""
-    exchange: Exchange | None = environ.get(KEY)
-    while exchange is not None:
-        exchange.raised(error)
-        exchange = exchange.outer
 
 
 def _answer(metrics: RedMetrics, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:

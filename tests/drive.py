@@ -1,23 +1,36 @@
 """A WSGI and an ASGI server of a few lines: they serve one request by hand, fail where a test says, and write it down.
 
-Shared by the tests of the adapters. Both drive without threads and without an event loop, so that thousands of requests
-cost a second.
+Every test that drives an application uses these two, except those that start real servers or measure time. Both servers
+run without threads and without an event loop, so that thousands of requests take a second. `ask_wsgi` and `ask_asgi`
+are clients of theirs, for a test that only looks at the response. `begin` and `begun` start a request without any
+adapter. What was counted is in `counts`.
 """
 
-from collections.abc import Callable, Coroutine, Iterable
-from typing import Any, TypeVar
+import asyncio
+import warnings
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, MutableMapping, Sequence
+from contextlib import nullcontext
+from typing import Any, Final, NamedTuple, TypeVar
 from wsgiref.util import setup_testing_defaults
+from wsgiref.validate import WSGIWarning, validator
 
-from prometheus_client import CollectorRegistry
+import pytest
 
 from red_middleware import RedMetrics
+from red_middleware.exchange import Exchange
 
 Environ = dict[str, Any]
-Scope = dict[str, Any]
-Message = dict[str, Any]
-WSGIApp = Callable[..., Any]
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Any], Awaitable[None]]
+StartResponse = Callable[..., Callable[[bytes], object]]
+WSGIApp = Callable[..., Iterable[bytes]]
 ASGIApp = Callable[..., Any]
 T = TypeVar("T")
+
+VALIDATED_METHODS: Final = frozenset({"GET", "HEAD", "POST", "OPTIONS", "PATCH", "PUT", "DELETE", "TRACE"})
+"""`wsgiref.validate` warns of any other. To keep it quiet is not safe among threads."""
 
 
 class Clock:
@@ -30,64 +43,6 @@ class Clock:
         return self.seconds
 
 
-def fresh_metrics(**options: Any) -> RedMetrics:
-    """Return numbers in a registry of their own, with two buckets, so that expectations can be written out."""
-    return RedMetrics(**{"registry": CollectorRegistry(), "buckets": (1, 10), "clock": Clock(), **options})
-
-
-def counted(metrics: RedMetrics) -> dict[str, float]:
-    """Return every sample that is not zero, but those that say how long the process runs and how much is shown."""
-    passing = ("uptime_seconds_total", "red_series", "red_workers", "red_scrape_duration_seconds_sum")
-    return {text: n for text, n in metrics.snapshot().items() if n and not text.startswith(passing)}
-
-
-def one_request(
-    status: str = "200",
-    *,
-    method: str = "GET",
-    route: str = "_unmatched",
-    error: bool = False,
-    left: bool = False,
-    raised: str | None = None,
-    seconds: float = 0.0,
-) -> dict[str, float]:
-    """Return what `counted` is to be after one request.
-
-    Args:
-        status: Its label.
-        method: Its label.
-        route: Its label.
-        error: Whether it is an error; a status of 5xx needs no mention.
-        left: Whether the client was seen to leave.
-        raised: The exception that is named.
-        seconds: Its duration, at most 10.
-    """
-    row = f'method="{method}",route="{route}"'
-    duration = "http_request_duration_seconds"
-    found = {
-        f'http_requests_total{{{row},status="{status}"}}': 1.0,
-        f"http_errors_total{{{row}}}": float(error or (status.startswith("5") and not left)),
-        f'{duration}_bucket{{le="1.0",{row}}}': float(seconds <= 1.0),
-        f'{duration}_bucket{{le="10.0",{row}}}': 1.0,
-        f'{duration}_bucket{{le="+Inf",{row}}}': 1.0,
-        f"{duration}_count{{{row}}}": 1.0,
-        f"{duration}_sum{{{row}}}": seconds,
-        f"http_client_disconnects_total{{{row}}}": float(left),
-    }
-    if raised is not None:
-        found[f'http_exceptions_total{{exception="{raised}",route="{route}"}}'] = 1.0
-    return {text: n for text, n in found.items() if n}
-
-
-def check_one_request(metrics: RedMetrics) -> None:
-    """One request was counted, once, and nothing is in progress."""
-    found = counted(metrics)
-    assert [n for text, n in found.items() if text.startswith("http_requests_total")] == [1.0]
-    assert [n for text, n in found.items() if text.startswith("http_request_duration_seconds_count")] == [1.0]
-    assert sum(n for text, n in found.items() if text.startswith("http_errors_total")) <= 1.0
-    assert not any(text.startswith(("http_requests_in_progress", "red_instr")) for text in found), found
-
-
 def environ(path: str = "/", method: str = "GET", *, file_wrapper: Any = None, **more: Any) -> Environ:
     """Return a request as a WSGI server makes it."""
     found: Environ = {"PATH_INFO": path, "REQUEST_METHOD": method, "SCRIPT_NAME": "", "QUERY_STRING": "", **more}
@@ -95,6 +50,9 @@ def environ(path: str = "/", method: str = "GET", *, file_wrapper: Any = None, *
         found["wsgi.file_wrapper"] = file_wrapper
     setup_testing_defaults(found)
     return found
+
+
+_environ = environ  # for `ask_wsgi`, which has a parameter of this name
 
 
 def scope(path: str = "/", method: str = "GET", **more: Any) -> Scope:
@@ -121,9 +79,12 @@ class WSGIServer:
 
     Args:
         fail_at: The byte string at whose sending `fault` is raised, counted from 0 over `write()` and the body.
-        fault: What is raised there.
+        fault: What is raised there, and at each sending once `gone` is set.
         stop_at: The byte string before which the server loses interest without an exception; 0: it never iterates.
         strict: Whether it refuses what is no bytes, as real servers do.
+
+    Attributes:
+        gone: Whether the client has closed its connection. A test sets it while the server serves.
     """
 
     def __init__(
@@ -138,6 +99,7 @@ class WSGIServer:
         self.fault = fault
         self.stop_at = stop_at
         self.strict = strict
+        self.gone = False
         self.record: list[object] = []
         self.started = False
         self.sent = 0
@@ -186,7 +148,7 @@ class WSGIServer:
         if self.strict and not isinstance(piece, bytes):
             raise TypeError(f"{piece!r} is no bytes")
         self.sent += 1
-        if self.sent - 1 == self.fail_at:
+        if self.gone or self.sent - 1 == self.fail_at:
             raise self.fault("sending")
 
 
@@ -203,8 +165,13 @@ class ASGIServer:
 
     Args:
         fail_at: The message at whose sending `fault` is raised, counted from 0.
-        fault: What is raised there.
+        fault: What is raised there, and at each sending once `gone` is set.
         leave_at: The call of `receive` that brings `http.disconnect`, counted from 0; the later ones bring it too.
+        body: The request's, which the first `receive` brings.
+        waits: Whether later calls of `receive` wait for ever, as for a client that stays: this needs an event loop.
+
+    Attributes:
+        gone: Whether the client has closed its connection. A test sets it while the server serves.
     """
 
     def __init__(
@@ -213,20 +180,33 @@ class ASGIServer:
         fail_at: int | None = None,
         fault: type[BaseException] = OSError,
         leave_at: int | None = None,
+        body: bytes = b"",
+        waits: bool = False,
     ) -> None:
         self.fail_at = fail_at
         self.fault = fault
         self.leave_at = leave_at
+        self.body = body
+        self.waits = waits
+        self.gone = False
         self.record: list[object] = []
         self.sent: list[Any] = []
         self.received = 0
         self.state = "new"
         self.raised: BaseException | None = None
 
-    def serve(self, app: ASGIApp, request: Scope | None = None) -> "ASGIServer":
-        """Serve a request to its end and keep the exception that comes out, if any, as `raised`."""
+    def serve(
+        self, app: ASGIApp, request: Scope | None = None, run: Callable[[Any], object] | None = None
+    ) -> "ASGIServer":
+        """Serve a request to its end and keep the exception that comes out, if any, as `raised`.
+
+        Args:
+            app: The application.
+            request: Its scope.
+            run: What runs a coroutine: `asyncio.run`, or by default nothing but this thread.
+        """
         try:
-            by_hand(app(scope() if request is None else request, self.receive, self.send))
+            (run or by_hand)(app(scope() if request is None else request, self.receive, self.send))
         except BaseException as error:
             self.raised = error
             self.record.append(("raised", type(error), error.args))
@@ -236,17 +216,21 @@ class ASGIServer:
         number = self.received
         self.received += 1
         self.record.append(("receive", number))
-        if self.leave_at is not None and number >= self.leave_at:
+        if self.gone or (self.leave_at is not None and number >= self.leave_at):
             return {"type": "http.disconnect"}
-        return {"type": "http.request", "body": b"", "more_body": False}
+        if number and self.waits:
+            await asyncio.Event().wait()
+        return {"type": "http.request", "body": b"" if number else self.body, "more_body": False}
 
     async def send(self, message: Any) -> None:
         self.record.append(("send", dict(message) if isinstance(message, dict) else message))
         self.sent.append(message)
-        if len(self.sent) - 1 == self.fail_at:
+        if self.gone or len(self.sent) - 1 == self.fail_at:
             raise self.fault("sending")
         kind = message["type"]
         if kind == "http.response.start":
+            if message.get("status") == 103:
+                return
             if self.state != "new":
                 raise RuntimeError("the response has begun before")
             self.state = "started"
@@ -270,3 +254,129 @@ def by_hand(coroutine: Coroutine[Any, Any, T]) -> T:
         return value
     coroutine.close()
     raise AssertionError(f"waits for {waits_for!r}")
+
+
+class Seen(NamedTuple):
+    """What a client saw of a response; its headers in lower case."""
+
+    status: int
+    body: bytes
+    headers: dict[str, str]
+
+    @property
+    def text(self) -> str:
+        return self.body.decode()
+
+
+def ask_wsgi(
+    app: Any,
+    path: str,
+    method: str = "GET",
+    *,
+    environ: Mapping[str, Any] | None = None,
+    catch: type[BaseException] | None = None,
+    validate: bool = True,
+) -> Seen:
+    """Ask a WSGI application under `wsgiref.validate`.
+
+    Args:
+        app: The application.
+        path: What the server gives as `PATH_INFO`, with a query string.
+        method: Any text.
+        environ: Further keys.
+        catch: An exception that must come out of the application or of its body.
+        validate: Whether the standard library watches.
+    """
+    plain, _, query = path.partition("?")
+    keys = {"HTTP_HOST": "shop.example", **(environ or {})}
+    if validate:
+        keys.pop("wsgi.file_wrapper", None)
+    with nullcontext() if method in VALIDATED_METHODS else warnings.catch_warnings():
+        if method not in VALIDATED_METHODS:
+            warnings.simplefilter("ignore", WSGIWarning)
+        server = WSGIServer().serve(
+            validator(app) if validate else app, _environ(plain, method, QUERY_STRING=query, **keys)
+        )
+    _raise(server.raised, catch)
+    starts = [event for event in server.record if isinstance(event, tuple) and event[0] == "start"]
+    body = b"".join(event[1] for event in server.record if isinstance(event, tuple) and event[0] == "send")
+    _, status, headers, _ = starts[-1] if starts else ("start", "000 nothing", [], None)
+    return Seen(int(status[:3]), body, {name.lower(): text for name, text in headers})
+
+
+def ask_asgi(
+    app: Any,
+    path: str,
+    method: str = "GET",
+    *,
+    headers: Sequence[tuple[str, str]] = (),
+    body: bytes = b"",
+    root_path: str = "",
+    host: str = "shop.example",
+    catch: type[BaseException] | None = None,
+) -> Seen:
+    """Ask an ASGI application, in asyncio's event loop.
+
+    Args:
+        app: The application.
+        path: What the server gives as `path`, with a query string.
+        method: Any text.
+        headers: Further headers.
+        body: Of the request.
+        root_path: Where the server mounts the application.
+        host: The header `Host`.
+        catch: An exception that must come out of the application.
+    """
+    plain, _, query = path.partition("?")
+    fields = [(name.lower().encode(), text.encode("latin-1")) for name, text in (("host", host), *headers)]
+    request = scope(plain, method, query_string=query.encode("latin-1"), root_path=root_path, headers=fields, state={})
+    server = ASGIServer(body=body, waits=True).serve(app, request, asyncio.run)
+    _raise(server.raised, catch)
+    started: list[Message] = [message for message in server.sent if message["type"] == "http.response.start"]
+    start: Message = started[0] if started else {"status": 0}
+    sent = {name.decode().lower(): text.decode() for name, text in start.get("headers", ())}
+    pieces = (message.get("body", b"") for message in server.sent if message["type"] == "http.response.body")
+    return Seen(start["status"], b"".join(pieces), sent)
+
+
+def _raise(raised: BaseException | None, expected: type[BaseException] | None) -> None:
+    """Let out what came out of an application, unless it is what a test expects."""
+    if expected is not None:
+        with pytest.raises(expected):
+            _raise(raised, None)
+    elif raised is not None:
+        raise raised
+
+
+def begin(metrics: RedMetrics, method: object = "GET", source: Any = None, path: str = "") -> Exchange | None:
+    """Start a request as an adapter does; `None` if the environ or scope says that it is counted already."""
+    return metrics.start(method, {} if source is None else source, path)
+
+
+def begun(metrics: RedMetrics, method: object = "GET", source: Any = None, path: str = "") -> Exchange:
+    """Start a request that nobody counts yet."""
+    exchange = begin(metrics, method, source, path)
+    assert exchange is not None
+    return exchange
+
+
+def count(metrics: RedMetrics, route: str | None = "/", status: object = 200, method: object = "GET") -> None:
+    """Count one request that is answered and sent to its end."""
+    exchange = begun(metrics, method)
+    exchange.respond(status, route)
+    exchange.finish()
+
+
+def declare(metrics: RedMetrics, routes: Iterable[tuple[str, Iterable[str] | None]]) -> None:
+    """Declare routes as a reader of a framework does."""
+    metrics.declare(routes)
+
+
+def fault(metrics: RedMetrics, kind: str, error: BaseException) -> None:
+    """Report a fault of the instrumentation as the adapters do."""
+    metrics.fault(kind, error)
+
+
+def restart(metrics: RedMetrics) -> None:
+    """Begin anew in this process, as a forked child does."""
+    metrics.table.restart()

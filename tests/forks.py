@@ -4,6 +4,7 @@ Run by `test_fork.py` and without coverage, whose own lock a forked child may fi
 """
 
 import faulthandler
+import gc
 import os
 import signal
 import sys
@@ -11,12 +12,17 @@ import tempfile
 import threading
 import traceback
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter
 
 from red_middleware import RedMetrics
 from red_middleware.exposition import answer
+
+from .counts import requests, total
+from .drive import begun, declare
 
 FORKS = 500
 DEADLINE_SECONDS = 20
@@ -24,8 +30,7 @@ DEADLINE_SECONDS = 20
 
 def serve(metrics: RedMetrics, route: str, status: int = 200) -> None:
     """Count one request."""
-    exchange = metrics.start("GET", {})
-    assert exchange is not None
+    exchange = begun(metrics)
     exchange.respond(status, route)
     exchange.raised(KeyError())
     exchange.finish()
@@ -70,14 +75,14 @@ def threads_record() -> None:
         text = answer(metrics, "GET", "", "", "").body.decode()
         assert 'http_requests_total{method="GET",route="/child",status="200"} 1.0\n' in text
         assert "red_instrumentation_errors_total 0.0\n" in text
-        assert sum(n for text, n in metrics.snapshot().items() if text.startswith("http_requests_total")) == 1.0
+        assert total(metrics, "http_requests_total") == 1.0
         assert metrics.snapshot()['http_requests_in_progress{method="GET"}'] == 0.0
         assert "orders_total 1.0\n" in text
 
-    metrics.declare([("/child", ["GET"])])
-    found = fork_under_load(metrics, record, child, stop)
-    assert sum(n for text, n in found.items() if text.startswith("http_requests_total")) == sum(served)
-    assert not any("/child" in text for text in found)
+    declare(metrics, [("/child", ["GET"])])
+    fork_under_load(record, child, stop)
+    assert total(metrics, "http_requests_total") == sum(served)
+    assert not any("/child" in text for text in metrics.snapshot())
 
 
 def workers_record() -> None:
@@ -99,19 +104,18 @@ def workers_record() -> None:
             assert metrics.snapshot()["red_workers"] >= 1.0
             assert b'route="/child"' in answer(metrics, "GET", "", "", "").body
 
-        metrics.declare([("/child", ["GET"])])
-        found = fork_under_load(metrics, record, child, stop)
-        assert sum(n for text, n in found.items() if text.startswith("http_requests_total")) == sum(served) + FORKS
+        declare(metrics, [("/child", ["GET"])])
+        fork_under_load(record, child, stop)
+        assert total(metrics, "http_requests_total") == sum(served) + FORKS
+        found = metrics.snapshot()
         assert found['http_requests_total{method="GET",route="/child",status="200"}'] == FORKS
         assert found["red_worker_isolated"] == found["red_instrumentation_errors_total"] == 0.0
         (group,) = Path(place).glob("*/*")
         assert sum(name.startswith("w-") for name in os.listdir(group)) == found["red_workers"] == 1.0
 
 
-def fork_under_load(
-    metrics: RedMetrics, record: Callable[[int], None], child: Callable[[], None], stop: threading.Event
-) -> dict[str, float]:
-    """Fork again and again while 4 threads record, and return the numbers at the end."""
+def fork_under_load(record: Callable[[int], None], child: Callable[[], None], stop: threading.Event) -> None:
+    """Fork again and again while 4 threads record."""
     threads = [threading.Thread(target=record, args=(thread,)) for thread in range(4)]
     interval = sys.getswitchinterval()
     sys.setswitchinterval(0.0002)  # more moments to fork at, and less waiting for the GIL
@@ -125,14 +129,12 @@ def fork_under_load(
         sys.setswitchinterval(interval)
         for thread in threads:
             thread.join()
-    return metrics.snapshot()
 
 
 def request_in_flight() -> None:
     """Its gauge stays at zero, the parent's goes on."""
     metrics = RedMetrics(registry=CollectorRegistry())
-    exchange = metrics.start("GET", {})
-    assert exchange is not None
+    exchange = begun(metrics)
 
     def child() -> None:
         assert metrics.snapshot()['http_requests_in_progress{method="GET"}'] == 0.0
@@ -144,16 +146,38 @@ def request_in_flight() -> None:
     assert metrics.snapshot()['http_requests_in_progress{method="GET"}'] == 1.0
     exchange.respond(200, "/a")
     exchange.finish()
-    assert metrics.snapshot()['http_requests_total{method="GET",route="/a",status="200"}'] == 1.0
+    assert requests(metrics) == {("GET", "/a", "200"): 1}
+
+
+def locks_of(metrics: RedMetrics) -> list[Any]:
+    """Return every lock that these numbers lead to through objects of ours."""
+    kinds = (type(threading.Lock()), type(threading.RLock()))
+    locks: list[Any] = []
+    known: set[int] = set()
+    waiting: list[Any] = [metrics]
+    while waiting:
+        one = waiting.pop()
+        if id(one) in known:
+            continue
+        known.add(id(one))
+        if isinstance(one, kinds):
+            locks.append(one)
+        elif type(one) in (dict, list, tuple) or type(one).__module__.startswith("red_middleware"):
+            waiting += gc.get_referents(one)
+    return locks
 
 
 def locks_held() -> None:
     """The worst moment, made certain: another thread is inside every lock."""
     metrics = RedMetrics(registry=CollectorRegistry())
+    locks = locks_of(metrics)
+    assert len(locks) > 11  # one for each method, and others
     entered, leave = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with metrics.table.lock, metrics.table.methods["GET"].lock, metrics.table.other.lock:
+        with ExitStack() as stack:
+            for lock in locks:
+                stack.enter_context(lock)
             entered.set()
             leave.wait()
 
@@ -166,7 +190,7 @@ def locks_held() -> None:
         leave.set()
         thread.join()
     serve(metrics, "/parent")
-    assert metrics.snapshot()['http_requests_total{method="GET",route="/parent",status="200"}'] == 1.0
+    assert requests(metrics) == {("GET", "/parent", "200"): 1}
 
 
 SCENARIOS: dict[str, Callable[[], None]] = {

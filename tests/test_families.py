@@ -40,7 +40,8 @@ from red_middleware.table import (
     Table,
 )
 
-from .drive import fresh_metrics
+from .counts import fresh_metrics
+from .drive import count
 
 ROWS = SENTINEL_ROWS + 5
 
@@ -143,10 +144,7 @@ def test_the_families_come_in_one_order_without_a_name_twice() -> None:
 def test_the_registry_knows_the_names_that_are_shown(namespace: str) -> None:
     """`describe` and `collect` agree, and every sample belongs to one of its family's names."""
     metrics = fresh_metrics(namespace=namespace)
-    exchange = metrics.start("GET", {})
-    assert exchange is not None
-    exchange.respond(200, "/")
-    exchange.finish()
+    count(metrics)
     described = {(family.name, family.type, family.documentation) for family in metrics.describe()}
     assert {(family.name, family.type, family.documentation) for family in metrics.collect()} == described
     for family, collected in zip(FAMILIES, metrics.collect(), strict=True):

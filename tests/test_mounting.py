@@ -15,6 +15,9 @@ from red_middleware import RedASGIMiddleware, RedMetrics, RedWSGIMiddleware
 from red_middleware import mounting as mounting_module
 from red_middleware.mounting import Mounting, Purpose
 
+from .counts import counted, faults, fresh_metrics, one_request
+from .drive import begun
+
 Middleware = type[RedASGIMiddleware] | type[RedWSGIMiddleware]
 both = pytest.mark.parametrize("middleware", [RedASGIMiddleware, RedWSGIMiddleware])
 
@@ -41,8 +44,9 @@ class Declaring:
         self.declare = declare
         self.routes = routes
 
-    def learn(self, *_: object) -> None:
+    def learn(self, *_: object) -> bool:
         self.declare(self.routes)
+        return bool(self.routes)
 
     def route(self, *_: object) -> None:
         return None
@@ -51,7 +55,7 @@ class Declaring:
 def mounting(routes: Iterable[Any] = (), **options: Any) -> Mounting:
     """Make a mounting with a registry of its own, whose app declares some routes."""
     chosen = {
-        "metrics": RedMetrics(registry=CollectorRegistry()),
+        "metrics": fresh_metrics(),
         "metrics_path": "/metrics",
         "exclude": (),
         "route_of": None,
@@ -80,9 +84,8 @@ def test_a_wrong_option_is_refused_by_name_value_and_rule(
     middleware: Middleware, options: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     """At construction, in the same form as RedMetrics."""
-    metrics = RedMetrics(registry=CollectorRegistry())
     with pytest.raises(error) as refused:
-        middleware(**{"app": app, "metrics": metrics, **options})
+        middleware(**{"app": app, "metrics": fresh_metrics(), **options})
     assert str(refused.value).startswith(f"{middleware.__name__}{message}")
 
 
@@ -95,7 +98,7 @@ def test_a_wrong_option_is_refused_by_name_value_and_rule(
 def test_an_async_route_of_is_refused(middleware: Middleware, route_of: Any) -> None:
     """Nobody would await it."""
     with pytest.raises(TypeError) as refused:
-        middleware(app, metrics=RedMetrics(registry=CollectorRegistry()), route_of=route_of)
+        middleware(app, metrics=fresh_metrics(), route_of=route_of)
     assert str(refused.value) == f"{middleware.__name__}(route_of={route_of!r}): must be a plain function, not async"
 
 
@@ -103,37 +106,31 @@ def test_an_async_route_of_is_refused(middleware: Middleware, route_of: Any) -> 
 def test_options_are_keyword_only(middleware: Middleware) -> None:
     """Only the application has a place."""
     with pytest.raises(TypeError):
-        middleware(app, RedMetrics(registry=CollectorRegistry()))  # type: ignore[call-arg]  # the point of the test
-
-
-@both
-def test_excluded_paths_may_be_a_set(middleware: Middleware) -> None:
-    """They have no order."""
-    wrapped = middleware(app, metrics=RedMetrics(registry=CollectorRegistry()), exclude={"/healthz", "/ready"})
-    assert wrapped.mounting.excluded == {"/healthz", "/ready"}
+        middleware(app, fresh_metrics())  # type: ignore[call-arg]  # the point of the test
 
 
 @both
 def test_without_metrics_the_process_shares_one(middleware: Middleware) -> None:
     """On prometheus_client's own registry, which the user's other metrics are on."""
     first, second = middleware(app), middleware(app)
-    assert first.metrics.table is second.metrics.table
+    assert first.metrics == second.metrics
     assert first.metrics.registry is REGISTRY
 
 
 @both
 def test_a_copy_is_the_same_and_a_pickle_is_refused(middleware: Middleware) -> None:
     """Frameworks copy apps; numbers belong to their process."""
-    wrapped = middleware(app, metrics=RedMetrics(registry=CollectorRegistry()))
+    wrapped = middleware(app, metrics=fresh_metrics())
     assert copy.copy(wrapped) is wrapped
     assert copy.deepcopy([wrapped])[0] is wrapped
     with pytest.raises(TypeError, match=f"{middleware.__name__} cannot be pickled"):
         pickle.dumps(wrapped)
 
 
-def test_paths_are_exact() -> None:
-    """The endpoint and what is excluded, and nothing that looks like them."""
-    mounted = mounting(exclude=iter(["/healthz", "/ready"]))
+@pytest.mark.parametrize("collection", [iter, set, list, tuple])
+def test_paths_are_exact(collection: Callable[[list[str]], Iterable[str]]) -> None:
+    """The endpoint and what is excluded, whatever collection names it, and nothing that looks like them."""
+    mounted = mounting(exclude=collection(["/healthz", "/ready"]))
     expected = {"/metrics": Purpose.ENDPOINT, "/healthz": Purpose.EXCLUDED, "/ready": Purpose.EXCLUDED}
     for path in ("/", "", "/metrics/", "/a/metrics", "/METRICS", "/healthz2", *expected):
         assert mounted.purpose(path, {}) is expected.get(path, Purpose.APP)
@@ -142,11 +139,12 @@ def test_paths_are_exact() -> None:
 
 def test_the_first_request_is_looked_at_whatever_its_path() -> None:
     """It is when the app's routes are learned."""
-    mounted = mounting([("/a", ["GET"])])
+    metrics = fresh_metrics(max_label_sets=1)
+    mounted = mounting([("/a", ["GET"])], metrics=metrics)
     assert "/anything" in mounted.special
     assert mounted.purpose("/anything", {}) is Purpose.APP
     assert "/anything" not in mounted.special
-    assert mounted.metrics.table.declared == {"/a": {"GET"}}
+    assert metrics.bound().rows == 22 + 1  # those that are always there, and GET /a
 
 
 def test_no_endpoint_where_none_is_wanted() -> None:
@@ -198,32 +196,30 @@ def test_paths_are_compared_as_the_protocol_spells_them_and_routes_as_the_app_do
 def test_an_enclosing_middleware_does_not_count_what_is_not_counted_here(path: str) -> None:
     """The endpoint and excluded paths of an inner mounting, seen from outside."""
     mounted = mounting(exclude=["/healthz"])
-    outer = RedMetrics(registry=CollectorRegistry())
+    outer = fresh_metrics()
     source: dict[str, Any] = {}
-    exchange = outer.start("GET", source, f"/api{path}")
-    assert exchange is not None
+    exchange = begun(outer, source=source, path=f"/api{path}")
     mounted.purpose(path, source)
     exchange.finish()
-    assert not any(n for text, n in outer.snapshot().items() if text.startswith("http_"))
+    assert counted(outer) == {}
 
 
 def test_an_app_that_asks_for_the_metrics_itself_is_counted() -> None:
     """A sub-request by a copy of the environ or scope: what it is for says nothing of the request that made it."""
     mounted = mounting()
-    outer = RedMetrics(registry=CollectorRegistry())
+    outer = fresh_metrics()
     source: dict[str, Any] = {}
-    exchange = outer.start("GET", source, "/batch")
-    assert exchange is not None
+    exchange = begun(outer, source=source, path="/batch")
     assert mounted.purpose("/metrics", {**source}) is Purpose.ENDPOINT
     exchange.respond(200, "/batch")
     exchange.finish()
-    assert outer.snapshot()['http_requests_total{method="GET",route="/batch",status="200"}'] == 1.0
+    assert counted(outer) == one_request("200", route="/batch")
 
 
 class Broken(Declaring):
     """A reader that fails."""
 
-    def learn(self, *_: object) -> None:
+    def learn(self, *_: object) -> bool:
         raise LookupError
 
     def route(self, *_: object) -> None:
@@ -232,11 +228,11 @@ class Broken(Declaring):
 
 def test_a_broken_reader_is_a_fault_and_no_more(caplog: pytest.LogCaptureFixture) -> None:
     """No route is known, the next reader is not asked, the request goes on."""
-    metrics = RedMetrics(registry=CollectorRegistry())
+    metrics = fresh_metrics()
     mounted = Mounting("Owner", app, metrics, "/metrics", (), None, lambda declare: [Broken(declare, ())])
     assert mounted.purpose("/a", {}) is Purpose.APP
     assert mounted.routes.find({}, "/a") is None
-    assert metrics.snapshot()["red_instrumentation_errors_total"] == 2.0
+    assert faults(metrics) == 2.0
     assert len(caplog.records) == 2
 
 
@@ -258,11 +254,10 @@ def test_learning_that_is_interrupted_is_over() -> None:
     """The interrupt goes its way; the next request is one as any other."""
 
     class Interrupted(Declaring):
-        def learn(self, *_: object) -> None:
+        def learn(self, *_: object) -> bool:
             raise KeyboardInterrupt
 
-    metrics = RedMetrics(registry=CollectorRegistry())
-    mounted = Mounting("Owner", app, metrics, "/metrics", (), None, lambda declare: [Interrupted(declare, ())])
+    mounted = Mounting("Owner", app, fresh_metrics(), "/metrics", (), None, lambda declare: [Interrupted(declare, ())])
     with pytest.raises(KeyboardInterrupt):
         mounted.purpose("/a", {})
     assert mounted.special == {"/metrics"}
@@ -281,13 +276,13 @@ class Meeting(Declaring):
         self.answers: list[Purpose] = []
         self.other = threading.Thread(target=lambda: self.answers.append(self.mounted.purpose("/metrics", {})))
 
-    def learn(self, *_: object) -> None:
+    def learn(self, *_: object) -> bool:
         self.learned += 1
         if self.learned == 1:
             self.other.start()
             self.other.join(0.1)
             self.waited.append(self.other.is_alive())
-        self.declare(self.routes)
+        return super().learn()
 
 
 def meet() -> Meeting:
@@ -298,7 +293,7 @@ def meet() -> Meeting:
         made.append(Meeting(declare, [("/metrics", ["GET"])]))
         return made
 
-    mounted = Mounting("Owner", app, RedMetrics(registry=CollectorRegistry()), "/metrics", (), None, readers)
+    mounted = Mounting("Owner", app, fresh_metrics(), "/metrics", (), None, readers)
     made[0].mounted = mounted
     assert mounted.purpose("/metrics", {}) is Purpose.APP
     made[0].other.join()
@@ -351,7 +346,7 @@ def test_the_users_answer_comes_first_and_may_fail() -> None:
     mounted = mounting(route_of=route_of)
     assert [mounted.routes.find({"key": key}, "/a") for key in "abc"] == ["/mine", None, None]
     assert len(asked) == 3
-    assert mounted.metrics.snapshot()["red_instrumentation_errors_total"] == 1.0
+    assert faults(mounted.metrics) == 1.0
 
 
 def test_the_first_reader_that_knows_answers() -> None:
@@ -361,8 +356,7 @@ def test_the_first_reader_that_knows_answers() -> None:
         def route(self, *_: object) -> str:  # type: ignore[override]  # it knows
             return "/known"
 
-    metrics = RedMetrics(registry=CollectorRegistry())
     mounted = Mounting(
-        "Owner", app, metrics, None, (), None, lambda declare: [Declaring(declare, ()), Knowing(declare, ())]
+        "Owner", app, fresh_metrics(), None, (), None, lambda declare: [Declaring(declare, ()), Knowing(declare, ())]
     )
     assert mounted.routes.find({}, "/a") == "/known"

@@ -320,9 +320,6 @@ class Log:
     def processes(self, alone: ProcessCollector) -> ProcessCollector:
         return alone
 
-    def first(self, name: str) -> bool:
-        return True
-
     def abandon(self) -> None:
         pass
 

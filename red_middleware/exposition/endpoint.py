@@ -103,7 +103,7 @@ def _collectors(metrics: RedMetrics) -> list[Collector]:
         shown = None if registry is prometheus_client.REGISTRY else {name for one in own for name in names[one]}
         if shown is None or shown:
             found = [*(one for one in found if one not in own), _Multiprocess(shown)]
-    elif own and sharing is not None and len(sharing.pids) > 1 and sharing.first("own-metrics"):  # by the last reading
+    elif own and sharing is not None and len(sharing.pids) > 1:  # by the last reading
         metrics.warn_once(
             "own metrics",
             "the application's own prometheus_client metrics are those of one worker of %d: set "

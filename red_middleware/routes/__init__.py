@@ -1,40 +1,48 @@
-"""Which route template served this request? The ordered readers, one small file a framework; the first that knows.
+"""Which route template served this request? One reader a framework, and the order in which they are asked.
 
-A reader is made with a `declare` callback and has two methods: `learn(app, source)`, once, at the first request, which
-declares the templates that it finds in the app; `route(source, path, error)`, once a request, when the response begins
-or an exception ended it. Readers know frameworks and nothing of ours; `wsgi` and `asgi` ask them through `Routes`.
+Readers know frameworks and nothing of ours. `mounting` makes them and lets them learn; the adapters ask for routes.
 
-What is touched in a framework: `flask.py` connects one receiver to Flask's signal `got_request_exception`, once a
-process. Starlette and FastAPI are only read.
+What is touched in each framework:
+    Flask: one receiver of its signal `got_request_exception`, connected once a process.
+    Bottle, Starlette, FastAPI: nothing.
 """
 
-from collections.abc import Callable, Iterable, MutableMapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
-from . import flask, starlette
+from .bottle import BottleReader
+from .flask import FlaskReader
+from .reader import Declare, Raised, Reader, Source
+from .starlette import StarletteReader
 
-Source = MutableMapping[str, Any]
-Declare = Callable[[Iterable[tuple[str, Iterable[str] | None]]], None]
+__all__ = ["ASGI_READERS", "WSGI_READERS", "Declare", "Raised", "Reader", "RouteOf", "Routes", "Source"]
+
+WSGI_READERS: Final[tuple[type[Reader], ...]] = (FlaskReader, BottleReader)
+ASGI_READERS: Final[tuple[type[Reader], ...]] = (StarletteReader,)
+
 RouteOf = Callable[[Any], str | None]
-
-
-class Reader(Protocol):
-    """What a file of this folder offers for its framework."""
-
-    def learn(self, app: object, source: Source) -> None:
-        """Declare the templates of the apps that `app` leads to."""
-
-    def route(self, source: Source, path: str, error: BaseException | None = None) -> str | None:
-        """Return the template that serves the request, `None` where there is none or the framework is another."""
+"""A user's function of the environ or scope. Any type: users annotate theirs as they like."""
 
 
 class Routes:
-    """Asks `route_of` first, then the readers. What raises is a fault, not an answer.
+    """Asks the user's `route_of` first, then the readers. What raises is a fault, and the next one is asked.
+
+    `learn` chooses the first reader that found an app of its framework. Where none did, the first reader that knows a
+    route is chosen then: its app was made later. The chosen reader is asked before all others.
+
+    When a response begins, an adapter calls `ask`, and `ask_others` where that knew nothing. So each is asked once.
+    Where an exception came before a response, it calls `find` alone.
 
     Args:
-        readers: In the order in which they are asked.
-        route_of: The user's own answer; `None` from it, or for it, leaves the question to the readers.
-        fault: Told the kind and the exception of what raised.
+        readers: In the order in which they are asked until one is chosen.
+        route_of: The user's own answer; `None` leaves the question to the readers.
+        fault: Takes the kind and the exception of what raised.
+    """
+
+    ask: Callable[[Source, str], str | None]
+    """Return the route that `route_of` or the chosen reader knows. It lets the reader's exceptions out.
+
+    Without a `route_of` it is the reader's own method: no call stands between.
     """
 
     def __init__(
@@ -43,41 +51,68 @@ class Routes:
         self.readers = readers
         self.route_of = route_of
         self.fault = fault
-        self.ask = readers[0].route if route_of is None and len(readers) == 1 else self._ask_all
+        self._is_chosen = False
+        self._put_first(readers[0])
+
+    def ask_others(self, source: Source, path: str) -> str | None:
+        """Return the route that another reader knows, after `ask`. The arguments are those of `find`."""
+        return self._ask_each(self._others, source, path, None)
 
     def find(self, source: Source, path: str, error: BaseException | None = None) -> str | None:
-        """Return the template; `path` is that of the request on arrival, `error` what ended it without a response."""
-        try:
-            return self.ask(source, path, error)
-        except Exception as fault:
-            self.fault("route", fault)
-            return None
+        """Return the route, the whole way. It raises nothing.
 
-    def _ask_all(self, source: Source, path: str, error: BaseException | None = None) -> str | None:
-        if self.route_of is not None:
-            try:
-                route = self.route_of(source)
-                if route is not None:
-                    return route
-            except Exception as fault:
-                self.fault("route_of", fault)
-        found = (reader.route(source, path, error) for reader in self.readers)
-        return next((route for route in found if route is not None), None)
+        Args:
+            source: The environ or scope.
+            path: The request's path on arrival.
+            error: The exception that left the app before a response.
+        """
+        route = self._ask_user(source)
+        return self._ask_each(self._in_order, source, path, error) if route is None else route
 
     def learn(self, app: object, source: Source) -> None:
-        """Let every reader declare what it finds."""
+        """Let every reader declare what it finds, and choose one. See `Reader.learn`."""
+        finders = []
         for reader in self.readers:
             try:
-                reader.learn(app, source)
+                if reader.learn(app, source):
+                    finders.append(reader)
             except Exception as fault:
                 self.fault("declared routes", fault)
+        if finders:
+            self._is_chosen = True
+            self._put_first(finders[0])
 
+    def _put_first(self, reader: Reader) -> None:
+        self._others = [other for other in self.readers if other is not reader]
+        self._in_order = [reader, *self._others]
+        self._ask_first = reader.route
+        self.ask = reader.route if self.route_of is None else self._ask_user_and_first
 
-def wsgi_readers(declare: Declare, raised: flask.Raised) -> list[Reader]:
-    """Return the readers of WSGI frameworks. `raised` is told of exceptions that a framework answers with a 500."""
-    return [flask.FlaskReader(declare, raised)]
+    def _ask_user_and_first(self, source: Source, path: str) -> str | None:
+        route = self._ask_user(source)
+        return self._ask_first(source, path) if route is None else route
 
+    def _ask_user(self, source: Source) -> str | None:
+        if self.route_of is not None:
+            try:
+                return self.route_of(source)
+            except Exception as fault:
+                self.fault("route_of", fault)
+        return None
 
-def asgi_readers(declare: Declare) -> list[Reader]:
-    """Return the readers of ASGI frameworks."""
-    return [starlette.StarletteReader(declare)]
+    def _ask_each(
+        self, readers: Sequence[Reader], source: Source, path: str, error: BaseException | None
+    ) -> str | None:
+        for reader in readers:
+            try:
+                route = reader.route(source, path, error)
+            except Exception as fault:
+                self.fault("route", fault)
+                continue
+            if route is not None:
+                if not self._is_chosen:
+                    self._is_chosen = True
+                    self._put_first(reader)
+                    self._others = self._in_order  # a request in another thread has asked only who was the first before
+                return route
+        return None

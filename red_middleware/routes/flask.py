@@ -10,105 +10,89 @@ from what a client sent, and is left out.
 
 import sys
 import weakref
-from collections.abc import Callable, Iterable, MutableMapping
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Final
 
-from .wrapped import wrapped
+from .reader import Declare, Raised, Source
+from .wrapped import of_class, wrapped
 
-Environ = MutableMapping[str, Any]
-Raised = Callable[[Environ, BaseException], None]
+MAX_FRAMES: Final = 1000
+"""How far a traceback is followed: Python's own limit of recursion."""
 
-MAX_FRAMES = 1000
-"""How far a traceback is followed; Python's own limit of recursion."""
+_is_flask = of_class("flask.app", "Flask")  # not from `flask`, where instrumentations exchange the class
+_is_dispatcher = of_class("werkzeug.middleware.dispatcher", "DispatcherMiddleware")
 
 
 class FlaskReader:
-    """Reads Flask's route. See `routes.Reader`."""
+    """Reads Flask's route. See `reader.Reader`."""
 
-    def __init__(self, declare: Callable[[Iterable[tuple[str, Iterable[str] | None]]], None], raised: Raised) -> None:
+    def __init__(self, declare: Declare, raised: Raised) -> None:
         self.declare = declare
         self.raised = raised
         self.known_map: object = None
         self.plain_map: object = None  # the same, unless there are mounts
-        # Weak, since an app may be made for a tenant or a request. Dead ones leave, so that an id stays its own.
+        # Weak, since an app may be made for a tenant or a request. Maps that are gone leave, so no id is reused.
         self.maps: weakref.WeakValueDictionary[tuple[int, str], Any] = weakref.WeakValueDictionary()
         self.mounts: set[str] = set()
         self.foreign_mounts: set[str] = set()
 
-    def learn(self, app: object, source: Environ) -> None:
+    def learn(self, app: object, source: Source) -> bool:
         """Declare the rules of the Flask apps that `app` leads to, and the mounts around them."""
-        prefixes = set()
-        places = list(wrapped(app, _is_app_or_dispatcher))
-        if not any(_is_flask(found) for found, _ in places):  # a dispatcher alone may lead to functions
-            places = list(wrapped(app, _is_app_or_dispatcher, by_name=True))
-        for found, prefix in places:
-            if _is_flask(found):
-                prefixes.add(prefix)
-                self._learn_map(found.url_map, prefix)  # type: ignore[attr-defined]  # _is_flask
-            else:
-                self.mounts |= {prefix + mount for mount in found.mounts}  # type: ignore[attr-defined]  # a dispatcher
+        places = list(wrapped(app, lambda found: _is_flask(found) or _is_dispatcher(found)))
+        flasks: list[tuple[Any, str]] = [(found, prefix) for found, prefix in places if _is_flask(found)]
+        dispatchers: list[tuple[Any, str]] = [(found, prefix) for found, prefix in places if not _is_flask(found)]
+        self.mounts |= {prefix + mount for found, prefix in dispatchers for mount in found.mounts}
+        prefixes = {prefix for _, prefix in flasks}
         inner = prefixes | self.mounts
         self.foreign_mounts = {
             m for m in self.mounts if m not in prefixes and not any(p.startswith(m + "/") for p in inner)
         }
-        if self.mounts:
-            self.plain_map = None
-        self.declare([(mount, None) for mount in self.foreign_mounts])
+        if places:
+            rules = [rule for found, prefix in flasks for rule in self._learn_map(found.url_map, prefix)]
+            self.declare([*rules, *((mount, None) for mount in self.foreign_mounts)])
+        return bool(flasks)
 
-    def route(self, source: Environ, path: str, error: BaseException | None = None) -> str | None:
+    def route(self, source: Source, path: str, error: BaseException | None = None) -> str | None:
         """Return the rule that serves the request, with its mount."""
         request: Any = source.get("werkzeug.request")
-        if request is not None:
-            try:
-                rule = request.url_rule
-                if rule.map is self.plain_map:
-                    return rule.rule  # type: ignore[no-any-return]  # a string, by Werkzeug's annotation
-            except AttributeError:  # no rule, or not Flask's request
-                pass
-        elif not self.mounts and "flask.app" not in sys.modules:
-            return None
-        rule = getattr(request, "url_rule", None)
+        rule: Any = getattr(request, "url_rule", None)  # Werkzeug's own request has none
+        if rule is not None and rule.map is self.plain_map:
+            return rule.rule  # type: ignore[no-any-return]  # a string, by Werkzeug's annotation
         if rule is None and "flask.app" in sys.modules and getattr(request, "routing_exception", None) is None:
-            rule, source = _rule_elsewhere(source, error)  # else it is a 404, 405 or redirect of the router
+            rule, source = _rule_elsewhere(source, error)  # else it is a 404, a 405 or a redirect of the router
         mount = self._mount(source, path) if self.mounts else ""
         if rule is None:
             return mount if mount in self.foreign_mounts else None
         if rule.map is not self.known_map or mount:
-            self._learn_map(rule.map, mount)
+            rules = self._learn_map(rule.map, mount)
+            if rules:
+                self.declare(rules)
         template: str = rule.rule
         return mount + template if mount else template
 
-    def _mount(self, source: Environ, path: str) -> str:
+    def _mount(self, source: Source, path: str) -> str:
         """Return the declared mount that the path lost on its way in. `SCRIPT_NAME` alone may come from a client."""
         rest = source.get("PATH_INFO", "")
         mount = path[: len(path) - len(rest)]
         return mount if mount in self.mounts and path == mount + rest else ""
 
-    def _learn_map(self, url_map: Any, prefix: str) -> None:
+    def _learn_map(self, url_map: Any, prefix: str) -> list[tuple[str, Iterable[str] | None]]:
+        """Return the templates of a map that has not been seen under this prefix."""
         self.known_map = url_map
         self.plain_map = None if self.mounts else url_map
-        if (id(url_map), prefix) not in self.maps:
-            self.maps[id(url_map), prefix] = url_map
-            rules = [rule for rule in url_map.iter_rules() if not (rule.build_only or rule.websocket)]
-            self.declare([(prefix + rule.rule, rule.methods) for rule in rules])
-            _watch_exceptions(self.raised)
+        if (id(url_map), prefix) in self.maps:
+            return []
+        self.maps[id(url_map), prefix] = url_map
+        _watch_exceptions(self.raised)
+        rules = [rule for rule in url_map.iter_rules() if not (rule.build_only or rule.websocket)]
+        return [(prefix + rule.rule, rule.methods) for rule in rules]
 
 
-def _is_app_or_dispatcher(found: object) -> bool:
-    dispatcher = getattr(sys.modules.get("werkzeug.middleware.dispatcher"), "DispatcherMiddleware", ())
-    return _is_flask(found) or issubclass(type(found), dispatcher)
-
-
-def _is_flask(found: object) -> bool:
-    # In `flask.app` the class stays itself: instrumentations exchange `flask.Flask`. It may be half imported as yet.
-    return issubclass(type(found), getattr(sys.modules.get("flask.app"), "Flask", ()))
-
-
-def _rule_elsewhere(source: Environ, error: BaseException | None) -> tuple[Any, Environ]:
+def _rule_elsewhere(source: Source, error: BaseException | None) -> tuple[Any, Source]:
     """Return the rule where the environ does not hold it, or `None`, and the environ that Flask was called with.
 
-    It is gone once Flask has popped its context, it is hidden where a middleware copied the environ, and it is
-    overwritten where the app made a second request object. An exception that a middleware between answers, as
+    The environ loses the rule once Flask has popped its context. A middleware that copies the environ hides it, and a
+    second request object that the app makes overwrites it. An exception that a middleware between answers, as
     Werkzeug's debugger does, is being handled while that response begins.
     """
     flask: Any = sys.modules.get("flask")
@@ -125,8 +109,8 @@ def _rule_elsewhere(source: Environ, error: BaseException | None) -> tuple[Any, 
     return None, source
 
 
-def _is_of(request: Any, source: Environ) -> bool:
-    """Tell by its input whose request it is: an app may ask another one, and a copied environ still has it."""
+def _is_of(request: Any, source: Source) -> bool:
+    """Tell by the input whose request it is: an app may ask another one, and a copied environ has the same input."""
     return request.environ.get("wsgi.input") is source.get("wsgi.input")
 
 

@@ -1,7 +1,7 @@
 """Prefork workers find each other, share one index and their cells, and retire the dead.
 
 `metrics` asks to `join` at a process's first request or scrape, and may ask again if that failed: what was counted in
-between is to be carried over by `carry`. Which processes are one group is decided in `rendezvous`; `directory` is where
+between is to be carried over by `carry`. Which processes are one group is decided in `group`; `directory` is where
 their files are, `index` and `cells` are these files, `sums` adds them up, `member` is one worker's part.
 """
 
@@ -10,8 +10,10 @@ from collections.abc import Callable
 from ..table import Table
 from .carry import carry
 from .directory import clean_stale, open_directory
+from .group import find_group, is_owner_gone, name_for
 from .member import Member  # not at the first request: a child that is forked in an import waits for it for ever
-from .rendezvous import Group, find_group, is_alive, is_booting, is_master, name_for
+from .servers.gunicorn import is_early as is_booting
+from .servers.uwsgi import is_early as is_master
 
 __all__ = ["carry", "find_group", "is_booting", "is_master", "join"]
 
@@ -37,18 +39,9 @@ def join(
     group = find_group(name)
     if group is None:
         return None
-    owner = f"{group.boot} {group.pid_namespace} {group.master} {group.master_started}"
     directory_name = name_for(group, layout)
-    member = Member(lambda: open_directory(directory_name, owner, base), fault)
+    member = Member(lambda: open_directory(directory_name, group.owner, base), fault)
     table = Table(private.bounds, private.max_label_sets, member)
     member.enter(table, private.declared)
-    clean_stale(base, directory_name, lambda recorded: _is_gone(recorded, group))
+    clean_stale(base, directory_name, is_owner_gone)
     return table
-
-
-def _is_gone(owner: str, ours: Group) -> bool:
-    """Tell whether the master that founded another group is provably gone."""
-    boot, pid_namespace, master, started = owner.split()
-    if boot != ours.boot:
-        return True
-    return int(pid_namespace) == ours.pid_namespace and not is_alive(int(master), int(started))

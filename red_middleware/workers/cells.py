@@ -20,7 +20,7 @@ except ImportError:  # pragma: no cover  # Windows, where `directory` refuses fi
     fcntl = None  # type: ignore[assignment]
 
 from .directory import Directory, is_same
-from .rendezvous import STARTED, stat_field
+from .proc import NOBODY, Process, this_process
 
 MAGIC: Final = b"redcell2"
 HEADER: Final = struct.Struct("=8sQQQQd16sd")
@@ -40,19 +40,6 @@ GRAIN_SECONDS: Final = 2.0**-20
 """Of what is added up. Sums of multiples are exact up to 2**33 seconds: in whatever order, and none ever falls."""
 
 NO_INDEX: Final = bytes(16)
-
-
-class Process(NamedTuple):
-    """Which process a worker is."""
-
-    pid: int
-    started: int
-    """In clock ticks since boot, which tells a process id from its next use."""
-    namespace: int
-    """Inode of the pid namespace where `pid` is its number."""
-
-
-NOBODY: Final = Process(0, 0, 0)
 
 
 class WorkerFile:
@@ -250,12 +237,6 @@ def write_retired(
     finally:
         os.close(fd)
     directory.rename(DRAFT, RETIRED)
-
-
-def this_process() -> Process:
-    """Return what tells this process from all others of this boot."""
-    pid = os.getpid()
-    return Process(pid, stat_field(pid, STARTED), os.stat("/proc/self/ns/pid").st_ino)
 
 
 def grained(seconds: float) -> float:

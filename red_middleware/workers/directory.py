@@ -1,11 +1,11 @@
-"""The private directory of one group of workers: how to get there, and how to remove those that nobody needs.
+"""The private directory of one group of workers: how to open it, and how to remove those that nobody needs.
 
-Others may write where it lies (/dev/shm, /tmp), so nothing is trusted by its name: each level is opened without
-following links, must belong to us alone, and leads to the next by descriptor. A shared lock on the directory, held for
-life, says that somebody lives there, to `clean_stale` as to systemd-tmpfiles, which deletes what is old but not locked.
+Others may write to the place where it lies (/dev/shm, /tmp), so no name is trusted. Each level is opened without
+following links and must belong to this user alone, and the next level is reached by its descriptor. A worker holds a
+shared lock on the directory for life: it tells `clean_stale`, and systemd-tmpfiles as well, that somebody lives there.
 
-This room knows directories, files and locks of the operating system, and nothing of tables, requests or what the
-files hold. `workers` opens a directory at a process's first request.
+This room knows directories, files and locks of the operating system. It knows nothing of tables, requests or what the
+files hold. A process opens the directory at its first request.
 """
 
 import errno
@@ -13,6 +13,7 @@ import os
 import re
 import signal
 import time
+from _thread import allocate_lock
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from typing import Final
@@ -25,78 +26,117 @@ except ImportError:  # Windows
 SHARED_MEMORY: Final = "/dev/shm"
 
 TEMPORARY: Final = ("TMPDIR", "TEMP", "TMP")
-"""Of the environment, as `tempfile` asks. That one writes a file to try, and where the first is full it goes elsewhere:
-the group would split. It also holds a lock meanwhile, for which a child that is forked then waits for ever."""
+"""The variables that `tempfile` reads. `tempfile` itself does not serve: it tries to write a file, and where the first
+directory is full it takes another one, which would split the group. It also holds a lock meanwhile, and a child that is
+forked at that moment would wait for it for ever."""
 TEMPORARY_BY_CUSTOM: Final = ("/tmp", "/var/tmp", "/usr/tmp")
 
 GROUP: Final = re.compile(r"[0-9A-Za-z_][0-9A-Za-z_.-]*")
-"""What a group may be called; anything else beside our groups is not ours."""
+"""How a group's directory may be named. Any other name beside ours is not a group, and is left alone."""
 
 OWNER: Final = "owner"
 DRAFT: Final = ".owner-"
 
 PATIENCE_SECONDS: Final = 0.25
-"""How long a request, its process's first, may wait for a cleaner to leave the directory."""
+"""How long a process's first request may wait until a cleaner leaves the directory."""
 
 PAUSE_SECONDS: Final = 0.001
 
 HOLD_PAUSE_SECONDS: Final = 0.0002
-"""Between two looks at a file that another process holds, for some 50 microseconds."""
+"""The pause between two looks at a file that another process holds, which takes some 50 microseconds."""
 
 UNJUDGED_SECONDS: Final = 7 * 24 * 3600.0
-"""How long a group stays without a change and without an inhabitant where its master is not provably gone."""
+"""How long a group stays without a change and without a worker, where nothing proves that its owner is gone."""
 
 
 class Directory:
-    """The private directory of one group of workers, kept open for life; every file in it is reached by dir_fd.
+    """The private directory of one group of workers, kept open for life. Every file in it is reached by `dir_fd`.
 
     Names are plain file names, without a slash. Any method but `unlink` raises the `OSError` of its system call, and
     `FileNotFoundError` once the directory was removed.
+
+    Args:
+        path: Where it is.
+        fd: Its descriptor.
+        owner: As in `open_directory`.
     """
 
-    __slots__ = ("fd", "held", "path", "status")
+    __slots__ = ("_opened", "_reopening", "held", "owner", "path")
 
-    def __init__(self, path: str, fd: int) -> None:
+    def __init__(self, path: str, fd: int, owner: str = "") -> None:
         self.path = path
-        self.fd = fd
-        self.status = os.fstat(fd)
+        self.owner = owner
+        self._opened = fd, os.fstat(fd)  # one value: no thread sees the descriptor of one and the status of another
+        self._reopening = allocate_lock()
         self.held: set[int] = set()  # descriptors of files that `hold` keeps from others
 
+    @property
+    def fd(self) -> int:
+        """The descriptor; -1 once we have closed it. Read it once per step: `reopen` may exchange it at any time."""
+        return self._opened[0]
+
     def is_open(self) -> bool:
-        """Tell whether the descriptor is still the directory's: an app may close whatever it finds."""
-        return is_same(self.fd, self.status)
+        """Tell whether the descriptor still leads to the directory: an app may close any descriptor that it finds."""
+        return is_same(*self._opened)
 
     def is_removed(self) -> bool:
-        """Tell whether somebody removed the directory under us."""
-        return self.is_open() and os.fstat(self.fd).st_nlink == 0
+        """Tell whether somebody else removed the directory."""
+        fd, status = self._opened
+        return is_same(fd, status) and os.fstat(fd).st_nlink == 0
+
+    def reopen(self) -> bool:
+        """Open the directory again, in place, if its descriptor was lost.
+
+        The lost number is not closed: it may be another file's by now. If somebody removed the directory meanwhile,
+        this one is new, with the same path and without our files.
+
+        Returns:
+            Whether it was lost, and is open again. Files that were made by it have probably lost their locks too.
+
+        Raises:
+            OSError: It cannot be opened, or another thread takes too long to open it. A later call tries again.
+        """
+        if not self._reopening.acquire(timeout=2 * PATIENCE_SECONDS):
+            raise TimeoutError(errno.ETIMEDOUT, "another thread is opening it", self.path)
+        try:
+            was_lost = not self.is_open()
+            if was_lost:
+                self._opened = -1, self._opened[1]  # until it is open again, nobody reaches what has its number now
+                self._opened = _open(self.path, self.owner)._opened
+            return was_lost
+        finally:
+            self._reopening.release()
 
     def names(self) -> list[str]:
         """Return the names of all files, in no order; none where the directory was removed."""
-        # By a descriptor of its own: two threads that list by one share its position, and each misses names.
-        with closing(Directory(self.path, self.open(".", os.O_RDONLY | os.O_DIRECTORY))) as listing:
-            return os.listdir(listing.fd)
+        # A descriptor of its own: two threads that list by the same one share its position, and each misses names.
+        fd = self.open(".", os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            return os.listdir(fd)
+        finally:
+            os.close(fd)
 
     def open(self, name: str, flags: int, mode: int = 0o600) -> int:
-        """Open a file, never through a link, never for a child process, and return its descriptor.
+        """Open a file and return its descriptor: never through a link, never for a child process, without waiting.
 
-        Without waiting either: what lies there may be a FIFO, at whose other end is nobody.
+        A file of this name may be a FIFO, and an open that waits for its other end might wait for ever.
         """
         return os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, mode, dir_fd=self.fd)
 
     @contextmanager
     def hold(self, name: str, flags: int, patience_seconds: float = 0.0) -> Iterator[int]:
-        """Open a file, and keep every other process that holds it out.
+        """Open a file, and lock it against every other process that holds it this way.
 
         Args:
-            name: Of the file.
-            flags: As of `open`.
-            patience_seconds: How long to wait for another one.
+            name: Name of the file.
+            flags: As in `open`.
+            patience_seconds: How long to wait for another process.
 
         Yields:
             The descriptor.
 
         Raises:
-            TimeoutError: Another one did not let go in time.
+            TimeoutError: Another process did not release it in time.
         """
         fd = self.open(name, flags)
         self.held.add(fd)
@@ -119,11 +159,11 @@ class Directory:
             os.close(fd)
 
     def stat(self, name: str) -> os.stat_result:
-        """Return the status of a file, of a link its own."""
+        """Return the status of a file; of a link, the link's own."""
         return os.stat(name, dir_fd=self.fd, follow_symlinks=False)
 
     def holds(self, name: str) -> bool:
-        """Tell whether there is a file, or anything, of this name."""
+        """Tell whether there is a file of this name, or anything else."""
         try:
             self.stat(name)
         except FileNotFoundError:
@@ -131,30 +171,32 @@ class Directory:
         return True
 
     def rename(self, old: str, new: str) -> None:
-        """Rename a file, in one step, in the place of the one that had the name."""
-        os.replace(old, new, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+        """Rename a file in one step. It replaces a file that had the new name."""
+        fd = self.fd
+        os.replace(old, new, src_dir_fd=fd, dst_dir_fd=fd)
 
     def unlink(self, name: str) -> None:
-        """Remove a file; one that is missing is fine."""
+        """Remove a file, if there is one."""
         try:
             os.unlink(name, dir_fd=self.fd)
         except FileNotFoundError:
             pass
 
     def touch(self) -> None:
-        """Begin the days of `clean_stale` anew: cells that are written through a mapping change no time of a file."""
+        """Start the seven days of `clean_stale` again: counting through a mapping changes no file's time."""
         os.utime(self.fd)
 
     def close(self) -> None:
-        """Give the directory up, the lock with it, unless another process has inherited the descriptor.
+        """Close the directory. This releases its lock, unless another process has inherited the descriptor.
 
         Never `LOCK_UN`: in a forked child it would take the lock from the parent.
         """
-        fd, self.fd = self.fd, -1  # the number may soon be another file's
+        fd, status = self._opened
+        self._opened = -1, status  # the number may soon be another file's
         os.close(fd)
 
     def abandon(self) -> None:
-        """Let go in a forked child: a lock lives as long as any process has its descriptor, whatever became of us."""
+        """Let go in a forked child: a lock lives as long as any process has its descriptor, even after our end."""
         while self.held:
             os.close(self.held.pop())
         if self.is_open():
@@ -165,49 +207,39 @@ def open_directory(name: str, owner: str, base: str | None = None) -> Directory:
     """Create or join the directory of a group, `<base>/red_middleware-<uid>/<name>`.
 
     Args:
-        name: What all workers of the group, and no others, call it: letters, digits, `_`, `.` and `-`.
-        owner: Who keeps the group alive, as `clean_stale` will ask about it: ASCII, recorded by the first to come.
-        base: Where groups lie. It is created, with mode 0700, if only its last component is missing. If it exists, its
-            mode and owner are the user's choice: the two levels below are private. `None`: /dev/shm if it is a
-            writable directory, else the directory for temporary files; never by free space, or a group would split.
+        name: The name by which all workers of the group, and no others, call it: letters, digits, `_`, `.` and `-`.
+        owner: Who keeps the group alive, in ASCII. The first worker records it, and `clean_stale` asks about it.
+        base: The directory for all groups. It is created, with mode 0700, if only its last component is missing. If it
+            exists, its mode and owner are the user's choice: the two levels below are private. `None`: /dev/shm if it
+            is a writable directory, else the directory for temporary files, even when it is full: moving on to another
+            one would split the group.
 
     Returns:
         The open directory, with a shared lock on it.
 
     Raises:
-        OSError: No private directory can be had: `base` is missing, full or read-only; one of the two levels is a link,
+        OSError: There is no private directory: `base` is missing, full or read-only; one of the two levels is a link,
             another user's or open to others; a cleaner does not leave it; the platform has no such locks.
         ValueError: `name` is not a name for a group.
     """
     if not GROUP.fullmatch(name):
         raise ValueError(f"open_directory(name={name!r}): must be letters, digits, '_', '.' and '-'")
-    home = _home(base)
-    if base is not None:
-        _make(base)
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while True:
-        try:
-            return _join(home, name, owner)
-        except (FileNotFoundError, BlockingIOError) as error:  # a cleaner removed it under way, or is about to judge
-            if time.monotonic() > deadline:
-                message = f"not to be had within {PATIENCE_SECONDS} s: missing, or locked by somebody who removes it"
-                raise TimeoutError(errno.ETIMEDOUT, message, os.path.join(home, name)) from error
-        _pause(PAUSE_SECONDS)
+    return _open(os.path.join(_home(base), name), owner)
 
 
 def clean_stale(
     base: str | None, keep: str, is_gone: Callable[[str], bool], now: Callable[[], float] = time.time
 ) -> int:
-    """Remove the groups of this user in which nobody lives and to which nobody will come back. Never raises.
+    """Remove those groups of this user in which no worker lives and to which none will come back. Never raises.
 
     Links, other users' directories and what is not a group are left alone.
 
     Args:
         base: As in `open_directory`.
-        keep: A group to leave alone in any case, the caller's own.
-        is_gone: Whether the recorded owner of a group is provably gone. Where it is not (it lives, or nobody can say,
-            as of a pid in another namespace), the group is removed after 7 days without a change.
-        now: The clock to which those days are held, in seconds since the epoch.
+        keep: A group that is left alone in any case, the caller's own.
+        is_gone: Tells whether the recorded owner of a group is gone for certain. Where it is not certain (the owner
+            lives, or has its pid in another namespace), the group is removed after 7 days without a change.
+        now: The clock for these days, in seconds since the epoch.
 
     Returns:
         How many groups were removed.
@@ -218,21 +250,21 @@ def clean_stale(
             for name in home.names():
                 if name != keep and GROUP.fullmatch(name):
                     removed += _remove_stale(home, name, is_gone, now)
-    except OSError:  # there is nothing of ours, or it is not for us to open
+    except OSError:  # there are no groups, or they are not ours to open
         pass
     return removed
 
 
 def _pause(seconds: float) -> None:
-    """Wait, and let no greenlet run meanwhile: it would count where this process's numbers are not to stay.
+    """Wait without letting another greenlet run: it would count in cells that are about to be left.
 
-    gevent's patch makes switches of `time.sleep`, and of the locks of `_thread`; nobody waits for no signal.
+    gevent's patch turns `time.sleep`, and the locks of `_thread`, into switches. A wait for no signal is not patched.
     """
     signal.sigtimedwait((), seconds)
 
 
 def is_same(fd: int, status: os.stat_result) -> bool:
-    """Tell whether a descriptor is open, and of the file with this status."""
+    """Tell whether a descriptor is open and leads to the file with this status."""
     try:
         return os.path.samestat(os.fstat(fd), status)
     except OSError:
@@ -240,38 +272,38 @@ def is_same(fd: int, status: os.stat_result) -> bool:
 
 
 def _home(base: str | None) -> str:
-    """Return where this user's groups lie."""
+    """Return the directory with all groups of this user."""
     if fcntl is None:
         raise OSError(errno.ENOTSUP, "this platform cannot lock directories")
     if base is None:
         places = (SHARED_MEMORY, *(os.environ.get(variable, "") for variable in TEMPORARY), *TEMPORARY_BY_CUSTOM)
-        base = next(filter(_is_for_us, places), None)
+        base = next(filter(_is_writable, places), None)
         if base is None:
             raise FileNotFoundError(errno.ENOENT, f"no writable directory among {', '.join(filter(None, places))}")
     return os.path.join(base, f"red_middleware-{os.geteuid()}")
 
 
-def _is_for_us(path: str) -> bool:
+def _is_writable(path: str) -> bool:
     return os.path.isabs(path) and os.path.isdir(path) and os.access(path, os.W_OK | os.X_OK)
 
 
 def _make(path: str, parent: int | None = None) -> None:
-    """Create a private directory, if there is nothing of its name."""
+    """Create a private directory, unless something has its name."""
     try:
         os.mkdir(path, 0o700, dir_fd=parent)
     except FileExistsError:
         pass
 
 
-def _enter(path: str, parent: int | None = None) -> Directory:
-    """Open a directory that is ours alone, by its last name where its parent is open."""
+def _enter(path: str, parent: int | None = None, owner: str = "") -> Directory:
+    """Open a directory that must belong to this user alone; by its last name, if its parent is open."""
     name = path if parent is None else os.path.basename(path)
     try:
         fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
     except OSError as error:
         error.filename = path
         raise
-    directory = Directory(path, fd)
+    directory = Directory(path, fd, owner)
     status, uid = os.fstat(directory.fd), os.geteuid()
     if status.st_uid == uid and not status.st_mode & 0o077:
         return directory
@@ -281,55 +313,70 @@ def _enter(path: str, parent: int | None = None) -> Directory:
 
 
 def _lock(directory: Directory, operation: int) -> None:
-    """Lock the directory, without waiting, and make sure that it is still the one that its path leads to."""
+    """Lock the directory without waiting, and make sure that its path still leads to it."""
     fcntl.flock(directory.fd, operation | fcntl.LOCK_NB)
     if not os.path.samestat(os.fstat(directory.fd), os.lstat(directory.path)):
         raise FileNotFoundError(errno.ENOENT, "replaced by another directory", directory.path)
 
 
-def _join(home: str, name: str, owner: str) -> Directory:
+def _open(path: str, owner: str) -> Directory:
+    """Create or join the directory at a path whose last two levels are ours. See `open_directory`."""
+    _make(os.path.dirname(os.path.dirname(path)))
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            return _join(path, owner)
+        except (FileNotFoundError, BlockingIOError) as error:  # a cleaner has just removed it, or is looking at it
+            if time.monotonic() > deadline:
+                message = f"not open after {PATIENCE_SECONDS} s: it is missing, or locked by somebody who removes it"
+                raise TimeoutError(errno.ETIMEDOUT, message, path) from error
+        _pause(PAUSE_SECONDS)
+
+
+def _join(path: str, owner: str) -> Directory:
+    home, name = os.path.split(path)
     _make(home)
     with closing(_enter(home)) as parent:
         _make(name, parent.fd)
-        directory = _enter(os.path.join(home, name), parent.fd)
+        directory = _enter(path, parent.fd, owner)
     try:
         _lock(directory, fcntl.LOCK_SH)
-        _record(directory, owner)
+        _record(directory)
     except BaseException:
         directory.close()
         raise
     return directory
 
 
-def _record(directory: Directory, owner: str) -> None:
-    """Write the owner down, once and whole: a cleaner may read at any moment."""
+def _record(directory: Directory) -> None:
+    """Write the owner's line, once and whole: a cleaner may read it at any moment."""
     if OWNER in directory.names():
         return
     draft = DRAFT + os.urandom(8).hex()
     try:
         with open(directory.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as file:
-            file.write(owner.encode("ascii"))
+            file.write(directory.owner.encode("ascii"))
         directory.rename(draft, OWNER)
     finally:
         directory.unlink(draft)
 
 
 def _remove_stale(home: Directory, name: str, is_gone: Callable[[str], bool], now: Callable[[], float]) -> bool:
-    """Remove one group if it is stale; whatever goes wrong with it keeps no other from being removed."""
+    """Remove one group if it is stale. An error with this group must not keep others from being removed."""
     try:
         with closing(_enter(os.path.join(home.path, name), home.fd)) as group:
-            _lock(group, fcntl.LOCK_EX)  # or somebody lives there
+            _lock(group, fcntl.LOCK_EX)  # fails if a worker lives there
             files = group.names()
             if OWNER in files:
                 with open(group.open(OWNER, os.O_RDONLY), "rb") as file:
                     gone = is_gone(file.read().decode("ascii"))
             elif all(file.startswith(DRAFT) for file in files):
-                gone = False  # made by one who died before it was recorded, or about to be
+                gone = False  # its maker died before it recorded the owner, or is about to
             else:
                 return False
             if not gone and now() - os.fstat(group.fd).st_mtime <= UNJUDGED_SECONDS:
                 return False
-            for file_name in sorted(files, key=OWNER.__eq__):  # the owner last: who dies here is taken up by the next
+            for file_name in sorted(files, key=OWNER.__eq__):  # the owner last: if we die here, the next one goes on
                 group.unlink(file_name)
             os.rmdir(name, dir_fd=home.fd)
             return True

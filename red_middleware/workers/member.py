@@ -1,6 +1,6 @@
 """One worker's membership in its group: it replays and extends the index, has cells of its own, and stays or leaves.
 
-`table` speaks to it as `Sharing`. Whether there is a group is `rendezvous`' business, files are those of `index` and
+`table` speaks to it as `Sharing`. Whether there is a group is `group`'s business, files are those of `index` and
 `cells`, and `sums` adds them up; this room knows when each is due. A worker may be killed or forked at any moment, be
 robbed of its descriptors by a library that closes all it finds, and of its directory by a cleaner.
 """
@@ -26,9 +26,6 @@ from .processes import GroupProcesses, Workers, store_cpu_seconds
 from .sums import Sums
 
 FULL: Final = {errno.ENOSPC, errno.EDQUOT}
-
-ASKED: Final = "asked-"
-"""Begins the names of empty files, each of which says that something need not be said again."""
 
 
 class Member:
@@ -194,18 +191,6 @@ class Member:
             return Workers((), 0.0)
         store_cpu_seconds(self.directory)
         return self.sums.read(0, self.file.name).workers
-
-    def first(self, name: str) -> bool:
-        """Tell whether no worker asked for this name before; everybody is the first where that cannot be kept."""
-        if not self.directory.is_open():
-            return False  # its descriptor leads elsewhere: after `_stay`
-        try:
-            os.close(self.directory.open(f"{ASKED}{name}", os.O_WRONLY | os.O_CREAT | os.O_EXCL))
-        except FileExistsError:
-            return False
-        except OSError:
-            pass
-        return True
 
     def _stay(self, table: Table) -> bool:
         """Come back with new cells if others took this worker for dead: the app closed its descriptors.

@@ -1,8 +1,8 @@
 """CPU, memory and descriptors of all workers of a group, under the names of prometheus_client's `ProcessCollector`.
 
-That one tells of the process that it runs in, which under several workers is a random one. Seconds of CPU stand in the
-files of the workers, and are folded with their cells: a scrape stores there what /proc says, and shows what stands
-there, so that the sum never goes backwards. The endpoint asks for it.
+`ProcessCollector` tells of the process that it runs in, which under several workers is a random one of them. A scrape
+first stores each worker's seconds of CPU in the worker's file, and then shows what the files say. They are folded with
+the worker's cells, so the sum never goes backwards. `member` makes the collector, and the endpoint shows it.
 """
 
 import os
@@ -16,9 +16,9 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from . import cells
-from .cells import CPU_AT, LOCK, WORKER, Process
+from .cells import CPU_AT, LOCK, WORKER
 from .directory import Directory
-from .rendezvous import STARTED, STIME, UTIME, is_alive, stat_fields
+from .proc import STARTED, STIME, UTIME, Process, is_alive, pid_namespace, stat_fields
 
 CPU: Final = "cpu_seconds"
 START: Final = "start_time_seconds"
@@ -29,38 +29,38 @@ class Workers(NamedTuple):
 
     living: Collection[Process]
     cpu_seconds: float
-    """What the living used when a scrape last looked, and all that are gone."""
+    """What the living had used when a scrape last stored it, and what the dead used."""
 
 
 class GroupProcesses(Collector):
     """Tells of all workers what `ProcessCollector` tells of one.
 
     Args:
-        alone: The collector of one process, whose namespace is kept.
+        own: The collector of this process, whose namespace is kept.
         born: When the group began, in monotonic seconds.
-        read: Looks at the files; nobody lives where they are not to be had.
+        read: Looks at the group's files; finds no living worker where the files are lost.
     """
 
-    def __init__(self, alone: ProcessCollector, born: float, read: Callable[[], Workers]) -> None:
-        self.alone = alone
+    def __init__(self, own: ProcessCollector, born: float, read: Callable[[], Workers]) -> None:
+        self.own = own
         self.born = born
         self.read = read
 
     def collect(self) -> Iterator[Metric]:
         """Yield the families of `ProcessCollector`: CPU of all, when the group began, and sums over the living.
 
-        A sum that would lack one of the living is left out: what it tells depended on who answers the scrape.
+        A sum is left out if one of the living cannot be measured: otherwise it would depend on which worker answers.
         """
         workers = self.read()
         if not workers.living:  # somebody removed the directory
-            yield from self.alone.collect()
+            yield from self.own.collect()
             return
         by_process = list(self._by_process(workers.living))
-        for family in self.alone.collect():
-            if family.name == self.alone._prefix + CPU:
-                total = round(workers.cpu_seconds, 3)  # floats in another order may be one bit less
-            elif family.name == self.alone._prefix + START:
-                total = self.alone._btime + self.born
+        for family in self.own.collect():
+            if family.name == self.own._prefix + CPU:
+                total = round(workers.cpu_seconds, 3)  # another order of floats may give a sum that is one bit less
+            elif family.name == self.own._prefix + START:
+                total = self.own._btime + self.born
             elif all(family.name in values for values in by_process):
                 total = sum(values[family.name] for values in by_process)
             else:
@@ -69,34 +69,34 @@ class GroupProcesses(Collector):
             yield family
 
     def _by_process(self, living: Collection[Process]) -> Iterator[dict[str, float]]:
-        """Yield what can be said of each process: nothing of one in another pid namespace, or hidden in /proc.
+        """Yield the values of each process; none for one in another pid namespace, or one that /proc hides.
 
-        The kernel shows the descriptors of a process that changed its user to root only.
+        If a process has changed its user, the kernel shows its descriptors to root only.
         """
         pid = 0
-        one = ProcessCollector(self.alone._namespace, lambda: pid, registry=None)
-        namespace = cells.this_process().namespace
+        one = ProcessCollector(self.own._namespace, lambda: pid, registry=None)
+        namespace = pid_namespace()
         for process in sorted(set(living)):
             if process.namespace != namespace:
                 yield {}
                 continue
             pid = process.pid
             values = {family.name: family.samples[0].value for family in one.collect()}
-            if is_alive(pid, process.started):  # until now, so that these are not another process's numbers
+            if is_alive(process):  # if it is alive after the measuring, the values are not another process's
                 yield values
 
 
 def store_cpu_seconds(directory: Directory) -> None:
-    """Write in the files of the living what each used until now, unless another worker is about it.
+    """Write into the file of each living worker the CPU that it has used until now, unless another worker does so.
 
-    With the lock of those who fold, so that nothing is written to a file that was folded, and nothing over a number
-    that is newer. What cannot be written now is written by a later scrape.
+    The lock is the one for folding: nothing is written to a folded file, and no newer number is overwritten. A later
+    scrape writes what cannot be written now.
     """
-    with suppress(OSError), directory.hold(LOCK, os.O_RDONLY):  # else others hold it
-        namespace = cells.this_process().namespace
+    with suppress(OSError), directory.hold(LOCK, os.O_RDONLY):  # an error: another worker holds the lock
+        namespace = pid_namespace()
         for name in directory.names():
             if name.startswith(WORKER):
-                with suppress(OSError, ValueError):  # no worker's file, its process is gone, the file system is full
+                with suppress(OSError, ValueError):  # not a worker's file, its process has ended, or there is no space
                     _store(directory, name, namespace)
 
 

@@ -14,6 +14,7 @@ from ..table import GAUGES
 from . import cells
 from .cells import ASIDE, DRAFT, LOCK, NEW, RETIRED, WORKER, Contents
 from .directory import Directory
+from .proc import NOBODY
 from .processes import Workers
 
 MAX_READS: Final = 100
@@ -28,7 +29,7 @@ ABANDONED_SECONDS: Final = 60.0
 BATCH: Final = 32
 """How many of the dead are committed at a time: who enters folds one batch, in a few milliseconds."""
 
-NOTHING: Final = Contents(cells.NOBODY, [], frozenset())
+NOTHING: Final = Contents(NOBODY, [], frozenset())
 
 
 class Found(NamedTuple):

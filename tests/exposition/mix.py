@@ -1,4 +1,4 @@
-"""A worker of four, with a Flask and a Starlette app on one group's numbers: `python -m tests.exposition.mix <base> <n>`.
+"""One worker of four, whose Flask and Starlette apps share numbers: `python -m tests.exposition.mix <base> <n>`.
 
 Serves a fixed mix of requests by a clock that stands unless told, says so, and waits; told to scrape, it prints what
 `/metrics` answers in every text form. Run by `test_recorded.py`.

@@ -1,6 +1,5 @@
 """The endpoint, asked through both adapters: the same table of requests, the same answers."""
 
-import asyncio
 import gzip
 import logging
 import os
@@ -9,7 +8,6 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote
-from wsgiref.validate import validator
 
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Enum, Gauge, Histogram, Info, Summary, generate_latest
@@ -23,7 +21,9 @@ from prometheus_client.registry import Collector
 from red_middleware import RedASGIMiddleware, RedMetrics, RedWSGIMiddleware
 from red_middleware.families import FAMILIES
 
-from ..drive import Environ, Scope, WSGIServer, environ, fresh_metrics, scope
+from .. import drive
+from ..counts import faults, fresh_metrics
+from ..drive import Environ, Receive, Scope, Seen, Send, StartResponse
 
 OPENMETRICS: Final = "application/openmetrics-text"
 TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -39,63 +39,39 @@ class Request(NamedTuple):
     path: str = "/metrics"
 
 
-class Response(NamedTuple):
-    """What it gets."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def text(self) -> str:
-        return self.body.decode()
+Ask = Callable[[RedMetrics, Request], Seen]
 
 
-Ask = Callable[[RedMetrics, Request], Response]
+def ask_wsgi(metrics: RedMetrics, request: Request) -> Seen:
+    """Ask under `wsgiref.validate`."""
 
-
-def ask_wsgi(metrics: RedMetrics, request: Request) -> Response:
-    """Ask under `wsgiref.validate`, unless the method is one that it does not know."""
-
-    def app(environ: Environ, start_response: Any) -> list[bytes]:
+    def app(environ: Environ, start_response: StartResponse) -> list[bytes]:
         start_response("200 OK", [("Content-Type", "text/plain")])
         return [b"the application's"]
 
     fields = {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in request.headers}
-    sent = environ(request.path, request.method, QUERY_STRING=request.query, SCRIPT_NAME=request.prefix, **fields)
-    wrapped: Any = RedWSGIMiddleware(app, metrics=metrics)
-    server = WSGIServer().serve(wrapped if request.method in ("BREW", "get") else validator(wrapped), sent)
-    assert server.raised is None, server.raised
-    ((_, status, headers, _),) = (event for event in server.record if isinstance(event, tuple) and event[0] == "start")
-    body = b"".join(event[1] for event in server.record if isinstance(event, tuple) and event[0] == "send")
-    return Response(int(status[:3]), {name.lower(): value for name, value in headers}, body)
+    return drive.ask_wsgi(
+        RedWSGIMiddleware(app, metrics=metrics),
+        f"{request.path}?{request.query}",
+        request.method,
+        environ={"SCRIPT_NAME": request.prefix, **fields},
+    )
 
 
-def ask_asgi(metrics: RedMetrics, request: Request) -> Response:
+def ask_asgi(metrics: RedMetrics, request: Request) -> Seen:
     """Ask as a server does whose path holds the root path."""
-    messages: list[dict[str, Any]] = []
 
-    async def app(scope: Any, receive: Any, send: Any) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]})
         await send({"type": "http.response.body", "body": b"the application's"})
 
-    async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": b"", "more_body": False}
-
-    async def send(message: Any) -> None:
-        messages.append(message)
-
-    sent: Scope = scope(
-        request.prefix + request.path,
+    return drive.ask_asgi(
+        RedASGIMiddleware(app, metrics=metrics),
+        f"{request.prefix}{request.path}?{request.query}",
         request.method,
-        query_string=request.query.encode("latin-1"),
+        headers=request.headers,
         root_path=request.prefix,
-        headers=[(name.lower().encode(), value.encode("latin-1")) for name, value in request.headers],
     )
-    asyncio.run(RedASGIMiddleware(app, metrics=metrics)(sent, receive, send))
-    start, *rest = messages
-    headers = {name.decode(): value.decode() for name, value in start["headers"]}
-    return Response(start["status"], headers, b"".join(message["body"] for message in rest))
 
 
 @pytest.fixture(params=[ask_wsgi, ask_asgi], ids=["WSGI", "ASGI"])
@@ -105,21 +81,14 @@ def ask(request: pytest.FixtureRequest) -> Ask:
 
 
 def request_counted(metrics: RedMetrics, route: str = "/items/{id}") -> None:
-    exchange = metrics.start("GET", {})
-    assert exchange is not None
-    exchange.respond(200, route)
-    exchange.finish()
+    drive.count(metrics, route)
 
 
-def families(response: Response) -> list[str]:
+def families(response: Seen) -> list[str]:
     """Return the names of the families in an answer, as its parser reads them: it is valid, whatever it holds."""
     open_metrics = response.headers["content-type"].startswith(OPENMETRICS)
     found = list((parse_openmetrics if open_metrics else parse_text)(response.text))
     return [family.name for family in found]
-
-
-def faults(metrics: RedMetrics) -> float:
-    return metrics.snapshot()[f"{metrics.namespace}_red_instrumentation_errors_total".removeprefix("_")]
 
 
 # Methods and paths
@@ -498,7 +467,7 @@ def test_a_lock_that_another_thread_holds_does_not_hang_the_scrape(ask: Ask) -> 
     holding = threading.Thread(target=hold)
     holding.start()
     assert held.wait(60)
-    answers: list[Response] = []
+    answers: list[Seen] = []
     scraping = threading.Thread(target=lambda: answers.append(ask(metrics, Request())), daemon=True)
     scraping.start()
     scraping.join(30)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import bottle  # type: ignore[import-untyped]  # one file, without types
 import fastapi
 import flask
 import pytest
@@ -30,8 +31,13 @@ class Wrapped(NamedTuple):
 
     ask: Callable[..., Seen]
     app: Any
+    order: str
+    item: str
+    slash: tuple[str, int]
+    """A path that lacks a slash or has one too many, and what the framework answers: a redirect, if it knows any."""
     reraises: bool = False
-    redirect: int = 307
+    is_silent: bool = False
+    """Whether the framework tells nobody of an exception that it answers itself."""
 
 
 def flask_app() -> flask.Flask:
@@ -107,46 +113,97 @@ def fastapi_app() -> fastapi.FastAPI:
     return app
 
 
+def bottle_app(catchall: bool) -> bottle.Bottle:
+    app, shop, orders = bottle.Bottle(), bottle.Bottle(), bottle.Bottle()
+    app.catchall = shop.catchall = orders.catchall = catchall
+    app.route("/hello", "GET", lambda: "hello")
+    app.route("/items/<item:int>", "GET", lambda item: str(item))
+    app.route("/slash/", "GET", lambda: "slash")
+    app.route("/asked", "OPTIONS", lambda: "asked")
+    app.route("/gone", "GET", lambda: bottle.abort(404))
+    app.route("/boom", "GET", lambda: fail(HandledError), apply=handled)
+    app.route("/bang", "GET", lambda: fail(UnhandledError))
+    app.route("/any", "ANY", lambda: "any")
+    orders.route("/<order>", "GET", lambda order: str(order))
+    shop.mount("/orders/", orders)
+    app.mount("/shop/", shop)
+    return app
+
+
+def handled(view: Callable[[], Any]) -> Callable[[], Any]:
+    """Be a plugin of Bottle that answers an exception."""
+
+    def answered() -> Any:
+        try:
+            return view()
+        except HandledError:
+            return bottle.HTTPResponse("boom", 500)
+
+    return answered
+
+
 def flask_inside(metrics: RedMetrics) -> Wrapped:
     app = flask_app()
     app.wsgi_app = RedWSGIMiddleware(app.wsgi_app, metrics=metrics)  # type: ignore[method-assign]  # Flask's own way
-    return Wrapped(ask_wsgi, app, redirect=308)
+    return of_flask(app)
 
 
 def flask_whole(metrics: RedMetrics) -> Wrapped:
-    return Wrapped(ask_wsgi, RedWSGIMiddleware(flask_app(), metrics=metrics), redirect=308)
+    return of_flask(RedWSGIMiddleware(flask_app(), metrics=metrics))
 
 
 def flask_propagating(metrics: RedMetrics) -> Wrapped:
     app = flask_app()
     app.config["PROPAGATE_EXCEPTIONS"] = True
-    return Wrapped(ask_wsgi, RedWSGIMiddleware(app, metrics=metrics), reraises=True, redirect=308)
+    return of_flask(RedWSGIMiddleware(app, metrics=metrics), reraises=True)
+
+
+def of_flask(app: Any, *, reraises: bool = False) -> Wrapped:
+    return Wrapped(ask_wsgi, app, "<order>", "<int:item>", ("/slash", 308), reraises)
+
+
+def bottle_answering(metrics: RedMetrics) -> Wrapped:
+    return of_bottle(RedWSGIMiddleware(bottle_app(catchall=True), metrics=metrics))
+
+
+def bottle_propagating(metrics: RedMetrics) -> Wrapped:
+    return of_bottle(RedWSGIMiddleware(bottle_app(catchall=False), metrics=metrics), reraises=True)
+
+
+def of_bottle(app: Any, *, reraises: bool = False) -> Wrapped:
+    return Wrapped(ask_wsgi, app, "<order>", "<item:int>", ("/slash", 404), reraises, is_silent=not reraises)
 
 
 def starlette_outside(metrics: RedMetrics) -> Wrapped:
-    return Wrapped(ask_asgi, RedASGIMiddleware(starlette_app(), metrics=metrics), reraises=True)
+    return of_starlette(RedASGIMiddleware(starlette_app(), metrics=metrics))
 
 
 def starlette_inside(metrics: RedMetrics) -> Wrapped:
     app = starlette_app()
     app.add_middleware(RedASGIMiddleware, metrics=metrics)
-    return Wrapped(ask_asgi, app, reraises=True)
+    return of_starlette(app)
 
 
 def fastapi_outside(metrics: RedMetrics) -> Wrapped:
-    return Wrapped(ask_asgi, RedASGIMiddleware(fastapi_app(), metrics=metrics), reraises=True)
+    return of_starlette(RedASGIMiddleware(fastapi_app(), metrics=metrics))
 
 
 def fastapi_inside(metrics: RedMetrics) -> Wrapped:
     app = fastapi_app()
     app.add_middleware(RedASGIMiddleware, metrics=metrics)
-    return Wrapped(ask_asgi, app, reraises=True)
+    return of_starlette(app)
+
+
+def of_starlette(app: Any) -> Wrapped:
+    return Wrapped(ask_asgi, app, "{order}", "{item:int}", ("/slash/", 307), reraises=True)
 
 
 WRAPPINGS = [
     flask_inside,
     flask_whole,
     flask_propagating,
+    bottle_answering,
+    bottle_propagating,
     starlette_outside,
     starlette_inside,
     fastapi_outside,
@@ -177,7 +234,7 @@ SCENARIOS = [
     Scenario("404 of a view", "GET", "/gone", ("GET", "/gone", "404"), {}),
     Scenario("405", "DELETE", "/hello", ("DELETE", "_unmatched", "405"), {}),
     Scenario("405 of an unknown method", "BREW", "/hello", ("_OTHER", "_unmatched", "405"), {}),
-    Scenario("slash redirect", "GET", "/slash?redirect", ("GET", "_unmatched", "REDIRECT"), {}),
+    Scenario("slash redirect", "GET", "SLASH", ("GET", "_unmatched", "REDIRECT"), {}),
     Scenario("no methods declared", "GET", "/any", ("GET", "/any", "200"), {}),
     Scenario("no methods declared, a rare one", "TRACE", "/any", ("_OTHER", "/any", "200"), {}),
     Scenario("no methods declared, an unknown one", "BREW", "/any", ("_OTHER", "/any", "200"), {}),
@@ -194,16 +251,11 @@ def test_a_request_counts_in_the_row_of_its_declared_route(
     """Whatever the framework and the way it is wrapped."""
     metrics = fresh()
     wrapped = wrap(metrics)
-    is_flask = wrapped.redirect == 308
-    path = scenario.path
-    if "redirect" in path:
-        path = "/slash" if is_flask else "/slash/"
-    item = {"ORDER": "<order>", "ITEM": "<int:item>"} if is_flask else {"ORDER": "{order}", "ITEM": "{item:int}"}
+    slash, redirect = wrapped.slash
     method, route, status = scenario.row
-    for name, text in item.items():
-        route = route.replace(name, text)
+    route = route.replace("ORDER", wrapped.order).replace("ITEM", wrapped.item)
     raises = UnhandledError if scenario.path == "/bang" and wrapped.reraises else None
-    wrapped.ask(wrapped.app, path, scenario.method, catch=raises)
-    assert requests(metrics) == {(method, route, status.replace("REDIRECT", str(wrapped.redirect))): 1}
-    assert exceptions(metrics) == scenario.exceptions
+    wrapped.ask(wrapped.app, scenario.path.replace("SLASH", slash), scenario.method, catch=raises)
+    assert requests(metrics) == {(method, route, status.replace("REDIRECT", str(redirect))): 1}
+    assert exceptions(metrics) == ({} if wrapped.is_silent else scenario.exceptions)
     assert faults(metrics) == 0

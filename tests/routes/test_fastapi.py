@@ -17,6 +17,7 @@ from red_middleware import RedASGIMiddleware, RedMetrics
 from red_middleware.routes.starlette import StarletteReader
 
 from .asking import FASTAPI_INCLUDES, Receive, Scope, Send, ask_asgi, exceptions, faults, fresh, requests, routes
+from .reading import Read
 
 
 class ViewError(Exception):
@@ -43,6 +44,13 @@ async def foreign(scope: Scope, receive: Receive, send: Send) -> None:
 
 def wrap(app: Any, metrics: RedMetrics) -> RedASGIMiddleware:
     return RedASGIMiddleware(app, metrics=metrics)
+
+
+def declared_by(app: Any) -> dict[str, set[str] | None]:
+    """Return what is declared before the first request."""
+    read = Read(StarletteReader, app)
+    assert read.learn() is True
+    return read.declared
 
 
 def counted(wrapped: RedASGIMiddleware, *paths: str, **options: Any) -> dict[str, int]:
@@ -115,20 +123,19 @@ class TestRouters:
             expected |= {"/v1/mount/{y}": 1, "/v1/opaque": 1, "/v1/host": 1}
             assert counted(wrapped, "/v1/mount/1", "/v1/opaque/1", "/v1/host") == expected
 
-    def test_websockets_reserve_nothing(self, metrics: RedMetrics) -> None:
+    def test_websockets_are_not_declared(self, metrics: RedMetrics) -> None:
         """Nor do they answer HTTP."""
 
         async def socket(websocket: fastapi.WebSocket) -> None:
             raise AssertionError
 
-        before = metrics.table.reserved
         inner = APIRouter()
         inner.add_api_websocket_route("/socket", socket)
         app = FastAPI(openapi_url=None)
         app.include_router(inner, prefix="/v1")
         app.add_api_websocket_route("/socket", socket)
         assert counted(wrap(app, metrics), "/socket", "/v1/socket") == {"_unmatched": 2}
-        assert metrics.table.reserved == before
+        assert declared_by(app) == {}
 
     def test_routes_that_are_added_later(self, metrics: RedMetrics) -> None:
         """To the app, to an included router, to one that this includes; and routers included later."""
@@ -149,15 +156,12 @@ class TestRouters:
             expected["_unmatched"] = 5
         assert counted(wrapped, "/late", "/a/x", "/a/b/x", "/c/x") == expected | {"/late": 1, "/c/x": 1}
 
-    def test_declared_routes_are_reserved(self, metrics: RedMetrics) -> None:
-        """Before any of them is asked for, the included ones too."""
-        before = metrics.table.reserved
+    def test_included_routes_are_declared(self) -> None:
+        """Before any of them is asked for."""
         app = FastAPI(openapi_url=None)
         app.include_router(router("/a", "/b"), prefix="/v1")
         app.include_router(router("/a", "/b"), prefix="/v2")
-        counted(wrap(app, metrics), "/nowhere")
-        assert set(metrics.table.declared) == {"/v1/a", "/v1/b", "/v2/a", "/v2/b"}
-        assert metrics.table.reserved == before + 4
+        assert declared_by(app) == {path: {"GET"} for path in ("/v1/a", "/v1/b", "/v2/a", "/v2/b")}
 
 
 class TestSubApps:
@@ -334,7 +338,7 @@ class TestFrontends:
             "/t/{tenant}": 1,
             "_unmatched": 1,
         }
-        assert {"/app", "/app/admin", "/o/v1/ui", "/t/{tenant}"} <= set(metrics.table.declared)
+        assert {"/app", "/app/admin", "/o/v1/ui", "/t/{tenant}"} <= declared_by(app).keys()
 
     def test_a_frontend_that_is_added_later(self, metrics: RedMetrics, folder: Path) -> None:
         """To the app and to an included router."""
@@ -349,18 +353,16 @@ class TestFrontends:
         assert requests(metrics)["POST", "_unmatched", "405"] == 1
 
 
-def test_a_known_route_is_one_look_up(metrics: RedMetrics, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many there are."""
+def test_a_known_route_is_one_look_up() -> None:
+    """However many there are: the reader asks a scope for its route and for nothing else."""
     app = FastAPI()
     app.include_router(router(*(f"/{n}" for n in range(300))), prefix="/v1")
-    wrapped = wrap(app, metrics)
-    counted(wrapped, "/v1/1")
-
-    def further(self: StarletteReader, scope: Scope) -> None:
-        raise AssertionError("looked further")
-
-    monkeypatch.setattr(StarletteReader, "_look_further", further)
-    assert counted(wrapped, "/v1/1", "/v1/299") == {"/v1/1": 2, "/v1/299": 1}
+    read = Read(StarletteReader, app)
+    read.learn()
+    for path in ("/v1/1", "/v1/299"):
+        ask_asgi(read.asgi, path)
+    assert read.labels == ["/v1/1", "/v1/299"]
+    assert read.looked_up[-1] == ["route"]
 
 
 def test_no_warning_of_fastapi_comes_from_reading_it(metrics: RedMetrics) -> None:

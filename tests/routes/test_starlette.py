@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import logging
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ from .asking import (
     requests,
     routes,
 )
+from .reading import Read
 
 
 class ViewError(Exception):
@@ -67,10 +69,11 @@ def wrap(app: Any, metrics: RedMetrics, **options: Any) -> RedASGIMiddleware:
     return RedASGIMiddleware(app, metrics=metrics, **options)
 
 
-def reader(wrapped: RedASGIMiddleware) -> StarletteReader:
-    (found,) = wrapped.mounting.routes.readers
-    assert isinstance(found, StarletteReader)
-    return found
+def read(app: Any, source: Scope | None = None) -> Read:
+    """Return the app behind a reader that has learned it, before any request or with one."""
+    made = Read(StarletteReader, app)
+    made.learn(source)
+    return made
 
 
 def counted(wrapped: RedASGIMiddleware, *paths: str, **options: Any) -> dict[str, int]:
@@ -277,15 +280,14 @@ class TestRoutes:
         assert counted(wrapped, "/own", "/any") == {"/own": 1, "_unmatched": 1}
 
     def test_websockets_are_no_routes_of_http(self, metrics: RedMetrics) -> None:
-        """They reserve nothing, and a request to one is unmatched."""
+        """They are not declared, and a request to one is unmatched."""
 
         async def socket(websocket: Any) -> None:
             raise AssertionError
 
-        before = metrics.table.reserved
-        wrapped = wrap(Starlette(routes=[WebSocketRoute("/socket", socket)]), metrics)
-        assert counted(wrapped, "/socket") == {"_unmatched": 1}
-        assert metrics.table.reserved == before
+        app = Starlette(routes=[WebSocketRoute("/socket", socket)])
+        assert counted(wrap(app, metrics), "/socket") == {"_unmatched": 1}
+        assert read(app).declared == {}
 
     def test_the_servers_root_path_is_no_part_of_a_template(self, metrics: RedMetrics) -> None:
         """Whether the path holds it or not."""
@@ -411,8 +413,12 @@ class TestLater:
             await made[0](scope, receive, send)
 
         wrapped = wrap(late, metrics)
-        assert counted(wrapped, "/nowhere", "/t/acme/hello", "/t/acme") == {"_unmatched": 2, "/t/{tenant}/hello": 1}
-        assert len(reader(wrapped).routers) == 1
+        paths = ("/nowhere", "/t/acme/hello", "/t/acme", "/t/evil/hello")
+        assert counted(wrapped, *paths) == {"_unmatched": 2, "/t/{tenant}/hello": 2}
+        again = read(late)
+        for path in paths:
+            ask_asgi(again.asgi, path)
+        assert again.declarations == [{"/t/{tenant}/hello": {"GET", "HEAD"}}]  # it was walked once
 
     def test_an_app_that_a_mount_hides(self, metrics: RedMetrics) -> None:
         """Counts under the mount, and not under the same path of the app around it."""
@@ -433,24 +439,38 @@ class TestLater:
 
     def test_an_app_for_every_request_makes_no_memory(self, metrics: RedMetrics) -> None:
         """Nor does it walk all of them for ever: the routes' own paths do."""
+        made: list[weakref.ref[Router]] = []
 
         async def fleeting(scope: Scope, receive: Receive, send: Send) -> None:
-            await Starlette(routes=[Mount("/sub", routes=[Route("/hello", hello)])])(scope, receive, send)
+            app = Starlette(routes=[Mount("/sub", routes=[Route("/hello", hello)])])
+            made.append(weakref.ref(app.router))
+            await app(scope, receive, send)
 
         wrapped = wrap(fleeting, metrics)
         found = counted(wrapped, *["/sub/hello"] * (3 * MAX_ROUTERS))
         assert found.pop("/sub/hello") >= MAX_ROUTERS
         assert set(found) <= {"/hello", "_unmatched"}
         assert sum(routes(metrics).values()) == 3 * MAX_ROUTERS
-        assert len(reader(wrapped).routers) == MAX_ROUTERS
+        gc.collect()
+        assert sum(router() is not None for router in made) == MAX_ROUTERS
+
+
+class Counting(list[Any]):
+    """The routes of a router, and how often their number was asked for."""
+
+    def __init__(self, routes: list[Any]) -> None:
+        super().__init__(routes)
+        self.asked = 0
+
+    def __len__(self) -> int:
+        self.asked += 1
+        return super().__len__()
 
 
 class TestCost:
     """What a request costs does not grow with the routes."""
 
-    def test_endpoints_that_are_new_for_every_request_do_not_make_it_walk(
-        self, metrics: RedMetrics, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_endpoints_that_are_new_for_every_request_do_not_make_it_walk(self) -> None:
         """It walks ever more rarely: at the misses of a power of two."""
 
         class Dynamic(BaseRoute):
@@ -460,54 +480,141 @@ class TestCost:
             async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
                 await foreign(scope, receive, send)
 
-        wrapped = wrap(Starlette(routes=[Route(f"/{n}", hello) for n in range(100)] + [Dynamic()]), metrics)
-        walks: list[None] = []
-        walk = StarletteReader._walk
+        app = read(Starlette(routes=[Route(f"/{n}", hello) for n in range(100)] + [Dynamic()]))
+        for _ in range(200):
+            ask_asgi(app.asgi, "/dynamic")
+        assert app.labels == [None] * 200
+        assert len(app.declarations) <= 1 + 8  # when it learned, and at misses 1, 2, 4 ... 128
 
-        def counting(self: StarletteReader) -> None:
-            walks.append(None)
-            walk(self)
+    def test_a_route_that_is_known_is_one_look_up(self) -> None:
+        """Where the release leaves the route in the scope. What matched nothing costs as little."""
+        app = read(Starlette(routes=[Route(f"/{n}", lambda request: PlainTextResponse()) for n in range(500)]))
+        for path in ("/1", "/7", "/nowhere"):
+            ask_asgi(app.asgi, path)
+        assert app.labels == ["/1", "/7", None]
+        assert app.looked_up[2] == ["route", "endpoint", "fastapi"]
+        if release("starlette") >= (1, 7):
+            assert app.looked_up[1] == ["route"]
 
-        monkeypatch.setattr(StarletteReader, "_walk", counting)
-        assert counted(wrapped, *["/dynamic"] * 200) == {"_unmatched": 200}
-        assert len(walks) <= 1 + 8  # when it learned, and at misses 1, 2, 4 ... 128
-
-    def test_a_route_that_is_known_is_one_look_up(self, monkeypatch: pytest.MonkeyPatch, metrics: RedMetrics) -> None:
-        """Where the release leaves the route in the scope."""
-        wrapped = wrap(Starlette(routes=[Route(f"/{n}", hello) for n in range(500)]), metrics)
-        counted(wrapped, "/1")
-        known = reader(wrapped)
-        route = known.places[7].holders[0]
-
-        def further(self: StarletteReader, scope: Scope) -> None:
-            raise AssertionError("looked further")
-
-        monkeypatch.setattr(StarletteReader, "_look_further", further)
-        assert known.route({"route": route, "endpoint": hello}, "/7") == "/7"
-        assert known.route({}, "/nowhere") is None
-
-    def test_the_routers_are_not_asked_for_what_is_known(
-        self, metrics: RedMetrics, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_the_routers_are_not_asked_for_what_is_known(self) -> None:
         """Nor where one app stands in two places, or nothing in a mount serves a request: there may be hundreds."""
         sub = Starlette(routes=[Route("/hello", hello)])
-        wrapped = wrap(Starlette(routes=[Mount("/v1", app=sub), Mount("/v2", app=sub)]), metrics)
-        counted(wrapped, "/v1/hello")
+        routes = Counting([Mount("/v1", app=sub), Mount("/v2", app=sub)])
+        root = Starlette()
+        root.router.routes = routes
+        app = read(root)
+        ask_asgi(app.asgi, "/v1/hello")
+        before = routes.asked
+        for path in ("/v1/hello", "/v2/hello", "/v2/nowhere"):
+            ask_asgi(app.asgi, path)
+        assert app.labels == ["/v1/hello", "/v1/hello", "/v2/hello", None]
+        assert routes.asked == before
+        routes.append(Mount("/v3", app=sub))
+        ask_asgi(app.asgi, "/v3/hello")
+        assert app.labels[-1] == "/v3/hello"
+        assert routes.asked > before
 
-        def grew(self: StarletteReader) -> bool:
-            raise AssertionError("asked the routers")
 
-        monkeypatch.setattr(StarletteReader, "_grew", grew)
-        assert counted(wrapped, "/v1/hello", "/v2/hello", "/v2/nowhere") == {
-            "/v1/hello": 2,
-            "/v2/hello": 1,
-            "_unmatched": 1,
-        }
+class TestStandingInside:
+    """A middleware inside a mount: the prefix stands in the router around it, which only a request shows."""
+
+    @pytest.mark.parametrize("kind", [Starlette, Router])
+    def test_a_scrape_that_comes_first(self, kind: Any) -> None:
+        """The app's routes are declared by it, and count with their prefix from the first request on."""
+        sub = kind(routes=[Route("/hello", hello), Route("/other", other)])
+        inside = read(sub)
+        assert inside.declared.keys() == {"/hello", "/other"}
+        app = Starlette(routes=[Mount("/t/{tenant}", app=inside.asgi), Route("/hello", hello)])
+        for path in ("/t/a/hello", "/t/b/other", "/t/b/hello"):
+            ask_asgi(app, path)
+        assert inside.labels == ["/t/{tenant}/hello", "/t/{tenant}/other", "/t/{tenant}/hello"]
+        assert inside.declarations[-1].keys() == {"/t/{tenant}/hello", "/t/{tenant}/other", "/hello"}
+        assert len(inside.declarations) == 2
+
+    def test_the_middleware_of_a_sub_app(self) -> None:
+        """It stands between the sub-app and its router."""
+        inside: list[Read] = []
+
+        class Inside:
+            def __init__(self, app: Any) -> None:
+                inside.append(read(app))
+
+            async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+                await inside[0].asgi(scope, receive, send)
+
+        sub = Starlette(routes=[Route("/hello", hello)], middleware=[Middleware(Inside)])
+        app = Starlette(routes=[Mount("/sub", app=sub)])
+        for _ in range(2):
+            ask_asgi(app, "/sub/hello")
+        assert inside[0].labels == ["/sub/hello"] * 2
+
+    def test_an_app_of_no_framework(self) -> None:
+        """It counts as the mount, and the first request shows which."""
+        inside = read(foreign)
+        assert inside.declarations == []
+        app = Starlette(routes=[Mount("/foreign", app=inside.asgi)])
+        ask_asgi(app, "/foreign/any")
+        assert inside.labels == ["/foreign"]
+
+    def test_a_request_that_comes_first(self) -> None:
+        """The routes are declared with their prefix, and walked once."""
+        sub = Starlette(routes=[Route("/hello", hello)])
+        inside = Read(StarletteReader, sub)
+
+        async def learning(scope: Scope, receive: Receive, send: Send) -> None:
+            assert inside.learn(scope) is True
+            await inside.asgi(scope, receive, send)
+
+        learning.__dict__["leads_to"] = sub  # as a middleware's own attribute would
+        ask_asgi(Starlette(routes=[Mount("/sub", app=learning)]), "/sub/hello")
+        assert inside.labels == ["/sub/hello"]
+        assert inside.declarations == [{"/sub/hello": {"GET", "HEAD"}}]
+
+    def test_a_first_request_that_came_to_another_mounting(self) -> None:
+        """Its router is not taken for one around this app, unless it leads here."""
+        sub, around = Starlette(routes=[Route("/hello", hello)]), Starlette(routes=[Route("/around", hello)])
+        apart = read(sub, {"router": around.router})
+        assert apart.declared.keys() == {"/hello"}
+        ask_asgi(apart.asgi, "/hello")
+        around.mount("/sub", sub)
+        beside = read(sub, {"router": around.router})
+        assert beside.declared.keys() == {"/around", "/sub/hello"}
+        ask_asgi(beside.asgi, "/hello")
+        assert apart.labels == beside.labels == ["/hello"]
+
+    def test_two_mountings_of_the_same_numbers(self, metrics: RedMetrics) -> None:
+        """Each counts its routes as they are declared, whichever was asked first."""
+        first = wrap(Starlette(routes=[Route("/hello", hello)]), metrics)
+        second = wrap(Starlette(routes=[Route("/hello", other), Route("/more", hello)]), metrics)
+        app = Starlette(routes=[Mount("/first", app=first), Mount("/second", app=second)])
+        alone = wrap(Starlette(routes=[Route("/alone", hello)]), metrics)
+        ask_asgi(app, "/first/hello")
+        ask_asgi(alone, "/alone")
+        for path in ("/second/hello", "/second/more", "/first/hello"):
+            ask_asgi(app, path)
+        assert routes(metrics) == {"/first/hello": 2, "/second/hello": 1, "/second/more": 1, "/alone": 1}
+
+    @pytest.mark.parametrize("is_found", [True, False])
+    def test_an_app_that_is_served_by_itself_and_behind_a_mount(self, is_found: bool) -> None:
+        """Each request counts by the way that it came, also where only one of the apps is found before."""
+        sub = Starlette(routes=[Route("/hello", hello)])
+        around = Starlette(routes=[Route("/sub", other), Mount("/sub", app=sub)])
+        hidden = {"around": around}  # a dict is not looked into
+
+        async def by_path(scope: Scope, receive: Receive, send: Send) -> None:
+            await ((around if is_found else hidden["around"]) if "/sub" in scope["path"] else sub)(scope, receive, send)
+
+        if not is_found:
+            del around
+        app = read(by_path)
+        paths = ["/hello", "/sub", "/sub/hello", "/hello", "/sub/hello"]
+        for path in paths:
+            ask_asgi(app.asgi, path)
+        assert app.labels == paths
 
 
-def test_declared_routes_are_reserved(metrics: RedMetrics) -> None:
-    """One row for each method and template; eight where a route declares no methods, an opaque mount too."""
-    before = metrics.table.reserved
+def test_the_methods_of_each_template_are_declared() -> None:
+    """None where a route names none; an opaque mount does so."""
     app = Starlette(
         routes=[
             Route("/get", hello),
@@ -516,8 +623,8 @@ def test_declared_routes_are_reserved(metrics: RedMetrics) -> None:
             Mount("/sub", routes=[Route("/get", other)]),
         ]
     )
-    counted(wrap(app, metrics), "/nowhere")
-    assert metrics.table.reserved == before + 2 + 2 + 8 + 2
+    get = {"GET", "HEAD"}
+    assert read(app).declared == {"/get": get, "/both": {"POST", "PUT"}, "/any": None, "/sub/get": get}
 
 
 def test_undeclared_routes_leave_the_declared_ones_alone() -> None:
@@ -601,25 +708,26 @@ def test_nothing_in_starlette_is_touched(metrics: RedMetrics) -> None:
     assert {key: value for key, value in vars(app).items() if key != "middleware_stack"} == attributes
 
 
+def shop() -> Starlette:
+    return Starlette(routes=[Route("/hello", hello), Route("/metrics", other)])
+
+
+def test_an_app_that_a_plain_function_calls_by_its_name_is_known_when_it_first_matches_a_route() -> None:
+    """All of its routes are declared then."""
+    app = read(in_a_module(calls_it, the_app=shop()))
+    assert app.declarations == []
+    ask_asgi(app.asgi, "/nowhere")
+    ask_asgi(app.asgi, "/hello")
+    assert app.labels == [None, "/hello"]
+    assert app.declared.keys() == {"/hello", "/metrics"}
+
+
 the_app: Any = None  # what a test says, see `in_a_module`
 
 
 async def calls_it(scope: Scope, receive: Receive, send: Send) -> None:
     """Call a Starlette app that is a global variable."""
     await the_app(scope, receive, send)
-
-
-def shop() -> Starlette:
-    return Starlette(routes=[Route("/hello", hello), Route("/metrics", other)])
-
-
-def test_an_app_that_a_plain_function_calls_by_its_name_is_known_at_the_first_request(metrics: RedMetrics) -> None:
-    """Its routes are reserved, and it keeps its own `/metrics` from the beginning."""
-    wrapped = wrap(in_a_module(calls_it, the_app=shop()), metrics)
-    for path in ("/metrics", "/hello", "/metrics"):
-        ask_asgi(wrapped, path)
-        assert "/hello" in metrics.table.declared
-    assert routes(metrics) == {"/metrics": 2, "/hello": 1}
 
 
 def test_an_app_that_is_there_only_later_takes_no_metrics_away(

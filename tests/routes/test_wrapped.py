@@ -1,11 +1,10 @@
 """Finding a framework's app behind what wraps it."""
 
 import functools
-import types
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from red_middleware.routes.wrapped import MAX_DICT, MAX_OBJECTS, wrapped
+from red_middleware.routes.wrapped import MAX_OBJECTS, wrapped
 
 from .asking import in_a_module
 
@@ -153,74 +152,15 @@ def test_nothing_is_called_on_the_way() -> None:
     assert calls == []
 
 
-the_app: Any = None  # what a test says, see `in_a_module`
-
-
-def calls_it(*_: object) -> object:
-    return the_app(*_)
-
-
-def mentions_it_as_an_attribute(*_: object) -> object:
-    return Around().the_app  # type: ignore[attr-defined]  # nobody calls this
-
-
-class CallsIt:
-    """A middleware of which only the code knows its app."""
-
-    __call__ = calls_it
-
-
-def by_name(app: object) -> list[tuple[object, str]]:
-    return list(wrapped(app, lambda candidate: isinstance(candidate, App), by_name=True))
-
-
-def test_an_app_that_is_called_by_its_name_is_found_where_names_are_asked_for() -> None:
-    """Through functions, the functions that they call, instances, bound methods; and by its mount."""
+def test_globals_and_dicts_are_not_followed() -> None:
+    """A function may use an app for anything. It is seen when it first matches a route."""
     app = App()
-    function = in_a_module(calls_it, the_app=app)
-    kind = type("Kind", (CallsIt,), {"__call__": function})
-    for wrap in (
-        function,
-        in_a_module(calls_it, the_app=function),
-        in_a_module(calls_it, the_app=app.wsgi_method),
-        in_a_module(calls_it, the_app=Around(inner=function)),
-        kind(),
-        type("Heir", (kind,), {})(),
-        types.MethodType(function, kind()),
-        functools.partial(function),
-    ):
-        assert found(wrap) == []
-        assert by_name(wrap) == [(app, "")]
-    assert by_name(Around(mounts={"/shop": function})) == [(app, "/shop")]
+    assert found(in_a_module(calls_it, the_app=app)) == []
+    assert found(Around(apps={"shop": app})) == []
 
 
-def test_apps_in_a_small_dict_are_found_where_names_are_asked_for() -> None:
-    """A handful of apps is followed, a cache is not."""
-    first, second = App(), App()
-    apps = {"first": first, 2: second}
-    for wrap in (
-        Around(apps=apps),
-        in_a_module(calls_it, the_app=apps),
-        in_a_module(calls_it, the_app={"inner": apps}),
-    ):
-        assert found(wrap) == []
-        assert by_name(wrap) == [(first, ""), (second, "")]
-    most: dict[int, object] = dict.fromkeys(range(MAX_DICT), first)
-    assert by_name(Around(apps=most)) == [(first, "")]
-    assert by_name(Around(apps={**most, MAX_DICT: first})) == []
+def calls_it() -> object:
+    return the_app
 
 
-def test_a_name_that_is_none_of_the_module_or_another_ones_is_not_followed() -> None:
-    """An attribute of the same name, a global that is not there, a module, a class, what the app itself uses."""
-    app = App()
-    assert by_name(in_a_module(mentions_it_as_an_attribute, the_app=app)) == []
-    missing = in_a_module(calls_it)
-    del missing.__globals__["the_app"]
-    assert by_name(missing) == []
-    module = types.ModuleType("module")
-    module.app = app  # type: ignore[attr-defined]  # any attribute will do
-    assert by_name(in_a_module(calls_it, the_app=module)) == []
-    assert by_name(in_a_module(calls_it, the_app=type("Kind", (), {"app": app}))) == []
-    called = type("Called", (App,), {"__call__": in_a_module(calls_it, the_app=app)})()
-    assert by_name(called) == [(called, "")]
-    assert by_name(print) == []
+the_app: object = None

@@ -5,7 +5,9 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from red_middleware.workers.rendezvous import Group, find_group, is_alive, is_master
+from red_middleware.workers.group import Group, find_group
+from red_middleware.workers.proc import is_alive
+from red_middleware.workers.servers import is_early
 
 MEASURE: Final = "RED_WORKERS_MEASURE"
 """Set where the tests are measured: workers that are killed leave no coverage at their end."""
@@ -13,7 +15,7 @@ MEASURE: Final = "RED_WORKERS_MEASURE"
 CHILD: Final = "child"
 """The query that a forked child answers, about itself."""
 
-imported_by_master: Final = is_master()
+imported_early: Final = is_early()
 
 
 def answer(query: str) -> bytes:
@@ -24,7 +26,7 @@ def answer(query: str) -> bytes:
         measuring = coverage.Coverage(data_suffix=True)
         with measuring.collect():
             _found(query)
-            is_master()
+            is_early()
         measuring.save()
     if query == CHILD:
         return _of_a_child()
@@ -33,11 +35,11 @@ def answer(query: str) -> bytes:
         {
             "pid": os.getpid(),
             "parent": os.getppid(),
-            "imported_by_master": imported_by_master,
-            "is_master": is_master(),
+            "imported_early": imported_early,
+            "is_early": is_early(),
             "group": found,
             "unknown": unknown,
-            "master_is_alive": found and is_alive(found.master, found.master_started),
+            "master_is_alive": found and is_alive(found.master),
         }
     ).encode()
 

@@ -19,7 +19,6 @@ from red_middleware.workers.cells import (
     MAGIC,
     NEW,
     NO_INDEX,
-    NOBODY,
     RETIRED,
     WORKER,
     WorkerFile,
@@ -28,10 +27,10 @@ from red_middleware.workers.cells import (
     grained,
     is_inhabited,
     open_file,
-    this_process,
     write_retired,
 )
 from red_middleware.workers.directory import Directory, open_directory
+from red_middleware.workers.proc import NOBODY, this_process
 
 from .members import open_files
 

@@ -10,8 +10,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -20,6 +22,7 @@ from red_middleware.workers.directory import UNJUDGED_SECONDS, Directory, clean_
 
 from .racing import SCENARIOS
 
+Result = TypeVar("Result")
 ROOT = Path(__file__).parents[2]
 HOME = f"red_middleware-{os.geteuid()}"
 DEADLINE_SECONDS = 60
@@ -28,7 +31,7 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives a direct
 
 @pytest.fixture
 def base(tmp_path: Path) -> Path:
-    """Where anybody may write, as in /dev/shm."""
+    """Return a directory to which anybody may write, as to /dev/shm."""
     path = tmp_path / "base"
     path.mkdir()
     path.chmod(0o1777)
@@ -101,13 +104,13 @@ def test_the_second_to_come_joins_the_first(base: Path) -> None:
 
 
 def test_the_last_component_of_a_base_is_created_private(tmp_path: Path) -> None:
-    """A `multiprocess_dir` that nobody made need not be made by hand."""
+    """A `multiprocess_dir` that does not exist yet need not be made by hand."""
     open_directory("group", "", str(tmp_path / "app")).close()
     assert mode(tmp_path / "app") == 0o700
 
 
 def test_the_mode_of_an_existing_base_is_the_users_choice(base: Path) -> None:
-    """It is neither refused nor changed, be it as open as /tmp."""
+    """It is neither refused nor changed, even if everybody may write there, as to /tmp."""
     open_directory("group", "", str(base)).close()
     assert mode(base) == 0o1777
 
@@ -120,7 +123,7 @@ def test_a_base_without_a_parent_is_refused_by_its_name(tmp_path: Path) -> None:
 
 
 def test_without_a_base_shared_memory_is_taken(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """/dev/shm where it is a writable directory."""
+    """That is /dev/shm, if it is a writable directory."""
     monkeypatch.setattr(room, "SHARED_MEMORY", str(base))
     with closing(open_directory("group", "")) as group:
         assert Path(group.path) == base / HOME / "group"
@@ -128,7 +131,7 @@ def test_without_a_base_shared_memory_is_taken(base: Path, monkeypatch: pytest.M
 
 
 def test_without_shared_memory_the_temporary_directory_is_taken(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on macOS."""
+    """There is no /dev/shm on macOS."""
     monkeypatch.setattr(room, "SHARED_MEMORY", str(base / "missing"))
     monkeypatch.setenv("TMPDIR", str(base))
     with closing(open_directory("group", "")) as group:
@@ -148,7 +151,7 @@ def test_without_writable_shared_memory_the_temporary_directory_is_taken(
 def test_a_full_temporary_directory_is_not_left_for_another(
     mount: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As `tempfile` would, and the workers that begin now would be another group than those that are there."""
+    """`tempfile` would take another one, and the workers that start now would be another group than the older ones."""
     full = mount("size=64k")
     with suppress(OSError):
         (full / "all").write_bytes(bytes(1 << 17))
@@ -161,7 +164,7 @@ def test_a_full_temporary_directory_is_not_left_for_another(
 
 
 def test_where_nothing_is_writable_there_is_no_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nor is the working directory taken, which may be another one for each worker."""
+    """The working directory is not taken either: each worker may have another one."""
     monkeypatch.setattr(room, "SHARED_MEMORY", str(tmp_path / "missing"))
     monkeypatch.setattr(room, "TEMPORARY_BY_CUSTOM", ())
     monkeypatch.setenv("TMPDIR", ".")
@@ -171,14 +174,14 @@ def test_where_nothing_is_writable_there_is_no_directory(tmp_path: Path, monkeyp
 
 @pytest.mark.parametrize("name", ["", ".", "..", "../group", "a/b", ".hidden", "-", "a b", "a\n", "é"])
 def test_a_name_that_could_lead_elsewhere_is_refused(base: Path, name: str) -> None:
-    """A group's name is one component, and told apart from what is not ours."""
+    """A group's name is one component of a path, and does not look like a file that is not ours."""
     with pytest.raises(ValueError, match="open_directory"):
         open_directory(name, "", str(base))
     assert list(base.iterdir()) == []
 
 
 def test_a_file_is_held_by_one_at_a_time(base: Path) -> None:
-    """Who comes second waits as long as it wants to, and is told."""
+    """The second process waits as long as it says, and is then told that the file is held."""
     with (
         closing(open_directory("group", "", str(base))) as one,
         closing(open_directory("group", "", str(base))) as other,
@@ -193,7 +196,7 @@ def test_a_file_is_held_by_one_at_a_time(base: Path) -> None:
 
 
 def test_a_child_lets_go_of_the_directory_and_of_what_is_held_in_it(base: Path) -> None:
-    """And closes nothing that is not the directory's any more."""
+    """It closes no descriptor that does not lead to the directory any more."""
     group = open_directory("group", "", str(base))
     number = group.fd
     holding = group.hold("lock", os.O_RDWR | os.O_CREAT)
@@ -222,7 +225,7 @@ def test_a_directory_knows_whether_it_is_open_and_whether_it_was_removed(base: P
 
 
 def test_a_fifo_keeps_nobody_waiting(base: Path) -> None:
-    """At its other end may be nobody, for ever."""
+    """Nobody may ever open its other end."""
     with closing(open_directory("group", "", str(base))) as group:
         os.mkfifo(Path(group.path, "fifo"))
         os.close(group.open("fifo", os.O_RDONLY))
@@ -235,7 +238,7 @@ def test_a_fifo_keeps_nobody_waiting(base: Path) -> None:
 
 @pytest.mark.parametrize("level", [HOME, f"{HOME}/group"])
 def test_a_link_is_never_followed(base: Path, tmp_path: Path, level: str) -> None:
-    """Somebody who was first with a link gets nothing written where it leads, be it a directory of ours."""
+    """If somebody made a link there first, nothing is written where it leads, even if that is a directory of ours."""
     target = tmp_path / "target"
     target.mkdir(mode=0o700)
     (base / level).parent.mkdir(mode=0o700, exist_ok=True)
@@ -248,7 +251,7 @@ def test_a_link_is_never_followed(base: Path, tmp_path: Path, level: str) -> Non
 @pytest.mark.parametrize("level", [HOME, f"{HOME}/group"])
 @pytest.mark.parametrize("wide", [0o701, 0o710, 0o720, 0o777])
 def test_a_directory_that_is_open_to_others_is_refused(base: Path, level: str, wide: int) -> None:
-    """Any permission of the group or of others is one too many; the error says which directory and mode."""
+    """Group and others may have no permission at all; the error names the directory and its mode."""
     leave(base, "group")
     (base / level).chmod(wide)
     with pytest.raises(PermissionError, match=rf"mode {wide:04o}; must have .*0700: '.*{level}'"):
@@ -267,7 +270,7 @@ def test_a_directory_of_another_user_is_refused(base: Path, level: str) -> None:
 
 @pytest.mark.parametrize("level", [HOME, f"{HOME}/group"])
 def test_a_file_in_the_place_of_a_directory_is_refused(base: Path, level: str) -> None:
-    """It stays as it is."""
+    """The file stays as it is."""
     (base / level).parent.mkdir(mode=0o700, exist_ok=True)
     (base / level).write_text("precious")
     with pytest.raises(NotADirectoryError, match=level):
@@ -276,7 +279,7 @@ def test_a_file_in_the_place_of_a_directory_is_refused(base: Path, level: str) -
 
 
 def test_a_full_file_system_is_an_error_that_leaves_no_draft(mount: Callable[[str], Path]) -> None:
-    """Nobody joins a group whose owner could not be recorded; once there is room again, it can be had."""
+    """Nobody joins a group whose owner could not be recorded; once there is room again, it can be opened."""
     base = mount("size=64k,mode=1777")
     with pytest.raises(OSError, match="No space left") as full:
         (base / "filler").write_bytes(bytes(1 << 20))
@@ -290,7 +293,7 @@ def test_a_full_file_system_is_an_error_that_leaves_no_draft(mount: Callable[[st
 
 
 def test_a_read_only_file_system_is_an_error(mount: Callable[[str], Path]) -> None:
-    """Also where the group was made before; and a cleaner that can remove nothing keeps calm."""
+    """So it is where the group was made before, and a cleaner that cannot remove anything does not raise."""
     base = mount("size=64k,mode=1777")
     group = leave(base, "group")
     mount("remount,ro")
@@ -301,7 +304,7 @@ def test_a_read_only_file_system_is_an_error(mount: Callable[[str], Path]) -> No
 
 
 def test_every_descriptor_is_closed_when_the_way_is_barred(base: Path) -> None:
-    """Trying again and again uses nothing up."""
+    """However often a process tries, it does not run out of descriptors."""
     leave(base, "group").chmod(0o755)
     before = os.listdir("/dev/fd")
     with pytest.raises(PermissionError):
@@ -330,7 +333,7 @@ def test_without_locks_the_room_is_importable_and_says_so(base: Path, monkeypatc
 
 
 def test_files_are_reached_in_the_directory_that_was_opened(base: Path) -> None:
-    """Whatever happens to its path, as when an administrator moves it."""
+    """The path may come to lead elsewhere, as when an administrator moves the directory."""
     with closing(open_directory("group", "owner", str(base))) as group:
         (base / HOME).rename(base / "moved")
         with open(group.open("draft", os.O_WRONLY | os.O_CREAT), "w") as file:
@@ -348,7 +351,7 @@ def test_files_are_reached_in_the_directory_that_was_opened(base: Path) -> None:
 
 
 def test_a_file_is_not_opened_through_a_link(base: Path) -> None:
-    """Nor is its target's status taken for its own."""
+    """The status of a link is its own, not its target's."""
     with closing(open_directory("group", "owner", str(base))) as group:
         (base / HOME / "group" / "link").symlink_to("owner")
         with pytest.raises(OSError, match="link") as refused:
@@ -358,7 +361,7 @@ def test_a_file_is_not_opened_through_a_link(base: Path) -> None:
 
 
 def test_no_descriptor_reaches_a_program_that_the_app_starts(base: Path) -> None:
-    """Else the lock would live as long as that program."""
+    """If one did, the lock would live as long as that program."""
     with closing(open_directory("group", "owner", str(base))) as group:
         fd = group.open("owner", os.O_RDONLY)
         assert not os.get_inheritable(group.fd)
@@ -383,7 +386,7 @@ def test_threads_list_at_the_same_time(base: Path) -> None:
 
 
 def test_a_directory_that_is_removed_while_open_is_empty_and_takes_no_files(base: Path) -> None:
-    """Nothing is written where nobody would look for it; who opens the group anew gets a new one."""
+    """Nothing is written where nobody would look for it; whoever opens the group again gets a new directory."""
     with closing(open_directory("group", "owner", str(base))) as group:
         group.unlink("owner")
         Path(group.path).rmdir()
@@ -404,6 +407,106 @@ def test_a_closed_directory_reaches_no_other(base: Path) -> None:
                 use()
 
 
+# A descriptor that was lost
+
+
+def lose(group: Directory, stranger: Path) -> int:
+    """Close the descriptor and give its number to another directory, as an app may; return the number."""
+    number = group.fd
+    theirs = os.open(stranger, os.O_RDONLY)
+    os.dup2(theirs, number)
+    os.close(theirs)
+    return number
+
+
+def test_a_directory_that_was_lost_reopens_in_place(base: Path, tmp_path: Path) -> None:
+    """It says so once, is locked as before, and leaves its old number to whoever has it now."""
+    with closing(open_directory("group", "owner", str(base))) as group:
+        os.close(group.open("w-1", os.O_CREAT))
+        assert not group.reopen()
+        number = lose(group, tmp_path)
+        assert not group.is_open()
+        assert group.reopen()
+        assert group.is_open()
+        assert sorted(group.names()) == ["owner", "w-1"]
+        assert not group.reopen()
+        assert clean_stale(str(base), "", is_gone) == 0
+        assert os.path.samestat(os.fstat(number), tmp_path.stat())
+        os.close(number)
+
+
+@pytest.mark.parametrize("level", ["", HOME, f"{HOME}/group"])
+def test_a_directory_that_was_lost_and_removed_reopens_empty(base: Path, level: str) -> None:
+    """It is then like the directory of a first worker: private, with the same owner, and without the earlier files."""
+    group = open_directory("group", "owner", str(base))
+    os.close(group.open("w-1", os.O_CREAT))
+    os.close(group.fd)
+    shutil.rmtree(base / level)
+    with closing(group):
+        assert group.reopen()
+        assert group.names() == ["owner"]
+        assert (base / HOME / "group" / "owner").read_text() == "owner"
+        assert mode(base / HOME / "group") == 0o700
+
+
+def test_a_directory_that_cannot_be_reopened_is_tried_again(base: Path) -> None:
+    """The error says why it cannot be opened. Until it is open again, no file can be reached by it."""
+    group = open_directory("group", "owner", str(base))
+    (base / HOME / "group").chmod(0o755)
+    os.close(group.fd)
+    for _ in range(2):
+        with pytest.raises(PermissionError, match="mode 0755"):
+            group.reopen()
+        assert not group.is_open()
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            group.names()
+    (base / HOME / "group").chmod(0o700)
+    with closing(group):
+        assert group.reopen()
+        assert group.names() == ["owner"]
+
+
+def test_of_several_threads_one_reopens(base: Path) -> None:
+    """Only one of them is told that it was lost, and the directory is opened only once."""
+    with closing(open_directory("group", "owner", str(base))) as group:
+        before = os.listdir("/dev/fd")
+        for _ in range(20):
+            os.close(group.fd)
+            assert sorted(at_once(group.reopen, threads=4)) == [False, False, False, True]
+            assert len(os.listdir("/dev/fd")) == len(before)
+
+
+def test_a_cleaner_that_never_leaves_keeps_no_thread_waiting(base: Path) -> None:
+    """However many threads ask, one that has no chance to try within half a second is told so."""
+    group = open_directory("group", "owner", str(base))
+    os.close(group.fd)
+    said: list[str] = []
+
+    def reopen() -> None:
+        with pytest.raises(TimeoutError) as late:
+            group.reopen()
+        said.append(str(late.value))
+
+    with closing(Directory("", os.open(base / HOME / "group", os.O_RDONLY))) as cleaner:
+        fcntl.flock(cleaner.fd, fcntl.LOCK_EX)
+        at_once(reopen, threads=6)
+    assert len(said) == 6
+    assert any("another thread is opening it" in text for text in said)
+    assert any("locked by somebody" in text for text in said)
+
+
+def at_once(call: Callable[[], Result], threads: int) -> list[Result]:
+    """Return what several threads are given that call a function at the same time."""
+    barrier = threading.Barrier(threads)
+
+    def run(_: int) -> Result:
+        barrier.wait()
+        return call()
+
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(run, range(threads)))
+
+
 # Races
 
 
@@ -416,7 +519,7 @@ def test_a_child_that_closes_what_it_inherited_leaves_the_lock_to_its_parent(bas
 
 
 def test_a_directory_that_is_replaced_before_the_lock_is_left(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The worst moment, made certain: a cleaner removes the group between its opening and its locking."""
+    """The worst moment, forced here: a cleaner removes the group after it is opened and before it is locked."""
     flock = fcntl.flock
     path, away = base / HOME / "group", base / HOME / "away"
 
@@ -448,7 +551,7 @@ def test_a_cleaner_that_never_leaves_keeps_nobody_waiting(base: Path) -> None:
 
 
 def test_workers_come_and_go_while_a_cleaner_takes_everybody_for_dead(base: Path) -> None:
-    """No opener ever holds a directory that is removed, and no file of the living goes."""
+    """No process ever holds a removed directory, and no file of a living worker disappears."""
 
     def start(scenario: str) -> subprocess.Popen[str]:
         assert scenario in SCENARIOS
@@ -466,7 +569,7 @@ def test_workers_come_and_go_while_a_cleaner_takes_everybody_for_dead(base: Path
 
 
 def test_a_group_whose_master_is_gone_is_removed_with_its_files(base: Path) -> None:
-    """The recorded owner is asked about, word for word, and the group's own is left alone."""
+    """The cleaner is asked about the owner exactly as recorded, and the caller's own group is left alone."""
     dead, own = leave(base, "dead", "w-1", ".new-2", "retired"), leave(base, "own")
     assert clean_stale(str(base), "own", lambda owner: owner == "owner of dead") == 1
     assert own.exists()
@@ -474,14 +577,14 @@ def test_a_group_whose_master_is_gone_is_removed_with_its_files(base: Path) -> N
 
 
 def test_a_group_in_which_somebody_lives_is_never_removed(base: Path) -> None:
-    """Not for a dead master, nor for its age; its owner is not even asked about."""
+    """Neither a dead master nor its age is a reason; nobody is even asked about its owner."""
     with closing(open_directory("group", "owner", str(base))) as group:
         assert clean_stale(str(base), "", lambda owner: pytest.fail("asked"), in_a_week) == 0
         assert group.names() == ["owner"]
 
 
 def test_a_group_that_cannot_be_judged_is_kept_for_seven_days(base: Path) -> None:
-    """As one of another pid namespace: its container may start a worker at any time."""
+    """For example one of another pid namespace, whose container may start a worker at any time."""
     group = leave(base, "group")
     changed = group.stat().st_mtime
     assert clean_stale(str(base), "", nobody_knows, lambda: changed + 7 * 24 * 3600) == 0
@@ -498,7 +601,7 @@ def test_a_touch_begins_the_seven_days_anew(base: Path) -> None:
 
 
 def test_a_group_without_an_owner_is_kept_for_seven_days(base: Path) -> None:
-    """Its maker may be about to write the owner, or died before: then nothing else is in it."""
+    """Its maker may be about to write the owner, or died before that; then there is no other file in it."""
     leave(base, "group")
     (base / HOME / "group" / "owner").rename(base / HOME / "group" / ".owner-1")
     assert clean_stale(str(base), "", is_gone) == 0
@@ -525,7 +628,7 @@ def test_what_is_not_ours_is_never_touched(base: Path, tmp_path: Path) -> None:
 @as_root
 @pytest.mark.parametrize("level", [HOME, f"{HOME}/group"])
 def test_another_users_directories_are_never_touched(base: Path, level: str) -> None:
-    """Even by root."""
+    """Root does not touch them either."""
     group = leave(base, "group")
     os.chown(base / level, 65534, 65534)
     assert clean_stale(str(base), "", is_gone, in_a_week) == 0
@@ -541,7 +644,7 @@ def test_where_nothing_is_nothing_is_made(base: Path, made: bool) -> None:
 
 
 def test_one_group_that_raises_keeps_no_other_from_being_removed(base: Path) -> None:
-    """Neither an owner that cannot be parsed nor a file that cannot be removed; the latter is tried again."""
+    """The reason may be an owner that cannot be parsed, or a file that cannot be removed yet."""
     for name in ("a", "b", "c"):
         leave(base, name, "w-1")
     (base / HOME / "b" / "directory").mkdir()

@@ -511,7 +511,6 @@ def test_a_member_without_its_directory_closes_nothing_on_the_way_out(join: Join
     one.die()
     for number in (*numbers, theirs):
         os.close(number)
-    one.member.directory.fd = -1
 
 
 def no_room(fd: int, at: int, length: int) -> None:

@@ -1,13 +1,10 @@
 """The application's own prometheus_client metrics, and what tells of processes, on the endpoint of several workers."""
 
-import contextlib
 import json
 import logging
 import os
-import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,8 +12,6 @@ from prometheus_client import CollectorRegistry, Counter, GCCollector, ProcessCo
 
 from red_middleware import RedMetrics
 from red_middleware.exposition import answer
-
-from .members import joined
 
 CHILD = """
 import json, os, sys
@@ -123,71 +118,6 @@ def test_several_workers_without_multiprocess_mode_are_told_once(
         "the application's own prometheus_client metrics are those of one worker of 2: set PROMETHEUS_MULTIPROC_DIR "
         "before it starts, and they are shown for all"
     ]
-
-
-@contextlib.contextmanager
-def hinting(base: Path) -> Iterator[Callable[[], list[str]]]:
-    """Start a worker, and return a function that lets it scrape and returns its log so far."""
-    command = [sys.executable, "-c", HINTING, str(base)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as worker:
-        told, heard = worker.stdin, worker.stdout
-        assert told is not None
-        assert heard is not None
-
-        def scraped() -> list[str]:
-            print("scrape", file=told, flush=True)
-            log: list[str] = json.loads(heard.readline())
-            return log
-
-        yield scraped
-        told.close()
-
-
-def test_all_workers_together_are_told_once(tmp_path: Path) -> None:
-    """Not each of them, those that are recycled every minute as well."""
-    log = []
-    with hinting(tmp_path) as one:
-        one()
-        for _ in range(3):
-            with hinting(tmp_path) as other:
-                other()
-                one()
-                log += other()
-        log += one()
-    assert len(log) == 1
-    assert "PROMETHEUS_MULTIPROC_DIR" in log[0]
-
-
-HINTING = """
-import json, logging, sys
-from prometheus_client import CollectorRegistry, Counter
-from red_middleware import RedMetrics
-from red_middleware.exposition import answer
-log = []
-logging.getLogger("red_middleware").addFilter(lambda record: log.append(record.getMessage()))
-registry = CollectorRegistry()
-Counter("orders", "The application's.", registry=registry)
-metrics = RedMetrics(registry=registry, multiprocess_dir=sys.argv[1], multiprocess_name="shop")
-for line in sys.stdin:
-    answer(metrics, "GET", "", "", "")
-    print(json.dumps(log), flush=True)
-"""
-
-
-def test_the_first_of_a_group_is_one(tmp_path: Path) -> None:
-    """By name; everybody is where that cannot be kept, and nobody who lost the directory's descriptor."""
-    one, other = joined(tmp_path), joined(tmp_path)
-    assert one.member.first("a")
-    assert not one.member.first("a")
-    assert not other.member.first("a")
-    assert other.member.first("b")
-    assert not one.member.first("b")
-    shutil.rmtree(one.member.directory.path)
-    assert one.member.first("b")
-    assert other.member.first("b")
-    os.close(one.member.directory.fd)
-    assert not one.member.first("c")
-    other.die()
 
 
 def test_a_collector_of_another_process_stays_what_it_is(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,4 +1,4 @@
-"""What tells of processes, for a group of workers: sums over the living, and CPU that never goes backwards."""
+"""The process metrics of a group of workers: sums over the living, and CPU that never goes backwards."""
 
 import errno
 import fcntl
@@ -15,8 +15,9 @@ import pytest
 from prometheus_client import ProcessCollector
 
 from red_middleware.workers import cells
-from red_middleware.workers.cells import LOCK, WORKER, Process
+from red_middleware.workers.cells import LOCK, WORKER
 from red_middleware.workers.directory import Directory
+from red_middleware.workers.proc import Process
 from red_middleware.workers.processes import GroupProcesses, Workers
 
 from .measured import BURN_SECONDS, burn, cpu_seconds, measure, measured, samples, shown, within_pid_namespace
@@ -60,7 +61,7 @@ def alone() -> dict[str, float]:
 
 
 def test_the_living_are_added_up(worker: Worker, tmp_path: Path) -> None:
-    """Under the names of prometheus_client, with its namespace; the start is the group's."""
+    """They stand under the names of prometheus_client, with its namespace; the start is the group's."""
     one = shown(worker, "shop")
     with measured(tmp_path):
         two = shown(worker, "shop")
@@ -73,14 +74,14 @@ def test_the_living_are_added_up(worker: Worker, tmp_path: Path) -> None:
 
 
 def test_a_process_is_measured_once(worker: Worker, tmp_path: Path) -> None:
-    """If it has two files: one was lost, or it set up its metrics anew."""
+    """So it is if it has two files, because one was lost or it has set up its metrics again."""
     again = joined(tmp_path)
     assert shown(worker)["process_max_fds"] == alone()["process_max_fds"]
     again.die()
 
 
 def test_cpu_stays_when_its_worker_goes(worker: Worker, tmp_path: Path) -> None:
-    """Recycled workers take nothing out of the sum, and leave one number behind."""
+    """A recycled worker takes nothing out of the sum, and no file of its own remains."""
     total = cpu_seconds(worker)
     for _ in range(3):
         with measured(tmp_path) as other:
@@ -123,7 +124,7 @@ def test_a_worker_that_lost_its_file_counts_once(worker: Worker, tmp_path: Path)
 def test_a_worker_that_is_retired_during_a_scrape_counts_once(
     worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not among the living and the dead."""
+    """It is never counted both among the living and among the dead."""
     listing = Directory.names
     reaper = joined(tmp_path)
     with measured(tmp_path) as other:
@@ -155,7 +156,7 @@ def rewrite(worker: Worker, change: Callable[[Process], Process]) -> None:
 
 
 def test_another_process_with_the_number_of_a_worker_is_not_measured(worker: Worker, tmp_path: Path) -> None:
-    """Who started at another time is not the one who made the file."""
+    """A process that started at another time did not make the file."""
     with measured(tmp_path):
         rewrite(worker, lambda process: process._replace(started=process.started - 1))
         found = shown(worker)
@@ -165,7 +166,7 @@ def test_another_process_with_the_number_of_a_worker_is_not_measured(worker: Wor
 
 
 def test_a_process_of_another_pid_namespace_is_not_measured(worker: Worker, tmp_path: Path) -> None:
-    """Its number is another process's here; a sum would lack it."""
+    """Its number is another process's here. A sum would lack it, so there is none."""
     with measured(tmp_path):
         rewrite(worker, lambda process: process._replace(namespace=process.namespace + 1))
         found = shown(worker)
@@ -174,7 +175,7 @@ def test_a_process_of_another_pid_namespace_is_not_measured(worker: Worker, tmp_
 
 
 def test_a_process_that_ends_before_it_is_measured_takes_no_sum_away(worker: Worker, tmp_path: Path) -> None:
-    """It was among the living, and is none of them now."""
+    """It was among the living when the files were read, and is not any more."""
     with measured(tmp_path) as other:
 
         def late() -> Workers:
@@ -209,7 +210,7 @@ def test_cpu_is_that_of_all_pid_namespaces(worker: Worker, tmp_path: Path) -> No
 
 
 def test_a_sum_of_which_some_is_hidden_is_left_out() -> None:
-    """Workers that gave up root may not look into each other's descriptors: who answers would show its own alone."""
+    """Workers that gave up root cannot see each other's descriptors: each would show only its own."""
     base = Path(tempfile.mkdtemp())  # where another user gets to
     base.chmod(0o777)
     try:
@@ -228,7 +229,7 @@ def no_space(fd: int, content: bytes, at: int) -> int:
 
 
 def test_what_cannot_be_stored_keeps_nothing_from_being_shown(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a full file system there is what was stored before."""
+    """On a full file system a scrape shows what was stored before."""
     before = cpu_seconds(worker)
     burn()
     with monkeypatch.context() as full:
@@ -240,7 +241,7 @@ def test_what_cannot_be_stored_keeps_nothing_from_being_shown(worker: Worker, mo
 
 
 def test_a_lock_that_is_none_keeps_nothing_from_being_shown(worker: Worker) -> None:
-    """Whoever made a directory of it."""
+    """Somebody may have put a directory in its place."""
     before = cpu_seconds(worker)
     worker.member.directory.unlink(LOCK)
     Path(worker.member.directory.path, LOCK).mkdir()
@@ -271,7 +272,7 @@ def test_where_the_directory_is_gone_a_process_tells_of_itself(worker: Worker, t
 def test_what_is_no_file_of_a_living_process_is_passed_over(
     worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Garbage, and a process that left its lock to a child: the CPU of the others is stored as ever."""
+    """Garbage and a process that left its lock to a child change nothing: the CPU of the others is stored as always."""
     before = cpu_seconds(worker)
     with measured(tmp_path):
         rewrite(worker, lambda process: process._replace(pid=2**22 + 1))  # more than any process id

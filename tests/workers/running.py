@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -11,11 +12,13 @@ import urllib.request
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
+import pytest
 from coverage import Coverage
 
-from red_middleware.workers.rendezvous import Group
+from red_middleware.workers.group import Group
+from red_middleware.workers.proc import Process
 
 from ..e2e import ROOT, require, require_packages
 from ..e2e.servers import poll
@@ -95,11 +98,19 @@ class Answer(NamedTuple):
 
     pid: int
     parent: int
-    imported_by_master: bool
-    is_master: bool
+    imported_early: bool
+    is_early: bool
     group: Group | None
     unknown: str
     master_is_alive: bool | None
+
+
+def group_of(said: Any) -> Group | None:
+    """Return the group that a process has written as JSON."""
+    if said is None:
+        return None
+    key, master, boot = said
+    return Group(key, Process(*master), boot)
 
 
 class Servers:
@@ -152,7 +163,7 @@ class Servers:
             if self.process.poll() is not None:
                 raise RuntimeError(f"{self.process.args!r} ended:\n{self.log.read_text()}") from None
             return None
-        said["group"] = said["group"] and Group(*said["group"])
+        said["group"] = group_of(said["group"])
         return Answer(**said)
 
     def one(self, name: str = "", port: int | None = None) -> Answer:
@@ -191,3 +202,29 @@ def free_ports(number: int) -> list[int]:
         for each in sockets:
             each.bind(("127.0.0.1", 0))
         return [each.getsockname()[1] for each in sockets]
+
+
+def found_by(statement: str, *launcher: str, name: str | None = None) -> Group | None:
+    """Return the group that a new process finds after a statement."""
+    program = f"""if True:
+        import json, os
+        from red_middleware.workers.group import find_group
+        from red_middleware.workers.proc import Process, is_alive
+        {statement}
+        print(json.dumps(find_group({name!r})))
+    """
+    output = subprocess.run([*launcher, sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, check=True)
+    return group_of(json.loads(output.stdout))
+
+
+def require_namespaces(*options: str) -> None:
+    """Skip the test where the kernel refuses; that is no package that CI could install."""
+    require("unshare is not installed: apt-get install util-linux", shutil.which("unshare"))
+    tried = subprocess.run(["unshare", *options, "true"], capture_output=True, text=True, check=False)
+    if tried.returncode:
+        pytest.skip(f"not permitted: {tried.stderr.strip()}")
+
+
+def without_proc() -> tuple[str, ...]:
+    """Return what starts a command where /proc is empty, as on macOS."""
+    return ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /proc && exec "$@"', "sh")

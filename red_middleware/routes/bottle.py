@@ -1,0 +1,59 @@
+"""Bottle (0.12.25 and later): the rule that matched, with every mount.
+
+Bottle leaves the route in the environ. Where a Bottle app is mounted as a WSGI app, as 0.12 does always, its rules lack
+the prefix. That is known by the app, unless the mount was added after the first request.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from .reader import Declare, Raised, Source
+from .wrapped import of_class, wrapped
+
+_is_bottle = of_class("bottle", "Bottle")
+
+
+class BottleReader:
+    """Reads Bottle's route. See `reader.Reader`."""
+
+    def __init__(self, declare: Declare, raised: Raised) -> None:
+        self.declare = declare
+        self.prefixes: WeakKeyDictionary[Any, set[str]] = WeakKeyDictionary()  # weak: an app may serve one request only
+
+    def learn(self, app: object, source: Source) -> bool:
+        """Declare the rules of the Bottle apps that `app` leads to, and of those mounted in them."""
+        places = list(wrapped(app, _is_bottle))
+        if places:
+            self.declare([template for found, prefix in places for template in self._templates(found, prefix)])
+        return bool(places)
+
+    def route(self, source: Source, path: str, error: BaseException | None = None) -> str | None:
+        """Return the rule that serves the request; the mount where a WSGI app of another kind does."""
+        route = source.get("bottle.route")
+        if route is None:
+            return None
+        prefixes = self.prefixes.get(route.app)
+        if prefixes is None:
+            self.declare(list(self._templates(route.app, "")))
+            prefixes = self.prefixes.get(route.app, {""})
+        if len(prefixes) > 1:
+            prefixes = {prefix for prefix in prefixes if f"{path}/".startswith(f"{prefix}/")} or prefixes
+        target = route.config.get("mountpoint.target")  # a Bottle app that has no route for the request, or any other
+        return None if target is not None and _is_bottle(target) else max(prefixes, key=len) + _rule(route, target)
+
+    def _templates(self, app: Any, prefix: str, *around: object) -> Iterator[tuple[str, list[str] | None]]:
+        for route in app.routes:
+            self.prefixes.setdefault(route.app, set()).add(prefix)
+            target = route.config.get("mountpoint.target")
+            template = prefix + _rule(route, target)
+            if not _is_bottle(target):
+                methods = {"GET": ["GET", "HEAD"], "ANY": None, "PROXY": None}
+                yield template, methods.get(route.method, [route.method])
+            elif not any(target is outer for outer in (app, *around)):  # an app may be mounted in itself
+                yield from self._templates(target, template, app, *around)
+
+
+def _rule(route: Any, target: object) -> str:
+    rule: str = route.rule
+    return rule if target is None else rule.removesuffix("/<:re:.*>")  # which Bottle adds to a mount's prefix

@@ -1,0 +1,40 @@
+"""What the reader of a framework offers, and what it is given."""
+
+from collections.abc import Callable, Iterable, MutableMapping
+from typing import Any, Protocol
+
+Source = MutableMapping[str, Any]
+"""The environ of a WSGI request, or the scope of an ASGI request."""
+
+Declare = Callable[[Iterable[tuple[str, Iterable[str] | None]]], None]
+"""Takes the templates that an app declares, each with its methods; `None` where the app names no methods."""
+
+Raised = Callable[[Source, BaseException], None]
+"""Takes a request and the exception that its framework is about to answer with a 500 itself."""
+
+
+class Reader(Protocol):
+    """Reads the routes of one framework. It imports the framework nowhere: it looks into `sys.modules`."""
+
+    def __init__(self, declare: Declare, raised: Raised) -> None:
+        """Remember whom to tell."""
+
+    def learn(self, app: object, source: Source) -> bool:
+        """Declare the templates of the apps that `app` leads to, and tell whether one is of this framework.
+
+        Args:
+            app: What the middleware wraps.
+            source: Empty, or the first request to any mounting of the same numbers. It may have come to another one.
+        """
+
+    def route(self, source: Source, path: str, error: BaseException | None = None) -> str | None:
+        """Return the template that serves the request, in constant time.
+
+        Args:
+            source: The request, when its response begins or an exception has ended it.
+            path: Its path on arrival. On the way in, mounts shorten what `source` holds.
+            error: The exception that left the app before a response.
+
+        Returns:
+            The template, or `None` where the framework matched none, or where another framework serves the request.
+        """

@@ -1,0 +1,51 @@
+"""The prefork servers: is this process a worker of one, and of which master? One file per server, none imports it.
+
+A server whose module is not in `sys.modules` does not run this process. To add a server, write a file with the two
+functions of `Server` and name it in `SERVERS`. `workers.group` and the membership ask here, at a process's first
+request and never at construction, which may be before the fork.
+"""
+
+from typing import Final, Protocol
+
+from . import granian, gunicorn, hypercorn, uvicorn, uwsgi
+
+
+class Server(Protocol):
+    """What a file of this folder says about the process that asks. A function may raise: then the answer is no."""
+
+    def is_early(self) -> bool:
+        """Tell whether this process runs the app but is not a worker yet, so that it must not join a group yet."""
+
+    def find_master(self) -> int | None:
+        """Return the pid of the master if this process is one of this server's workers, else `None`.
+
+        0 says that this process certainly belongs to this server without being one of its workers: then no other
+        server is asked.
+        """
+
+
+SERVERS: Final[tuple[Server, ...]] = (uwsgi, gunicorn, uvicorn, hypercorn, granian)
+"""In the order in which they are asked for the master; the first answer counts."""
+
+
+def is_early() -> bool:
+    """Tell whether this process is not a worker yet: a uWSGI master before its forks, a gunicorn child in a hook."""
+    for server in SERVERS:
+        try:
+            if server.is_early():
+                return True
+        except Exception:  # its module is half imported, or a stub
+            pass
+    return False
+
+
+def find_master() -> int | None:
+    """Return the pid of the master if this process is a worker of a known server, else `None`. Never raises."""
+    try:
+        for server in SERVERS:
+            master = server.find_master()
+            if master is not None:
+                return master or None
+    except Exception:  # its module is half imported, or a stub
+        pass
+    return None

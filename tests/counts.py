@@ -1,0 +1,117 @@
+"""What was counted: fresh numbers for a test, and what a test looks at in them."""
+
+from collections import Counter
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+
+from red_middleware import RedMetrics
+
+from .drive import Clock
+
+
+def fresh_metrics(**options: Any) -> RedMetrics:
+    """Return numbers in a registry of their own, with two buckets, so that expectations can be written out."""
+    return RedMetrics(**{"registry": CollectorRegistry(), "buckets": (1, 10), "clock": Clock(), **options})
+
+
+def counted(metrics: RedMetrics, *families: str) -> dict[str, float]:
+    """Return every sample that is not zero.
+
+    Args:
+        metrics: The numbers.
+        families: Names to choose from; by default all, except what says how long the process runs and how much it
+            shows.
+    """
+    passing = ("uptime_seconds_total", "red_series", "red_workers", "red_scrape_duration_seconds_sum")
+    return {
+        text: n
+        for text, n in metrics.snapshot().items()
+        if n and (text.startswith(families) if families else not text.startswith(passing))
+    }
+
+
+def one_request(
+    status: str = "200",
+    *,
+    method: str = "GET",
+    route: str = "_unmatched",
+    error: bool = False,
+    left: bool = False,
+    raised: str | None = None,
+    seconds: float = 0.0,
+) -> dict[str, float]:
+    """Return what `counted` is to be after one request.
+
+    Args:
+        status: Its label.
+        method: Its label.
+        route: Its label.
+        error: Whether it is an error; a status of 5xx needs no mention.
+        left: Whether the client was seen to leave.
+        raised: The exception that is named.
+        seconds: Its duration, at most 10.
+    """
+    row = f'method="{method}",route="{route}"'
+    duration = "http_request_duration_seconds"
+    found = {
+        f'http_requests_total{{{row},status="{status}"}}': 1.0,
+        f"http_errors_total{{{row}}}": float(error or (status.startswith("5") and not left)),
+        f'{duration}_bucket{{le="1.0",{row}}}': float(seconds <= 1.0),
+        f'{duration}_bucket{{le="10.0",{row}}}': 1.0,
+        f'{duration}_bucket{{le="+Inf",{row}}}': 1.0,
+        f"{duration}_count{{{row}}}": 1.0,
+        f"{duration}_sum{{{row}}}": seconds,
+        f"http_client_disconnects_total{{{row}}}": float(left),
+    }
+    if raised is not None:
+        found[f'http_exceptions_total{{exception="{raised}",route="{route}"}}'] = 1.0
+    return {text: n for text, n in found.items() if n}
+
+
+def check_one_request(metrics: RedMetrics) -> None:
+    """One request was counted, once, and nothing is in progress."""
+    found = counted(metrics)
+    assert [n for text, n in found.items() if text.startswith("http_requests_total")] == [1.0]
+    assert [n for text, n in found.items() if text.startswith("http_request_duration_seconds_count")] == [1.0]
+    assert sum(n for text, n in found.items() if text.startswith("http_errors_total")) <= 1.0
+    assert not any(text.startswith(("http_requests_in_progress", "red_instr")) for text in found), found
+
+
+def total(metrics: RedMetrics, name: str) -> float:
+    """Return the sum of all samples of one name."""
+    return sum(n for text, n in metrics.snapshot().items() if text.startswith(f"{name}{{"))
+
+
+def requests(metrics: RedMetrics) -> dict[tuple[str, str, str], int]:
+    """Return the finished requests by (method, route, status)."""
+    return {
+        (sample.labels["method"], sample.labels["route"], sample.labels["status"]): int(sample.value)
+        for family in metrics.collect()
+        for sample in family.samples
+        if sample.name == "http_requests_total"
+    }
+
+
+def routes(metrics: RedMetrics) -> dict[str, int]:
+    """Return the finished requests by route."""
+    found: Counter[str] = Counter()
+    for (_, route, _), number in requests(metrics).items():
+        found[route] += number
+    return dict(found)
+
+
+def exceptions(metrics: RedMetrics) -> dict[tuple[str, str], int]:
+    """Return the exceptions by (route, name)."""
+    return {
+        (sample.labels["route"], sample.labels["exception"]): int(sample.value)
+        for family in metrics.collect()
+        for sample in family.samples
+        if sample.name == "http_exceptions_total"
+    }
+
+
+def faults(metrics: RedMetrics) -> float:
+    """Return how many faults of the instrumentation there were."""
+    prefix = f"{metrics.namespace}_" if metrics.namespace else ""
+    return metrics.snapshot()[f"{prefix}red_instrumentation_errors_total"]

@@ -1,0 +1,58 @@
+"""uvicorn, hypercorn and granian start workers by `multiprocessing`: which of its children is one, asked of such."""
+
+import subprocess
+import sys
+from typing import Final
+
+import pytest
+
+from ...e2e import ROOT
+
+PROGRAM: Final = """
+import multiprocessing, os, sys
+from red_middleware.workers.servers import find_master
+def function(then):
+    if then == "fork" and os.fork():
+        os.wait()
+        return
+    print(find_master() == os.getppid(), find_master() is None, flush=True)
+function.__module__, function.__name__, then = sys.argv[1:]
+child = multiprocessing.get_context("fork").Process(target=function, args=(then,))
+child.start()
+child.join()
+"""
+
+WORKERS: Final = [
+    ("uvicorn._subprocess", "subprocess_started"),
+    ("hypercorn.asyncio.run", "asyncio_worker"),
+    ("hypercorn.asyncio.run", "uvloop_worker"),
+    ("hypercorn.trio.run", "trio_worker"),
+    ("granian.server.mp", "_spawn_asgi_worker"),
+]
+
+OTHERS: Final = [
+    ("shop.jobs", "subprocess_started"),
+    ("uvicorn._subprocess", "another"),
+    ("hypercorn.run", "another"),
+    ("hypercornish", "asyncio_worker"),
+    ("granian.server.threads", "worker"),
+]
+
+
+def said(module: str, name: str, then: str = "") -> str:
+    """Return whether a child with this function finds its parent as its master, and whether it finds none."""
+    command = [sys.executable, "-c", PROGRAM, module, name, then]
+    return subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+
+
+@pytest.mark.parametrize(("module", "name"), WORKERS)
+def test_a_child_that_runs_a_servers_function_is_a_worker(module: str, name: str) -> None:
+    """Its parent is the master; what the child forks in turn is no worker."""
+    assert said(module, name) == "True False"
+    assert said(module, name, then="fork") == "False True"
+
+
+@pytest.mark.parametrize(("module", "name"), OTHERS)
+def test_a_child_that_runs_another_function_is_no_worker(module: str, name: str) -> None:
+    """A user's program may start single servers this way."""
+    assert said(module, name) == "False True"

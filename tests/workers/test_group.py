@@ -1,0 +1,140 @@
+"""Which processes are one group beside the workers of one server: by name, among containers, users and boots."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from red_middleware.workers.group import find_group, is_owner_gone, name_for
+from red_middleware.workers.proc import Process, this_process
+
+from .parents import __name__ as parents
+from .running import ASGI, PORT, Kind, Servers, found_by, gunicorn, python, require_namespaces, without_proc
+
+TWO_JOBS: Final = f'"$0" -m uvicorn --port "$1" {ASGI} & "$0" -m uvicorn --port "$2" {ASGI} & wait'
+HONCHO: Final = ("-m", "honcho", "-f", "tests/workers/Procfile", "start")
+
+SINGLE: Final = {
+    "a shell": Kind(("sh", "-c", TWO_JOBS, sys.executable, PORT, PORT), ("uvicorn",)),
+    "honcho": Kind(
+        ("env", f"PYTHON={sys.executable}", f"ONE={PORT}", f"TWO={PORT}", sys.executable, *HONCHO),
+        ("uvicorn", "honcho"),
+        sessions=True,
+    ),
+    "mp.Process, fork": Kind(python(parents, "fork", PORT, PORT), ("uvicorn",)),
+    "mp.Process, spawn": Kind(python(parents, "spawn", PORT, PORT), ("uvicorn",)),
+    "os.fork": Kind(python(parents, "os.fork", PORT, PORT), ("uvicorn",)),
+}
+
+
+@pytest.mark.prefork
+@pytest.mark.parametrize("kind", SINGLE.values(), ids=SINGLE)
+def test_servers_that_only_share_a_parent_are_single_unless_a_name_groups_them(kind: Kind, tmp_path: Path) -> None:
+    """They are scrape targets of their own; where they share a socket, only the user knows."""
+    with Servers(kind, tmp_path, ports=2) as servers:
+        assert [servers.one(port=port).group for port in servers.ports] == [None, None]
+        one, two = (servers.one("shop", port).group for port in servers.ports)
+        assert one is not None
+        assert one.master[:2] == (0, 0)
+        assert one == two
+        assert servers.one("shop", servers.ports[0]).master_is_alive
+        assert one == find_group("shop")
+        other = servers.one("other", servers.ports[0]).group
+        assert other is not None
+        assert other.key != one.key
+
+
+@pytest.mark.prefork
+def test_the_first_processes_of_two_pid_namespaces_are_two_masters(tmp_path: Path) -> None:
+    """As in two containers: both masters are process 1, and may have started at the same tick."""
+    kind = gunicorn()
+    contained = kind._replace(command=("unshare", "--pid", "--fork", "--mount-proc", "--kill-child", *kind.command))
+    require_namespaces("--pid", "--fork", "--mount-proc")
+    with Servers(contained, tmp_path) as servers, Servers(contained, tmp_path) as others:
+        ours, theirs = ({answer.group for answer in each.workers()} for each in (servers, others))
+        assert len(ours) == len(theirs) == 1
+        one, two = ours.pop(), theirs.pop()
+        assert one is not None
+        assert two is not None
+        assert one.master.pid == two.master.pid == 1
+        assert one.boot == two.boot
+        assert one.master.namespace != two.master.namespace
+        assert one.key != two.key
+        by_name = {group.key for each in (servers, others) if (group := each.one("shop").group)}
+        ours_by_name = find_group("shop")
+        assert ours_by_name is not None
+        assert by_name == {ours_by_name.key}
+
+
+def test_a_proc_of_another_pid_namespace_is_not_believed(tmp_path: Path) -> None:
+    """A container with the host's /proc: there a master's number is somebody else's."""
+    kind = gunicorn()
+    require_namespaces("--pid", "--fork")
+    with Servers(kind._replace(command=("unshare", "--pid", "--fork", "--kill-child", *kind.command)), tmp_path) as it:
+        for answer in it.workers():
+            assert answer.group is None
+            assert "/proc shows another pid namespace" in answer.unknown
+
+
+def test_without_proc_a_worker_says_that_it_cannot_tell_its_group() -> None:
+    """As on macOS: no group is better than a wrong one, but somebody must see it. A single process needs no /proc."""
+    require_namespaces("--mount")
+    assert found_by("pass", *without_proc()) is None
+    with pytest.raises(subprocess.CalledProcessError):
+        found_by("pass", *without_proc(), name="shop")
+
+
+def test_another_user_is_another_group() -> None:
+    """A worker does not look for files that it may not open."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can be somebody else")
+    ours, theirs = find_group("shop"), found_by("os.seteuid(65534)", name="shop")
+    assert ours is not None
+    assert theirs is not None
+    assert theirs == ours._replace(key=theirs.key)
+    assert theirs.key != ours.key
+
+
+def test_a_directory_is_named_by_group_and_mark() -> None:
+    """The tables of one process stay apart, and so do the workers before and after a changed option."""
+    shop, other = find_group("shop"), find_group("other")
+    assert shop is not None
+    assert other is not None
+    names = [name_for(group, mark) for group in (shop, other) for mark in ("a", "b")]
+    assert len(set(names)) == 4
+    assert name_for(shop, "a") == names[0]
+    assert all(re.fullmatch("[0-9a-f]{32}", name) for name in names)
+
+
+def master(change: int = 0, namespace: int = 0) -> Process:
+    """Return this process, or one that differs from it by its start or its pid namespace."""
+    ours = this_process()
+    return Process(ours.pid, ours.started + change, ours.namespace + namespace)
+
+
+@pytest.mark.parametrize(
+    ("master", "boot", "gone"),
+    [
+        (master(), "", False),
+        (master(change=1), "", True),
+        (master(namespace=1, change=1), "", False),
+        (master(), "another-", True),
+        (master()._replace(pid=0, started=0), "", False),
+    ],
+    ids=["it lives", "it ended", "it is in another pid namespace", "it was before this boot", "a name has no master"],
+)
+def test_a_recorded_owner_is_gone_only_if_that_is_certain(master: Process, boot: str, gone: bool) -> None:
+    """What the group of a master writes down is enough for any later worker of this machine to tell."""
+    ours = find_group("shop")
+    assert ours is not None
+    assert is_owner_gone(ours._replace(master=master, boot=boot + ours.boot).owner) == gone
+
+
+def test_a_spoilt_record_proves_nothing() -> None:
+    """It raises, and whoever cleans up goes on with the next group."""
+    with pytest.raises(ValueError, match="not enough values"):
+        is_owner_gone("spoilt")
