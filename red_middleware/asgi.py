@@ -1,6 +1,6 @@
 """RedASGIMiddleware: when a request is started, answered and finished in ASGI.
 
-It tells `exchange.Exchange` so, and answers the metrics endpoint. Everything but `http` passes through untouched.
+It tells `counting.exchange` so, and answers the metrics endpoint. Everything but `http` passes through untouched.
 """
 
 import asyncio
@@ -8,11 +8,11 @@ import sys
 from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from typing import Any, Final, NoReturn
 
-from .exchange import Exchange
-from .exposition import Answer, answer
-from .labels import SERVER_ERROR
+from .counting.exchange import Exchange, start
+from .counting.labels import SERVER_ERROR
+from .exposition import Answer, Request, answer
 from .metrics import RedMetrics
-from .mounting import Mounting, Purpose, raised
+from .mounting import Mounting, Purpose
 from .routes import ASGI_READERS, RouteOf, Routes
 
 Scope = MutableMapping[str, Any]
@@ -52,9 +52,10 @@ class RedASGIMiddleware:
         self.app = app
         self.mounting = Mounting(
             type(self).__name__, app, metrics, metrics_path, exclude, route_of,
-            lambda declare: [reader(declare, raised) for reader in ASGI_READERS],
+            ASGI_READERS,
         )  # fmt: skip
         self.metrics = self.mounting.metrics
+        self.recorder = self.mounting.recorder
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -72,7 +73,7 @@ class RedASGIMiddleware:
                 return await _serve_metrics(self.metrics, scope, send)
             if purpose is Purpose.EXCLUDED:
                 return await self.app(scope, receive, send)
-        exchange = self.metrics.start(method, scope, path)
+        exchange = start(self.recorder, method, scope, path)
         if exchange is None:
             return await self.app(scope, receive, send)
         call = _Call()  # filled here: an __init__ would cost as much as all of this
@@ -202,13 +203,13 @@ def _relative_path(path: str, root: str) -> str:
     return path[len(root) :] if path.startswith(f"{root}/") else path
 
 
-def _answer(metrics: RedMetrics, scope: Scope) -> Answer:
-    headers = [(name.lower(), value.decode("latin-1")) for name, value in scope.get("headers") or ()]
-    accept, accept_encoding = (
-        ",".join(value for name, value in headers if name == wanted) for wanted in (b"accept", b"accept-encoding")
-    )
+def _request(scope: Scope) -> Request:
+    headers: dict[str, str] = {}
+    for name, value in scope.get("headers") or ():
+        key, text = name.lower().decode("latin-1"), value.decode("latin-1")
+        headers[key] = f"{headers[key]},{text}" if key in headers else text
     query = (scope.get("query_string") or b"").decode("latin-1")
-    return answer(metrics, scope.get("method", ""), accept, accept_encoding, query)
+    return Request(scope.get("method", ""), query, headers)
 
 
 async def _off_the_loop(work: Callable[[], Answer]) -> Answer:
@@ -228,7 +229,7 @@ async def _off_the_loop(work: Callable[[], Answer]) -> Answer:
 
 
 async def _serve_metrics(metrics: RedMetrics, scope: Scope, send: Send) -> None:
-    found = await _off_the_loop(lambda: _answer(metrics, scope))
+    found = await _off_the_loop(lambda: answer(metrics, _request(scope)))
     headers = [(name.lower().encode(), value.encode()) for name, value in found.headers]
     await send({"type": "http.response.start", "status": found.status, "headers": headers})
     await send({"type": "http.response.body", "body": found.body})

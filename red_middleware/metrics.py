@@ -83,7 +83,9 @@ class RedMetrics(Collector):
         self.multiprocess_dir: Final = checked.multiprocess_dir
         self.multiprocess_name: Final = checked.multiprocess_name
         self.clock: Final = checked.clock
-        self._recorder = _recorder(self, registry, checked)
+        _share_or_register(self, checked)
+
+    _recorder: Recorder
 
     def bound(self) -> Bound:
         """Return the most that clients can ever make: rows (label sets), cells (numbers), series.
@@ -156,11 +158,11 @@ def _share_or_register(metrics: RedMetrics, checked: options.Options) -> None:
     with _registering:
         found = _registered.get(key)
         if found is not None and found.registry() is registry:
-            metrics._recorder = found.recorder
+            metrics._recorder = found
             if metrics in registry._collector_to_names:  # else it was unregistered
-                _check_equal(checked, found.recorder.options)
+                _check_equal(checked, found.options)
                 return
-        metrics._recorder = Recorder(checked)
+        metrics._recorder = recorder = Recorder(checked, registry)
         try:
             registry.register(metrics)
         except ValueError as taken:
@@ -168,8 +170,8 @@ def _share_or_register(metrics: RedMetrics, checked: options.Options) -> None:
                 ValueError, "RedMetrics", "namespace", checked.namespace,
                 f"{taken}: held by another metric; choose another namespace=",
             ) from taken  # fmt: skip
-        metrics._recorder.identify(_identity(registry, checked, metrics._recorder))
-        _registered[key] = _Registered(weakref.ref(registry), metrics._recorder)
+        recorder.membership.identity = _identity(metrics, recorder)
+        _registered[key] = recorder
 
 
 def _check_equal(ours: options.Options, theirs: options.Options) -> None:
@@ -184,3 +186,24 @@ def _check_equal(ours: options.Options, theirs: options.Options) -> None:
 
 def _metric(recorder: Recorder, family: Family) -> Metric:
     return Metric(recorder.full_name(family).removesuffix("_total"), family.help, family.type)
+
+
+def _identity(metrics: RedMetrics, recorder: Recorder) -> str | None:
+    """Return what tells the workers of a group which of an app's tables this is; `None` where nothing does.
+
+    Tables of unlike layout are told apart by it, and so are registries: by their order, which is the same in all
+    workers while they import the app. Later the order follows the requests that a worker happens to get, and only a
+    name tells.
+    """
+    layout = repr((metrics.namespace, mark(recorder.kinds)))
+    if metrics.registry is REGISTRY:
+        return layout
+    _identities[layout] += 1
+    is_named = metrics.multiprocess_name or (metrics.namespace and _identities[layout] == 1)
+    return f"{layout} {_identities[layout]}" if is_named or not serving else None
+
+
+_identities: Counter[str] = Counter()
+_registering = threading.Lock()
+_registered: "weakref.WeakValueDictionary[tuple[int, str], Recorder]" = weakref.WeakValueDictionary()
+"""By the id of a registry and a namespace: the recorder behind the handles there."""

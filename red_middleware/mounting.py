@@ -5,18 +5,14 @@ the set `special`, in which a request's path is looked up.
 """
 
 import logging
-from collections.abc import Callable, Collection, Container, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from enum import Enum
-from threading import RLock
-from typing import Final
 
 from . import options
-from .exchange import KEY, Exchange
-from .metrics import RedMetrics, log
-from .routes import Declare, Reader, RouteOf, Routes, Source
-
-PATIENCE_SECONDS: Final = 1.0
-"""How long a request waits for another one that learns the routes; a fork may have left that one's thread behind."""
+from .counting.exchange import KEY, exclude, raised
+from .faults import log
+from .metrics import RedMetrics, recorder_of
+from .routes import Reader, RouteOf, Routes, Source
 
 
 class Purpose(Enum):
@@ -38,7 +34,7 @@ class Mounting:
             keeps it for a route of its own is decided once, at the first request.
         exclude: Paths that are not recorded, exact, relative to the mounting.
         route_of: Asked first for a request's route.
-        readers: Makes the readers of the protocol's frameworks.
+        readers: Those of the protocol's frameworks.
         spelled: How a path of the options is spelled in the protocol's requests.
     """
 
@@ -50,7 +46,7 @@ class Mounting:
         metrics_path: str | None,
         exclude: Collection[str],
         route_of: RouteOf | None,
-        readers: Callable[[Declare], list[Reader]],
+        readers: Sequence[type[Reader]],
         spelled: Callable[[str], str] = str,
     ) -> None:
         options.check_callable(owner, "app", app)
@@ -65,11 +61,11 @@ class Mounting:
         self.metrics_path = metrics_path
         self.endpoint = None if metrics_path is None else spelled(metrics_path)
         self.excluded = frozenset(map(spelled, options.paths(owner, "exclude", exclude)))
-        self.routes = Routes(readers(self._declare), route_of, self.metrics.fault)
-        self.special: Container[str] = _Every()  # the first request comes to `purpose`, whatever its path
-        self._learning = RLock()  # re-entrant, since a handler of the log may ask the app itself
-        self._begun = False
-        self._learned = False
+        self.special = self.excluded if self.endpoint is None else self.excluded | {self.endpoint}
+        self.recorder = recorder_of(self.metrics)
+        self.routes = Routes([reader(self._declare, raised) for reader in readers], route_of, self.recorder.fault)
+        self._has_learned = False
+        self.recorder.mount(self)
 
     def purpose(self, path: str, source: Source) -> Purpose:
         """Tell what a request is for whose path is one of `special`.
@@ -78,8 +74,8 @@ class Mounting:
             path: The path relative to the mounting.
             source: The environ or scope.
         """
-        if not self._learned:
-            self._learn_once(source)
+        if not self.recorder.methods:
+            self.recorder.begin(source)  # the app may have a route of its own where the endpoint would be
         if path == self.endpoint:
             purpose = Purpose.ENDPOINT
         elif path in self.excluded:
@@ -90,36 +86,22 @@ class Mounting:
         if enclosing is not None:
             enclosing.forget(path)
         if purpose is Purpose.EXCLUDED:
-            self.metrics.exclude(source, path)
+            exclude(self.recorder, source, path)
         return purpose
 
-    def _learn_once(self, source: Source) -> None:
-        """Learn the routes, or wait until the request that came first has: it decides whose the endpoint's path is."""
-        waited_in_vain = not self._learning.acquire(timeout=PATIENCE_SECONDS)
-        try:
-            if waited_in_vain or not self._begun:  # begun and not waited for: asked from within, by the log's handler
-                self._begun = True
-                self._learn(source)
-        finally:
-            if not waited_in_vain:
-                self._learning.release()
-
-    def _learn(self, source: Source) -> None:
+    def learn(self, source: Source) -> None:
+        """Let the readers declare the routes behind the mounting. See `recorder.Mounted`."""
         try:
             self.routes.learn(self.app, source)
-            self._declare(())
-        except Exception as error:
-            self.metrics.fault("declared routes", error)
         finally:
-            self.special = self.excluded if self.endpoint is None else self.excluded | {self.endpoint}
-            self._learned = True
+            self._has_learned = True
 
     def _declare(self, routes: Iterable[tuple[str, Iterable[str] | None]]) -> None:
         declared = list(routes)
-        self.metrics.declare(declared)
+        self.recorder.declare(declared)
         if self.endpoint is not None and any(template == self.metrics_path for template, _ in declared):
-            if self._learned:
-                self.metrics.warn_once(
+            if self._has_learned:
+                self.recorder.faults.warn_once(
                     f"late {self.metrics_path}",
                     "the application has a route %s of its own, seen only after the first request: the metrics stay "
                     "there; choose another metrics_path=",
@@ -132,18 +114,4 @@ class Mounting:
                     self.metrics_path,
                 )
                 self.endpoint = None
-
-
-def raised(source: Source, error: BaseException) -> None:
-    """Name an exception that the framework is about to answer itself."""
-    exchange: Exchange | None = source.get(KEY)
-    while exchange is not None:
-        exchange.raised(error)
-        exchange = exchange.outer
-
-
-class _Every:
-    """Holds every path."""
-
-    def __contains__(self, path: object) -> bool:
-        return True
+                self.special = self.excluded

@@ -14,6 +14,8 @@ from _thread import RLock
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
+from prometheus_client import CollectorRegistry
+
 from .counting.exchange import Source
 from .counting.layout import Kind, layout
 from .counting.rows import Method
@@ -42,7 +44,7 @@ class Recorder:
 
     Args:
         options: The options, checked.
-        identity: Tells the workers of one group which of an app's recorders this is; `None` where nothing does.
+        registry: Where handles on it are registered.
         kinds: The layout of the rows; by default that of the options.
         families: What the rows are shown as.
     """
@@ -50,11 +52,12 @@ class Recorder:
     def __init__(
         self,
         options: Options,
-        identity: str | None = "",
+        registry: CollectorRegistry,
         kinds: Sequence[Kind] | None = None,
         families: Sequence[Family] = FAMILIES,
     ) -> None:
         self.options = options
+        self.registry = weakref.ref(registry)
         self.clock = options.clock
         self.bounds = options.bounds
         self.brief = min(self.bounds[0], BRIEF_SECONDS)
@@ -63,7 +66,7 @@ class Recorder:
         self.names = [self.full_name(family) for family in families]
         self.faults = Faults(lambda: self.table.add(self.table.own, "faults"))
         self.fault = self.faults.fault
-        self.membership = Membership(options, self.kinds, identity, self.faults)
+        self.membership = Membership(options, self.kinds, self.faults)
         self.methods: Mapping[object, Method] = {}  # the table's from `begin` on, so that the first request meets it
         self._mountings: list[weakref.ref[Mounted]] = []  # those that have not declared their routes yet
         self._is_mounted = False

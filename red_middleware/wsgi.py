@@ -1,6 +1,6 @@
 """RedWSGIMiddleware: when a request is started, answered and finished in WSGI (PEP 3333).
 
-It tells `exchange.Exchange` so, and answers the metrics endpoint. A request is finished when its body is exhausted or
+It tells `counting.exchange` so, and answers the metrics endpoint. A request is finished when its body is exhausted or
 closed, whichever comes first: servers close right after the last byte, test clients often never.
 """
 
@@ -11,11 +11,11 @@ from http import HTTPStatus
 from types import TracebackType
 from typing import Any, NoReturn
 
-from .exchange import Exchange
-from .exposition import answer
-from .labels import SERVER_ERROR
+from .counting.exchange import Exchange, start
+from .counting.labels import SERVER_ERROR
+from .exposition import Request, answer
 from .metrics import RedMetrics
-from .mounting import Mounting, Purpose, raised
+from .mounting import Mounting, Purpose
 from .routes import WSGI_READERS, RouteOf, Routes
 
 Environ = dict[str, Any]
@@ -56,10 +56,11 @@ class RedWSGIMiddleware:
         self.app = app
         self.mounting = Mounting(
             type(self).__name__, app, metrics, metrics_path, exclude, route_of,
-            lambda declare: [reader(declare, raised) for reader in WSGI_READERS],
+            WSGI_READERS,
             lambda path: path.encode("utf-8", "surrogatepass").decode("latin-1"),  # as PEP 3333 spells PATH_INFO
         )  # fmt: skip
         self.metrics = self.mounting.metrics
+        self.recorder = self.mounting.recorder
         self.plain_body: tuple[type | None, Any] = None, None
         """The last class of a body that has no length, and the server's `wsgi.file_wrapper` of which it is none."""
 
@@ -75,7 +76,7 @@ class RedWSGIMiddleware:
                 return _answer(self.metrics, environ, start_response)
             if purpose is Purpose.EXCLUDED:
                 return self.app(environ, start_response)
-        exchange = self.metrics.start(method, environ, path)
+        exchange = start(self.recorder, method, environ, path)
         if exchange is None:
             return self.app(environ, start_response)
         response = _Response()  # filled here: an __init__ would cost as much as all of this
@@ -298,7 +299,12 @@ class _Dropped:
 
 
 def _answer(metrics: RedMetrics, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-    fields = ("REQUEST_METHOD", "HTTP_ACCEPT", "HTTP_ACCEPT_ENCODING", "QUERY_STRING")
-    found = answer(metrics, *(environ.get(field, "") for field in fields))
+    headers = {
+        key[len("HTTP_") :].replace("_", "-").lower(): value
+        for key, value in environ.items()
+        if key.startswith("HTTP_")
+    }
+    request = Request(environ.get("REQUEST_METHOD", ""), environ.get("QUERY_STRING", ""), headers)
+    found = answer(metrics, request)
     start_response(f"{found.status} {HTTPStatus(found.status).phrase}", found.headers)
     return [found.body] if found.body else []

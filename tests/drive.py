@@ -17,7 +17,8 @@ from wsgiref.validate import WSGIWarning, validator
 import pytest
 
 from red_middleware import RedMetrics
-from red_middleware.exchange import Exchange
+from red_middleware.counting.exchange import Exchange, start
+from red_middleware.metrics import recorder_of
 
 Environ = dict[str, Any]
 Scope = MutableMapping[str, Any]
@@ -350,7 +351,7 @@ def _raise(raised: BaseException | None, expected: type[BaseException] | None) -
 
 def begin(metrics: RedMetrics, method: object = "GET", source: Any = None, path: str = "") -> Exchange | None:
     """Start a request as an adapter does; `None` if the environ or scope says that it is counted already."""
-    return metrics.start(method, {} if source is None else source, path)
+    return start(recorder_of(metrics), method, {} if source is None else source, path)
 
 
 def begun(metrics: RedMetrics, method: object = "GET", source: Any = None, path: str = "") -> Exchange:
@@ -369,14 +370,15 @@ def count(metrics: RedMetrics, route: str | None = "/", status: object = 200, me
 
 def declare(metrics: RedMetrics, routes: Iterable[tuple[str, Iterable[str] | None]]) -> None:
     """Declare routes as a reader of a framework does."""
-    metrics.declare(routes)
+    recorder_of(metrics).declare(routes)
 
 
 def fault(metrics: RedMetrics, kind: str, error: BaseException) -> None:
     """Report a fault of the instrumentation as the adapters do."""
-    metrics.fault(kind, error)
+    recorder_of(metrics).fault(kind, error)
 
 
 def restart(metrics: RedMetrics) -> None:
     """Begin anew in this process, as a forked child does."""
-    metrics.table.restart()
+    recorder_of(metrics).table.restart()
+    recorder_of(metrics).restart()

@@ -19,7 +19,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter
 
 from red_middleware import RedMetrics
-from red_middleware.exposition import answer
+from red_middleware.exposition import Request, answer
 
 from .counts import requests, total
 from .drive import begun, declare
@@ -72,7 +72,7 @@ def threads_record() -> None:
 
     def child() -> None:
         serve(metrics, "/child")
-        text = answer(metrics, "GET", "", "", "").body.decode()
+        text = answer(metrics, Request()).body.decode()
         assert 'http_requests_total{method="GET",route="/child",status="200"} 1.0\n' in text
         assert "red_instrumentation_errors_total 0.0\n" in text
         assert total(metrics, "http_requests_total") == 1.0
@@ -102,7 +102,7 @@ def workers_record() -> None:
         def child() -> None:
             serve(metrics, "/child")
             assert metrics.snapshot()["red_workers"] >= 1.0
-            assert b'route="/child"' in answer(metrics, "GET", "", "", "").body
+            assert b'route="/child"' in answer(metrics, Request()).body
 
         declare(metrics, [("/child", ["GET"])])
         fork_under_load(record, child, stop)

@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Host, Mount, Route
 
 from red_middleware import RedASGIMiddleware, RedMetrics, RedWSGIMiddleware
-from red_middleware.exposition import answer
+from red_middleware.exposition import Request, answer
 
 from .counts import faults, fresh_metrics, total
 from .counts import routes as counted_routes
@@ -135,7 +135,7 @@ def hold_the_bound(metrics: RedMetrics, drive: Callable[[Hostile, int], None]) -
     for _ in range(3):
         drive(hostile, THIRD)
         series.append(metrics.snapshot()["red_series"])
-        sizes.append(len(answer(metrics, "GET", "", "", "").body))
+        sizes.append(len(answer(metrics, Request()).body))
         gc.collect()
         blocks.append(sys.getallocatedblocks())
     limit = metrics.bound().series

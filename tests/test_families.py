@@ -28,7 +28,7 @@ from red_middleware.families import (
     sample_text,
     samples,
 )
-from red_middleware.labels import METHODS
+from red_middleware.counting.labels import METHODS
 from red_middleware.table import (
     EXCEPTION_PAIRS,
     EXCEPTIONS,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from red_middleware.labels import (
+from red_middleware.counting.labels import (
     MAX_VALUE_BYTES,
     METHODS,
     OTHER,

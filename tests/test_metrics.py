@@ -473,7 +473,7 @@ def test_threads_that_are_stopped_wherever_they_can_be_lose_nothing(
     metrics: RedMetrics, is_locked: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With locks, as without a GIL, and with what this interpreter does: buckets, sums and statuses are exact."""
-    monkeypatch.setattr("red_middleware.exchange.IS_LOCKED", is_locked)
+    monkeypatch.setattr("red_middleware.counting.exchange.IS_LOCKED", is_locked)
 
     def record(number: int) -> None:
         for n in range(10_000):

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import ProcessCollector
 
-from red_middleware.labels import METHODS, OTHER, OVERFLOW, UNDECLARED_METHODS, UNMATCHED
+from red_middleware.counting.labels import METHODS, OTHER, OVERFLOW, UNDECLARED_METHODS, UNMATCHED
 from red_middleware.table import (
     EXCEPTION_PAIRS,
     EXCEPTIONS,

@@ -1,5 +1,5 @@
-"""From numbers to bytes: what a client asked for (`negotiate`), our families as text (`text`), the answer."""
+"""From a reading to bytes: what a client asked for (`negotiate`), the formats, the other collectors, the answer."""
 
-from .endpoint import Answer, answer
+from .endpoint import Answer, Request, answer
 
-__all__ = ["Answer", "answer"]
+__all__ = ["Answer", "Request", "answer"]

@@ -108,11 +108,11 @@ class Shown:
         """How many series a row can make."""
         self.values: Values = _values(kind, family)
 
-    def series(self, row: Row) -> list[Series]:
-        """Return the series that a row can show."""
+    def series(self, row: Row, codes: tuple[int, ...]) -> list[Series]:
+        """Return the series that a row can show, given its codes: others may have come meanwhile."""
         labels = dict(zip(self.kind.labels, row.key, strict=True))
         if self.kind.field(self.family.fields[0]).is_coded:
-            return [Series("", {**labels, self.family.code_label: status_label(code)}) for code in (*row.codes, 0)]
+            return [Series("", {**labels, self.family.code_label: status_label(code)}) for code in (*codes, 0)]
         return [Series(suffix, {**labels, **more}) for suffix, more in self.named]
 
 
@@ -162,10 +162,11 @@ def samples(families: Sequence[Family], kinds: Iterable[Kind], reading: Reading)
         views = [Shown(family, kind) for family in families if family.kind == kind.name]
         for row in counted_rows(kind, reading) if views else ():
             for view in views:
-                values = view.values(reading.cells[kind.name], row.start, len(row.codes))
+                codes = row.codes
+                values = view.values(reading.cells[kind.name], row.start, len(codes))
                 found[view.family] += [
-                    Sample(suffix, labels, value)
-                    for (suffix, labels), value in zip(view.series(row), values, strict=True)
+                    Sample(suffix, labels, float(value))
+                    for (suffix, labels), value in zip(view.series(row, codes), values, strict=True)
                     if value or not view.family.is_sparse
                 ]
     computed = [family for family in families if family.value is not None]

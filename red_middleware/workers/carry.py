@@ -1,13 +1,14 @@
-"""What a table counted is carried into another one: of a worker that was alone and has found its group after all.
+"""What a table counted is carried into another one: a worker that counted for itself has found its group after all.
 
-This room knows tables and no files. `metrics` asks when such a worker has joined, and at each scrape from then on, as
+This room knows tables and no files. `membership` asks when a worker has joined, and at each scrape from then on, since
 requests that began before end where they began.
 """
 
 from collections.abc import Iterator
 
-from ..labels import OVERFLOW, UNMATCHED
-from ..table import EXCEPTION_PAIRS, EXCEPTIONS, FAULTS, SCRAPE_SECONDS, SCRAPES, Row, Table, row_cells
+from ..counting.layout import Unit
+from ..counting.rows import Row
+from ..counting.table import Table
 
 
 def carry(old: Table, new: Table) -> None:
@@ -17,52 +18,28 @@ def carry(old: Table, new: Table) -> None:
 
     Args:
         old: Left with zeros; it may go on counting meanwhile.
-        new: With the same buckets.
+        new: A table of the same layout.
     """
-    cells = old.cells
-    width = row_cells(old.bucket_cells)
-    for row in old.rows[: old.used]:
-        start = old.size(row.number)
-        if any(cells[start : start + width]):
-            there = _find(row, new)
-            for cell, target in _cells(row, there, new):
-                amount = cells[cell]
-                if amount:
-                    with row.method.lock:
-                        cells[cell] -= amount
-                    numbers = new.cells
-                    with there.method.lock:
-                        numbers[target] += amount
-    for cell, target in _fixed_cells(old, new):
-        amount = cells[cell]
-        if amount:
-            old.add(cell, -amount)
-            new.add(target, amount)
+    for region, target in zip(old.regions.values(), new.regions.values(), strict=True):
+        cells = region.cells
+        counted = region.kind.cells(Unit.COUNT, Unit.SECONDS)
+        for row in region.rows[: region.used]:
+            if counted and any(cells[row.start : row.start + region.kind.width]):
+                there = new.admit(target, row.key)
+                for cell, target_cell in _pairs(row, there, new):
+                    amount = cells[cell]
+                    if amount:
+                        with row.lock:
+                            cells[cell] -= amount
+                        numbers = target.cells
+                        with there.lock:
+                            numbers[target_cell] += amount
 
 
-def _find(row: Row, table: Table) -> Row:
-    """Return the row of another table for the same label set."""
-    label = row.method.label
-    if row.route == OVERFLOW:
-        return table.index[label, OVERFLOW]
-    return table.row(table.methods[label], None if row.route == UNMATCHED else row.route)
-
-
-def _cells(row: Row, there: Row, table: Table) -> Iterator[tuple[int, int]]:
-    """Yield each cell of a row, and where the same is counted in another table."""
-    yield row.seconds, there.seconds
-    yield from zip(range(row.buckets, row.errors), range(there.buckets, there.errors), strict=True)
-    yield row.errors, there.errors
-    yield row.disconnects, there.disconnects
-    yield row.other, there.other
-    for code in row.codes:
-        yield row.statuses[code], table.status_cell(there, code)
-
-
-def _fixed_cells(old: Table, new: Table) -> Iterator[tuple[int, int]]:
-    """Yield each cell that belongs to no row and is no gauge, and where the same is counted in another table."""
-    for number, (route, exception) in enumerate(old.pairs[: old.paired], EXCEPTIONS):
-        if old.cells[number]:
-            yield number, new.pair_cell(route, exception)
-    for cell in (EXCEPTIONS + EXCEPTION_PAIRS, FAULTS, SCRAPES, SCRAPE_SECONDS):
-        yield cell, cell
+def _pairs(row: Row, there: Row, new: Table) -> Iterator[tuple[int, int]]:
+    """Yield each cell of a row, and the cell that counts the same in another table."""
+    for field in row.kind.fields:
+        if field.is_coded:
+            yield from ((cell, new.code_cell(there, code)) for code, cell in list(row.code_cells.items()))
+        elif field.unit is not Unit.GAUGE:
+            yield from ((row.cell(field.name) + n, there.cell(field.name) + n) for n in range(field.width))

@@ -19,10 +19,11 @@ try:
 except ImportError:  # pragma: no cover  # Windows, where `directory` refuses first; tested in a process of its own
     fcntl = None  # type: ignore[assignment]
 
+from ..counting.layout import Extent
 from .directory import Directory, is_same
 from .proc import NOBODY, Process, this_process
 
-MAGIC: Final = b"redcell2"
+MAGIC: Final = b"redcell3"
 HEADER: Final = struct.Struct("=8sQQQQd16sd")
 """Magic, number of cells, the `Process` of the worker, seconds of CPU, id of the index, seconds of CPU that count
 elsewhere; a multiple of 8."""
@@ -103,6 +104,10 @@ class WorkerFile:
         finally:
             os.close(fd)
 
+    def is_open(self) -> bool:
+        """Tell whether the lock's descriptor is still ours: without it others take this worker for dead."""
+        return self.status is not None and is_same(self.lock_fd, self.status)
+
     def close(self) -> bool:
         """Close the lock's descriptor, if it is still ours.
 
@@ -155,14 +160,14 @@ def open_file(directory: Directory, name: str) -> int:
         raise ValueError("it is not for us to read") from None
 
 
-def read(fd: int, size: int, index: bytes | None = None) -> Contents:
-    """Read the first cells of a file.
+def read(fd: int, extent: Extent, index: bytes | None = None) -> Contents:
+    """Read some cells of a file.
 
     By `pread` and not by a mapping: a file that is cut short under a mapping is a SIGBUS.
 
     Args:
         fd: Of a worker's file or of `retired`.
-        size: How many cells to read at most.
+        extent: Which cells to read.
         index: Id of the index by which they are to count; `None`: any.
 
     Raises:
@@ -180,7 +185,11 @@ def read(fd: int, size: int, index: bytes | None = None) -> Contents:
     length = os.fstat(fd).st_size
     if length < end or (length - end) % ID_BYTES:
         raise ValueError("it is truncated")
-    cells = cast("list[float]", memoryview(os.pread(fd, 8 * min(size, count), HEADER.size)).cast("d").tolist())
+    if extent.spans and count != extent.size:
+        raise ValueError("it has another number of cells")
+    cells: list[float] = []
+    for first, number in extent.spans:
+        cells += cast("list[float]", memoryview(os.pread(fd, 8 * number, HEADER.size + 8 * first)).cast("d").tolist())
     tail = os.pread(fd, length - end, end) if length > end else b""
     ids = (tail[at : at + ID_BYTES].hex() for at in range(0, len(tail), ID_BYTES))
     return Contents(Process(pid, started, namespace), cells, frozenset(ids), cpu_seconds, index_id, cpu_before)
@@ -218,19 +227,26 @@ def is_inhabited(directory: Directory) -> bool:
 
 def write_retired(
     directory: Directory,
+    extent: Extent,
     cells: Sequence[float],
     ids: Iterable[str],
     cpu_seconds: float = 0.0,
     index: bytes = NO_INDEX,
 ) -> None:
-    """Replace `retired`: the renaming is the moment at which the workers of these ids are counted there."""
+    """Replace `retired`. At its renaming, the workers of these ids are counted there.
+
+    The file has a place for each cell that a worker's file has. Those that do not count yet are holes in it.
+    """
     fd = directory.open(DRAFT, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
     try:
-        content = HEADER.pack(MAGIC, len(cells), *NOBODY, cpu_seconds, index, 0.0)
-        content += struct.pack(f"={len(cells)}d", *cells)
-        content += b"".join(map(bytes.fromhex, sorted(ids)))
-        if os.write(fd, content) < len(content):
-            raise OSError("no space left for the cells of retired worker processes")
+        head = HEADER.pack(MAGIC, extent.size, *NOBODY, cpu_seconds, index, 0.0)
+        parts = [(0, head), (HEADER.size + 8 * extent.size, b"".join(map(bytes.fromhex, sorted(ids))))]
+        for (first, number), numbers in zip(extent.spans, extent.split(cells), strict=True):
+            parts.append((HEADER.size + 8 * first, struct.pack(f"={number}d", *numbers)))
+        os.ftruncate(fd, sum(map(len, (head, parts[1][1]))) + 8 * extent.size)
+        for start, content in parts:
+            if os.pwrite(fd, content, start) < len(content):
+                raise OSError("no space left for the cells of retired worker processes")
     except BaseException:
         directory.unlink(DRAFT)
         raise
@@ -251,7 +267,5 @@ def grain(numbers: list[float], parts: Iterable[slice]) -> None:
 
 
 def added(one: Sequence[float], other: Sequence[float]) -> list[float]:
-    """Return the sum of two vectors; the shorter one is taken to go on with zeros."""
-    if len(one) < len(other):
-        one, other = other, one
-    return [*map(add, one, other), *one[len(other) :]]
+    """Return the sum of two vectors of one length."""
+    return list(map(add, one, other))

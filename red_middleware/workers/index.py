@@ -17,7 +17,7 @@ from .cells import ID_BYTES, is_inhabited
 from .directory import Directory
 
 NAME: Final = "index"
-MAGIC: Final = b"redindx2"
+MAGIC: Final = b"redindx3"
 HEADER: Final = struct.Struct(f"=8sd{ID_BYTES}sQ")
 """Magic, monotonic time of the group's start, id, length of the committed log."""
 COMMITTED: Final = struct.Struct("=Q")

@@ -1,8 +1,8 @@
-"""One worker's membership in its group: it replays and extends the index, has cells of its own, and stays or leaves.
+"""A worker that has joined its group: it replays and extends the index, has cells of its own, and stays while it can.
 
-`table` speaks to it as `Sharing`. Whether there is a group is `group`'s business, files are those of `index` and
-`cells`, and `sums` adds them up; this room knows when each is due. A worker may be killed or forked at any moment, be
-robbed of its descriptors by a library that closes all it finds, and of its directory by a cleaner.
+`table` speaks to it as `Sharing`. `membership` decides whether there is a group; `index` and `cells` are its files, and
+`sums` adds them up. This room knows when each is due. A worker may be killed or forked at any moment, and may lose its
+descriptors to a library that closes all it finds, or its directory to a cleaner.
 """
 
 import errno
@@ -12,17 +12,15 @@ import time
 from _thread import allocate_lock, get_ident
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
-from prometheus_client import ProcessCollector
-from prometheus_client.registry import Collector
-
-from ..table import SENTINEL_ROUTES, Change, Table
+from ..counting.layout import NOTHING, Extent
+from ..counting.table import Change, Table
 from .cells import WorkerFile
 from .directory import Directory
 from .index import NAME as INDEX
 from .index import PATIENCE_SECONDS, Index
-from .processes import GroupProcesses, Workers, store_cpu_seconds
+from .processes import Workers, store_cpu_seconds
 from .sums import Sums
 
 FULL: Final = {errno.ENOSPC, errno.EDQUOT}
@@ -32,45 +30,56 @@ class Member:
     """This process in its group of workers. See `table.Sharing`.
 
     Args:
-        reach: Opens the group's directory.
-        fault: Told the kind and the exception of what went wrong with a file; the request is served all the same.
+        directory: The group's directory, which the member closes if it cannot enter.
+        fault: Takes the kind and the exception of what went wrong with a file; the request is served all the same.
+        leave: Called when the group is gone for good. The table is alone from then on.
     """
 
-    def __init__(self, reach: Callable[[], Directory], fault: Callable[[str, BaseException], None]) -> None:
-        self.reach = reach
+    def __init__(
+        self,
+        directory: Directory,
+        fault: Callable[[str, BaseException], None],
+        leave: Callable[[OSError], None],
+    ) -> None:
+        self.directory = directory
         self.fault = fault
+        self.leave = leave
         self.busy = allocate_lock()  # gevent's, where the app is imported after its patch: held by a greenlet then
         self.busy_with: int | None = None  # the thread that holds it
         self.patience_seconds = PATIENCE_SECONDS
-        self.pids: Sequence[int] = [os.getpid()]
-        self.directory = reach()
         try:
-            self.index = Index(self.directory)
+            self.index = Index(directory)
         except BaseException:
-            self.directory.close()
+            directory.close()
             raise
-        self.born = self.index.born
+        self.sums = Sums(directory, self.index.id, fault)
         self.returning = allocate_lock()  # of several scrapes one makes new cells
         self.files: list[WorkerFile] = []  # of which the last is in use
-        self.left = False  # whether this worker goes on alone, for good
+        self.is_lost = False  # whether the group's files are out of reach for now
 
-    def enter(self, table: Table, declared: Mapping[str, Iterable[str]]) -> None:
+    def enter(self, table: Table, declared: Mapping[str, Iterable[str]], may_settle: bool = True) -> bool:
         """Give a table the group's rows, and cells of its own.
 
         Args:
             table: One without rows.
             declared: The routes that this worker's app declares, with their method labels.
+            may_settle: Whether this worker may be the first one, and settle for how many rows there is room.
+
+        Returns:
+            Whether it entered: not if it would have been the first one and may not settle.
 
         Raises:
             OSError: The group's files cannot be used.
         """
         declaration: Change = ("declare", {route: sorted(labels) for route, labels in declared.items()})
-        self.sums = Sums(self.directory, self.index.id, table.seconds, self.fault)
         try:
-            for method in table.methods.values():  # in no log: where one cannot be written, they are the last resort
-                for route in SENTINEL_ROUTES:
-                    table.apply(("row", method.label, route))
+            for region in table.regions.values():  # in no log: where one cannot be written, they are the last resort
+                for key in region.kind.in_order:
+                    table.apply(("row", region.kind.name, key))
             self._look(table)  # at most of it without the lock: many workers may begin at once
+            if not (table.settled or may_settle):
+                self.directory.close()
+                return False
             with self.index.locked(PATIENCE_SECONDS) as fd:
                 self._replay(table, fd)
                 if not table.settled or table.lacks(declaration):  # the first record settles the capacity, if empty too
@@ -86,9 +95,10 @@ class Member:
         except BaseException:
             self.directory.close()
             raise
+        return True
 
     def _take_cells(self, table: Table, cpu_before: float = 0.0) -> None:
-        WorkerFile(self.directory, table.size(table.capacity), self.index.id, cpu_before, self.files)
+        WorkerFile(self.directory, table.extent().size, self.index.id, cpu_before, self.files)
         table.use(self.file.cells)
         for file in self.files[:-1]:
             if file.close():  # else its mapping stays: it would close a number that may be another file's by now
@@ -101,7 +111,7 @@ class Member:
 
     def change(self, table: Table, change: Change) -> None:
         """Replay what the others changed, then make this change if the table still lacks it."""
-        if self._has_left(table):
+        if self._is_gone():
             table.apply(change)
             return
         with self._alone() as entered:
@@ -118,7 +128,7 @@ class Member:
     def catch_up(self, table: Table) -> bool:
         """Replay what the others changed."""
         done = False
-        if not self._has_left(table):
+        if not self._is_gone():
             with self._alone() as entered:
                 if entered:
                     self._look(table)
@@ -135,9 +145,9 @@ class Member:
 
     @contextmanager
     def _alone(self) -> Iterator[bool]:
-        """Keep the other threads from replaying; a finaliser that interrupts this one is not let in.
+        """Keep the other threads from replaying. A finaliser that interrupts this one is not let in.
 
-        Nobody is before `_stay` came back: another group's index may lie where the lost descriptor leads to now.
+        Yields False while the directory's descriptor is lost: its number may belong to another group's file by now.
         """
         entered = self.busy_with != get_ident() and self.busy.acquire(timeout=PATIENCE_SECONDS)
         if entered:
@@ -153,86 +163,82 @@ class Member:
 
     def _replay(self, table: Table, fd: int) -> None:
         for record in self.index.read(fd):
-            kind, *values = json.loads(record)
-            table.apply((kind, *values))
+            table.apply(_change(json.loads(record)))
             table.settled = True
 
     def _write(self, table: Table, fd: int, change: Change) -> None:
         self.index.append(fd, json.dumps(change).encode())
         self._replay(table, fd)
 
-    def totals(self, table: Table, size: int) -> Sequence[float]:
-        """Return the sums of the first cells of all workers, the retired ones included; of gauges, of the living.
+    def read(self, table: Table, extent: Extent) -> tuple[Sequence[Sequence[float]], int]:
+        """Return the sums of the cells of all workers, the retired ones included; of gauges, of the living.
 
         Raises:
             OSError: The group's files cannot be read.
         """
         if not self._stay(table):
-            return list(table.cells[:size])
+            spans = zip(table.regions.values(), extent.spans, strict=True)
+            return [region.cells[:length] for region, (_, length) in spans], 1
         self._retire(table)
         self.directory.touch()  # to a mapped file nothing is written that a cleaner could see
-        found = self.sums.read(size, self.file.name)
-        self.pids = sorted(process.pid for process in found.workers.living)
-        return found.totals
+        found = self.sums.read(extent, self.file.name)
+        return extent.split(found.totals), len(found.workers.living)
 
     def _retire(self, table: Table, batches: int | None = None) -> None:
-        def measure() -> int | None:
-            return table.size(table.used) if self.catch_up(table) else None
+        def measure() -> Extent | None:
+            return table.extent() if self.catch_up(table) else None
 
         self.sums.fold(measure, self.file.name if self.files else "", batches)
 
-    def processes(self, alone: ProcessCollector) -> Collector:
-        """Return what tells of the group's processes as `alone` does of this one."""
-        return GroupProcesses(alone, self.born, self._workers)
-
-    def _workers(self) -> Workers:
-        """Look at the group's files as they stand now; nobody lives where the directory is lost."""
-        if self.left or not self.directory.is_open():
+    def workers(self) -> Workers:
+        """Look at the group's processes as they stand now; none lives where the directory is lost."""
+        if not self.directory.is_open():
             return Workers((), 0.0)
         store_cpu_seconds(self.directory)
-        return self.sums.read(0, self.file.name).workers
+        return self.sums.read(NOTHING, self.file.name).workers
 
     def _stay(self, table: Table) -> bool:
-        """Come back with new cells if others took this worker for dead: the app closed its descriptors.
+        """Come back with new cells if others took this worker for dead, since the app closed its descriptors.
 
         Returns:
             Whether there is a group to stay in; systemd-logind removes shared memory of a user who logs out.
         """
         if not self.returning.acquire(timeout=PATIENCE_SECONDS):
-            return not self.left
+            return not self.is_lost and table.sharing is self
         try:
-            if not self.left and not self.directory.is_open():
-                self.directory = self.index.directory = self.sums.directory = self.reach()
-                if not self.index.is_ours():
-                    self._leave(table, OSError("the group of this worker process was removed, and begun anew"))
-            if self._has_left(table):
+            is_robbed = self.directory.reopen() or not self.file.is_open()
+            if is_robbed and not self.index.is_ours():
+                self.leave(OSError("the group of this worker process was removed, and begun anew"))
                 return False
-            if self.file.directory is not self.directory or not self.directory.holds(self.file.name):
+            if self._is_gone():
+                return False
+            if is_robbed or not self.directory.holds(self.file.name):
                 self._take_cells(table, time.process_time())  # what was stored in the lost file is in there
         except OSError as error:  # of which the next scrape may see the end
             self.fault("return to the workers", error)
-            table.isolated = True
-            self.pids = [os.getpid()]
+            self.is_lost = True
             return False
         finally:
             self.returning.release()
-        table.isolated = False
+        self.is_lost = False
         return True
 
-    def _has_left(self, table: Table) -> bool:
-        """Tell whether this worker goes on alone, as it does from when its directory is removed."""
-        if not self.left and self.directory.is_removed():
-            self._leave(table, OSError("the directory of the worker processes was removed"))
-        return self.left
-
-    def _leave(self, table: Table, reason: OSError) -> None:
-        """Go on with a table that is nobody else's: what is added is in no log, and what is read is its own."""
-        self.left = table.isolated = True
-        self.pids = [os.getpid()]
-        self.fault("this worker's numbers are its own from now on", reason)
+    def _is_gone(self) -> bool:
+        """Tell whether the directory was removed, and leave if so."""
+        if not self.directory.is_removed():
+            return False
+        self.leave(OSError("the directory of the worker processes was removed"))
+        return True
 
     def abandon(self) -> None:
         """Let go in a forked child: all this is the parent's, whose locks live as long as one descriptor of them."""
         for file in self.files:
             file.abandon()
         self.directory.abandon()
+
+
+def _change(record: list[Any]) -> Change:
+    """Return a change as it was before it was written as JSON, which has no tuples."""
+    if record[0] == "row":
+        return ("row", record[1], tuple(record[2]))
+    return tuple(record)

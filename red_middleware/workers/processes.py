@@ -15,6 +15,7 @@ from prometheus_client import ProcessCollector
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from ..counting.layout import NOTHING
 from . import cells
 from .cells import CPU_AT, LOCK, WORKER
 from .directory import Directory
@@ -103,7 +104,7 @@ def store_cpu_seconds(directory: Directory) -> None:
 def _store(directory: Directory, name: str, namespace: int) -> None:
     fd = directory.open(name, os.O_RDWR)
     try:
-        worker = cells.read(fd, 0)
+        worker = cells.read(fd, NOTHING)
         if worker.process.namespace == namespace and cells.is_held(fd):
             started, user, system = stat_fields(worker.process.pid, STARTED, UTIME, STIME)
             used = round((user + system) / os.sysconf("SC_CLK_TCK") - worker.cpu_before, 3)

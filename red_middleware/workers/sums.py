@@ -1,16 +1,17 @@
 """What all workers of a group counted: their files are added up, and those of the dead folded into `retired`.
 
-`member` asks, at each scrape and when it enters. This room knows in which order the files are to be touched, so that
-whoever does it may be killed at any moment; of what the cells count it knows which are gauges, and which seconds.
-What lies in the directory and is none of ours is set aside and told of: no scrape fails or waits for it.
+`member` asks, at each scrape and when it enters. This room knows in which order to touch the files, so that whoever does
+it may be killed at any moment. An `Extent` tells which cells count by now, and which of them are gauges or seconds.
+A file that is none of ours is set aside and reported: no scrape fails or waits for it.
 """
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
-from ..table import GAUGES
+from ..counting.layout import NOTHING as NO_CELLS
+from ..counting.layout import Extent
 from . import cells
 from .cells import ASIDE, DRAFT, LOCK, NEW, RETIRED, WORKER, Contents
 from .directory import Directory
@@ -45,24 +46,22 @@ class Sums:
     Args:
         directory: Where the group's files are.
         index: Id of the index by which the worker counts: cells of another one mean something else.
-        seconds: Which cells are sums of seconds.
         fault: Told the kind and the exception of what goes wrong.
     """
 
     def __init__(
-        self, directory: Directory, index: bytes, seconds: Sequence[slice], fault: Callable[[str, BaseException], None]
+        self, directory: Directory, index: bytes, fault: Callable[[str, BaseException], None]
     ) -> None:
         self.directory = directory
         self.index = index
-        self.seconds = seconds
         self.fault = fault
         self.told: set[str] = set()  # files that are there and were complained of
 
-    def read(self, size: int, ours: str) -> Found:
+    def read(self, extent: Extent, ours: str) -> Found:
         """Add up every file, with no lock: what is read before `retired` was replaced is read again.
 
         Args:
-            size: How many cells to add up.
+            extent: Which cells to add up.
             ours: Name of this worker's file, which needs not be asked whether it lives.
 
         Raises:
@@ -71,25 +70,25 @@ class Sums:
         for _ in range(MAX_READS):
             try:
                 try:
-                    retired = self._retired(size)
+                    retired = self._retired(extent)
                 except ValueError as error:  # set aside by the next who folds
                     self._tell(RETIRED, error)
                     retired = NOTHING
-                totals = cells.added(retired.cells, [0.0] * size)
+                totals = retired.cells or [0.0] * sum(length for _, length in extent.spans)
                 living, cpu_seconds = [], retired.cpu_seconds
                 names = self.directory.names()
                 self.told.intersection_update(names)
                 for name in names:
                     if name.startswith(WORKER) and name.removeprefix(WORKER) not in retired.ids:
                         try:
-                            contents, lives = self._worker(name, size)
+                            contents, lives = self._worker(name, extent)
                         except ValueError as error:
                             self._tell(name, error)
                             continue
                         if lives or name == ours:
                             living.append(contents.process)
                         else:
-                            _drop_gauges(contents.cells)
+                            _drop(contents.cells, extent.gauges)
                         cpu_seconds += cells.grained(contents.cpu_seconds)
                         totals = cells.added(totals, contents.cells)
                 if self._folded() == retired.ids:  # each `retired` has its own; an inode's number is used again
@@ -98,11 +97,11 @@ class Sums:
                 continue
         raise TimeoutError("workers retire faster than their cells can be read")
 
-    def fold(self, measure: Callable[[], int | None], ours: str, batches: int | None = None) -> None:
+    def fold(self, measure: Callable[[], Extent | None], ours: str, batches: int | None = None) -> None:
         """Add the cells of dead workers to `retired` and remove their files, unless another worker is about it.
 
         Args:
-            measure: Returns how many cells count by now, as the dead may have added some; `None`: it cannot be told.
+            measure: Returns which cells count by now, since the dead may have added some; `None` if that is unknown.
             ours: Name of this worker's file.
             batches: How many of `BATCH` workers to fold at most; `None`: all.
         """
@@ -116,9 +115,9 @@ class Sums:
         except (OSError, ValueError) as error:
             self.fault("retired workers", error)
 
-    def _fold(self, measure: Callable[[], int | None], ours: str, batches: int | None) -> None:
+    def _fold(self, measure: Callable[[], Extent | None], ours: str, batches: int | None) -> None:
         try:
-            folded = self._retired(0).ids
+            folded = self._retired(NO_CELLS).ids
         except ValueError as error:
             if measure() is None:
                 return
@@ -135,60 +134,61 @@ class Sums:
                     self._discard(name)
                 elif not self._lives(name):
                     dead.append(name)
-        size = measure() if dead else None
-        if size is not None:
+        extent = measure() if dead else None
+        if extent is not None:
             for start in range(0, len(dead), BATCH)[:batches]:
-                self._commit(dead[start : start + BATCH], size)
+                self._commit(dead[start : start + BATCH], extent)
 
-    def _commit(self, dead: Sequence[str], size: int) -> None:
+    def _commit(self, dead: Sequence[str], extent: Extent) -> None:
         """Retire some workers in one step."""
-        retired = self._retired(size)
-        totals, cpu_seconds = retired.cells, retired.cpu_seconds
+        retired = self._retired(extent)
+        totals = retired.cells or [0.0] * sum(length for _, length in extent.spans)
+        cpu_seconds = retired.cpu_seconds
         readable = []
         for name in dead:
             try:
-                contents, _ = self._worker(name, size)
+                contents, _ = self._worker(name, extent)
             except FileNotFoundError:  # not by one of us
                 continue
             except ValueError as error:
                 self._set_aside(name, error)
                 continue
-            _drop_gauges(contents.cells)
+            _drop(contents.cells, extent.gauges)
             totals = cells.added(totals, contents.cells)
             cpu_seconds += cells.grained(contents.cpu_seconds)
             readable.append(name)
         if readable:
             ids = [name.removeprefix(WORKER) for name in readable]
-            cells.write_retired(self.directory, totals, ids, cpu_seconds, self.index)
+            cells.write_retired(self.directory, extent, totals, ids, cpu_seconds, self.index)
             for name in readable:
                 self.directory.unlink(name)
 
-    def _worker(self, name: str, size: int) -> tuple[Contents, bool]:
+    def _worker(self, name: str, extent: Extent) -> tuple[Contents, bool]:
         """Read a worker's file; tell whether it lives, as it did when it was read."""
         fd = cells.open_file(self.directory, name)
         try:
             living = cells.is_held(fd)
-            contents = cells.read(fd, size, self.index)
+            contents = cells.read(fd, extent, self.index)
         finally:
             os.close(fd)
-        cells.grain(contents.cells, self.seconds)
+        cells.grain(contents.cells, extent.seconds)
         return contents, living
 
-    def _retired(self, size: int) -> Contents:
+    def _retired(self, extent: Extent) -> Contents:
         """Read what the retired counted."""
         try:
             fd = cells.open_file(self.directory, RETIRED)
         except FileNotFoundError:
             return NOTHING
         try:
-            return cells.read(fd, size, self.index)
+            return cells.read(fd, extent, self.index)
         finally:
             os.close(fd)
 
     def _folded(self) -> frozenset[str]:
         """Return whose cells are in `retired`."""
         try:
-            return self._retired(0).ids
+            return self._retired(NO_CELLS).ids
         except ValueError:
             return frozenset()
 
@@ -234,5 +234,7 @@ class Sums:
             self.fault("cells of retired workers" if name == RETIRED else f"file of a worker, {name}", error)
 
 
-def _drop_gauges(numbers: list[float]) -> None:
-    numbers[GAUGES.start : GAUGES.stop] = [0.0] * len(numbers[GAUGES.start : GAUGES.stop])
+def _drop(numbers: list[float], parts: Iterable[slice]) -> None:
+    """Set the cells of these parts to zero."""
+    for part in parts:
+        numbers[part] = [0.0] * len(numbers[part])

@@ -16,7 +16,7 @@ import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 
 from red_middleware import RedASGIMiddleware, RedMetrics, RedWSGIMiddleware
-from red_middleware.exposition import answer
+from red_middleware.exposition import Request, answer
 from red_middleware.metrics import DEFAULT_BUCKETS
 
 from . import peers
@@ -165,7 +165,7 @@ def rendering(effort: Effort, loop: asyncio.AbstractEventLoop) -> Iterator[Table
     ours, theirs = twins.ours, twins.theirs
     openmetrics = "application/openmetrics-text; version=1.0.0"
     writers: dict[str, Callable[[], bytes]] = {
-        OURS: lambda: answer(ours, "GET", "", "", "").body,
+        OURS: lambda: answer(ours, Request()).body,
         f"{OURS}, OpenMetrics": lambda: answer(ours, "GET", openmetrics, "", "").body,
         f"{OURS}, gzip": lambda: answer(ours, "GET", "", "gzip", "").body,
         "generate_latest, same metrics": lambda: generate_latest(theirs),

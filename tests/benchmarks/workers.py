@@ -20,7 +20,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from red_middleware import RedASGIMiddleware, RedMetrics, RedWSGIMiddleware
-from red_middleware.exposition import answer
+from red_middleware.exposition import Request, answer
 
 from .by_hand import ByHandASGI, ByHandWSGI, Recorder
 from .driving import Serve, null_asgi, null_wsgi, serve_asgi, serve_wsgi
@@ -158,7 +158,7 @@ def _scrapes(directory: str, effort: Effort) -> list[Table]:
     theirs = CollectorRegistry()
     MultiProcessCollector(theirs, directory)  # type: ignore[no-untyped-call]  # it has no annotations
     writers = {
-        OURS: lambda: answer(ours, "GET", "", "", "").body,
+        OURS: lambda: answer(ours, Request()).body,
         "MultiProcessCollector, generate_latest": lambda: generate_latest(theirs),
     }
     rounds = max(3, effort.rounds // 10)

@@ -19,7 +19,7 @@ from typing import Any, Final
 from prometheus_client import CollectorRegistry
 
 from red_middleware import RedMetrics
-from red_middleware.labels import METHODS
+from red_middleware.counting.labels import METHODS
 from red_middleware.table import Row, Table
 from red_middleware.workers import sums
 from red_middleware.workers.cells import DRAFT, LOCK, NEW, WORKER

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from red_middleware.labels import OVERFLOW, UNMATCHED
+from red_middleware.counting.labels import OVERFLOW, UNMATCHED
 from red_middleware.table import (
     EXCEPTION_PAIRS,
     EXCEPTIONS,

@@ -16,7 +16,7 @@ import pytest
 from prometheus_client import REGISTRY, CollectorRegistry
 
 from red_middleware import RedMetrics
-from red_middleware.exchange import Exchange
+from red_middleware.counting.exchange import Exchange
 from red_middleware.workers.cells import WORKER
 from red_middleware.workers.directory import open_directory
 from red_middleware.workers.index import NAME as INDEX
@@ -119,14 +119,14 @@ import sys
 for name in sys.argv[2:]:
     sys.modules[name] = None  # as if the platform had none
 from red_middleware import RedMetrics
-from red_middleware.exposition import answer
+from red_middleware.exposition import Request, answer
 known = set(sys.modules)
 metrics = RedMetrics(multiprocess_dir=sys.argv[1], multiprocess_name="shop")
 exchange = metrics.start("GET", {})
 exchange.respond(500, "/a")
 exchange.raised(KeyError())
 exchange.finish()
-answer(metrics, "GET", "", "", "")
+answer(metrics, Request())
 answer(metrics, "GET", "", "application/openmetrics-text", "gzip")
 print(metrics.table.sharing is not None, sorted(set(sys.modules) - known))
 """

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import ProcessCollector
 
-from red_middleware.labels import OVERFLOW, UNMATCHED
+from red_middleware.counting.labels import OVERFLOW, UNMATCHED
 from red_middleware.table import EXCEPTION_PAIRS, EXCEPTIONS, SENTINEL_ROWS, STATUS_CELLS
 from red_middleware.workers.cells import ASIDE, LOCK
 from red_middleware.workers.directory import open_directory

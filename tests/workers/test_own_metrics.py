@@ -11,27 +11,27 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter, GCCollector, ProcessCollector
 
 from red_middleware import RedMetrics
-from red_middleware.exposition import answer
+from red_middleware.exposition import Request, answer
 
 CHILD = """
 import json, os, sys
 from prometheus_client import REGISTRY, CollectorRegistry, Counter
 from red_middleware import RedMetrics
-from red_middleware.exposition import answer
+from red_middleware.exposition import Request, answer
 shown, hidden = CollectorRegistry(), CollectorRegistry()
 Counter("shown", "In the registry at hand.", registry=shown).inc(int(sys.argv[1]))
 Counter("hidden", "In another one.", registry=hidden).inc()
 texts = []
 for registry in (shown, REGISTRY):
     metrics = RedMetrics(registry=registry, multiprocess_dir=None)
-    texts.append(answer(metrics, "GET", "", "", "").body.decode())
+    texts.append(answer(metrics, Request()).body.decode())
 print(json.dumps(texts))
 """
 
 
 def lines(metrics: RedMetrics) -> dict[str, float]:
     """Return the samples of the endpoint."""
-    text = answer(metrics, "GET", "", "", "").body.decode()
+    text = answer(metrics, Request()).body.decode()
     return {name: float(value) for name, value in (s.rsplit(" ", 1) for s in text.splitlines() if s[0] != "#")}
 
 

@@ -1,0 +1,97 @@
+"""What the endpoint shows beside our families: the other collectors of the registry, and what becomes of each.
+
+Called by `endpoint`. A collector that fails takes no other with it.
+"""
+
+import os
+from collections.abc import Collection, Iterable, Iterator
+from typing import TypeGuard
+
+import prometheus_client
+from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector
+from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client.metrics_core import Metric
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+
+from ..metrics import RedMetrics
+from ..recorder import Recorder
+from ..workers import GroupProcesses
+
+
+def collectors(registry: CollectorRegistry, recorder: Recorder, workers: int) -> list[Collector]:
+    """Return the collectors of the registry, ours in front of all but `target_info`: OpenMetrics has that first.
+
+    They are collected one by one, so that a broken one does not take the others with it, and without the registry's
+    lock, which another thread may have held when this process was forked. `registry.collect()` offers neither, and is
+    asked only where it is not prometheus_client's own.
+    """
+    names = getattr(registry, "_collector_to_names", None)
+    if names is None or type(registry).collect is not prometheus_client.CollectorRegistry.collect:
+        return [registry]
+    names = names.copy()
+    found = sorted(names, key=lambda collector: not isinstance(collector, RedMetrics))
+    member = recorder.membership.member
+    if member is not None:  # no counters of one worker or another, which to Prometheus would be resets
+        found = [one for one in found if not isinstance(one, GCCollector)]
+        found = [
+            GroupProcesses(one, member.index.born, member.workers) if _tells_of_this_process(one) else one
+            for one in found
+        ]
+    own = [one for one in found if isinstance(one, MetricWrapperBase)]
+    if multiprocess_dir() is not None:
+        shown = None if registry is prometheus_client.REGISTRY else {name for one in own for name in names[one]}
+        if shown is None or shown:
+            found = [*(one for one in found if one not in own), _Multiprocess(shown)]
+    elif own and workers > 1:
+        recorder.faults.warn_once(
+            "own metrics",
+            "the application's own prometheus_client metrics are those of one worker of %d: set "
+            "PROMETHEUS_MULTIPROC_DIR before it starts, and they are shown for all",
+            workers,
+        )
+    target_info = getattr(registry, "_target_info", None)
+    return [_TargetInfo(target_info), *found] if target_info else found
+
+
+def _tells_of_this_process(collector: Collector) -> TypeGuard[ProcessCollector]:
+    """Tell a collector of this process from any other, one that was made to tell of a daemon beside it, too."""
+    if not isinstance(collector, ProcessCollector):
+        return False
+    try:
+        pid = str(collector._pid()).strip()
+    except Exception:  # as of a daemon that has not written its number down yet: a fault when it is collected
+        return False
+    return pid in ("self", str(os.getpid()))
+
+
+class _TargetInfo(Collector):
+    """The labels of the whole process, which prometheus_client's registry shows as a family."""
+
+    def __init__(self, labels: dict[str, str]) -> None:
+        self.labels = labels
+
+    def collect(self) -> Iterable[Metric]:
+        family = Metric("target", "Target metadata", "info")
+        family.add_sample("target_info", self.labels, 1.0)
+        return [family]
+
+
+class _Multiprocess(Collector):
+    """The application's metrics in prometheus_client's multiprocess mode, of all workers.
+
+    Args:
+        shown: Names of families and samples; `None` for all.
+    """
+
+    def __init__(self, shown: Collection[str] | None) -> None:
+        self.shown = shown
+
+    def collect(self) -> Iterator[Metric]:
+        found: Iterable[Metric] = MultiProcessCollector(None, multiprocess_dir()).collect()  # type: ignore[no-untyped-call]  # it has no annotations
+        return (family for family in found if self.shown is None or family.name in self.shown)
+
+
+def multiprocess_dir() -> str | None:
+    """Return where prometheus_client shares the application's metrics, `None` where it does not."""
+    return os.environ.get("PROMETHEUS_MULTIPROC_DIR") or None

@@ -1,0 +1,1 @@
+"""How a reading is written: one file a format."""

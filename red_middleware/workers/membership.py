@@ -1,0 +1,137 @@
+"""Whether this process shares its numbers with other workers. One state, and a method for each way to another one.
+
+    early    not decided yet, or too early to decide       -> alone, joined
+    alone    counts for itself                             -> joined, where it should not be alone
+    joined   shares one table with the workers of a group  -> left
+    left     counts for itself, since the group is gone    -> joined
+
+From each of them a forked child begins anew, as early. `recorder` asks to `decide` before the first request, and
+before each scrape. Nothing here raises.
+"""
+
+import logging
+import os
+from collections.abc import Sequence
+from enum import Enum
+
+from ..counting.layout import Kind
+from ..counting.table import ALONE, Table
+from ..faults import Faults, log
+from ..options import Options
+from .carry import carry
+from .directory import clean_stale, open_directory
+from .group import find_group, is_owner_gone, name_for
+from .member import Member  # on import: a child that is forked while another thread imports waits for it for ever
+from .servers import is_early
+
+
+class State(Enum):
+    """What this process is among workers."""
+
+    EARLY = "early"
+    ALONE = "alone"
+    JOINED = "joined"
+    LEFT = "left"
+
+
+class Membership:
+    """The part of one process, for one recorder.
+
+    Args:
+        options: Where groups lie, and what makes one.
+        kinds: The layout of the table.
+        faults: Told what goes wrong.
+    """
+
+    def __init__(self, options: Options, kinds: Sequence[Kind], faults: Faults) -> None:
+        self.options = options
+        self.kinds = kinds
+        self.faults = faults
+        self.identity: str | None = ""  # tells the workers which of an app's tables this is; `None` where nothing does
+        self.state = State.EARLY
+        self.table = Table(kinds)
+        self.earlier = self.table  # what was counted outside of the group, and is carried into it
+        self.member: Member | None = None
+        self.is_kept_out = False  # whether there is a group that could not be joined
+        self.pid = os.getpid()
+
+    def decide(self, may_settle: bool) -> bool:
+        """Decide, or decide anew where that may help; carry along what was counted outside of the group.
+
+        Args:
+            may_settle: Whether the routes are known. The first worker of a group settles for how many there is room.
+
+        Returns:
+            Whether it is decided.
+        """
+        if self.state is State.EARLY and self.pid != os.getpid():
+            self.table.restart()  # uWSGI forks without Python's hooks: what is in the table is the master's
+            self.restart()
+        if self.state is State.EARLY and is_early():
+            return False
+        if self.state in (State.EARLY, State.LEFT) or self.is_kept_out:
+            self._seek(may_settle)
+        if self.earlier is not self.table:  # at each scrape: what had begun there ends there
+            carry(self.earlier, self.table)
+        return self.state is not State.EARLY
+
+    def _seek(self, may_settle: bool) -> None:
+        """Look for the group of this process, and join it."""
+        if self.options.multiprocess_dir is None:
+            return self.stay_alone()
+        try:
+            group = find_group(self.options.group_name())
+            if group is None:
+                return self.stay_alone()
+            if self.identity is None:
+                self.faults.warn_once(
+                    "late metrics",
+                    "a RedMetrics was made for a registry of its own when this process had begun to serve: other "
+                    "workers cannot tell which of theirs it is, and it counts for this one alone; make it on import, "
+                    "or give it a namespace= or multiprocess_name= of its own",
+                )
+                return self.stay_alone(is_kept_out=True)
+            base, name = self.options.base(), name_for(group, self.identity)
+            member = Member(open_directory(name, group.owner, base), self.faults.fault, self.leave)
+            table = Table(self.kinds, member)
+            if member.enter(table, self.table.declared, may_settle):
+                self.join(member, table)
+                clean_stale(base, name, is_owner_gone)
+        except Exception as error:
+            self.faults.warn_once("workers", "this worker's numbers are its own, not those of its group", error=error)
+            self.stay_alone(is_kept_out=True)
+        return None
+
+    def stay_alone(self, is_kept_out: bool = False) -> None:
+        """Count for this process alone. One that is kept out of a group tries again at each scrape."""
+        self.is_kept_out = is_kept_out
+        if self.state is State.EARLY:
+            self.state = State.ALONE
+
+    def join(self, member: Member, table: Table) -> None:
+        """Go on with the group's table. What was counted before comes along."""
+        if self.is_kept_out or self.state is State.LEFT:
+            log(logging.INFO, "this worker's numbers are those of its group now, with all that it counted alone")
+        self.state, self.is_kept_out, self.member = State.JOINED, False, member
+        self.earlier, self.table = self.table, table
+
+    def leave(self, reason: OSError) -> None:
+        """Go on alone with the table as it is, since the group's directory is gone."""
+        self.state = State.LEFT
+        self.table.sharing = ALONE
+        self.member = None
+        self.faults.fault("this worker's numbers are its own from now on", reason)
+
+    def restart(self) -> None:
+        """Begin anew, in a forked child. The tables let go of the parent's files themselves."""
+        self.state, self.is_kept_out, self.member = State.EARLY, False, None
+        self.earlier = self.table
+        self.pid = os.getpid()
+
+    def is_isolated(self) -> bool:
+        """Tell whether there are other workers with whom this process shares no numbers."""
+        return self.is_kept_out or self.state is State.LEFT or (self.member is not None and self.member.is_lost)
+
+    def group_born(self) -> float | None:
+        """Return when the group began, in seconds of `time.monotonic`; `None` outside of a group."""
+        return None if self.member is None else self.member.index.born
