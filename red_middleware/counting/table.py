@@ -193,7 +193,7 @@ class Table:
                     spare -= need
                     reserved.update(new)
             missing = max(0, -spare)
-            if region.cells:  # else there are none yet, and `use` brings all
+            if missing and region.cells:  # those mapped from a file have their size, and without any `use` brings all
                 region.cells.extend([0.0] * ((capacity + missing) * region.kind.width - len(region.cells)))
             frozen = frozenset(reserved)
             with self.lock:

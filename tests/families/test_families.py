@@ -40,8 +40,8 @@ from red_middleware.table import (
     Table,
 )
 
-from .counts import fresh_metrics
-from .drive import count
+from ..counts import fresh_metrics
+from ..drive import count
 
 ROWS = SENTINEL_ROWS + 5
 

@@ -25,9 +25,9 @@ from red_middleware import RedMetrics
 from red_middleware.exposition import answer
 from red_middleware.families import FAMILIES
 
-from ..counts import fresh_metrics
-from ..drive import begun
-from ..drive import count as request
+from ...counts import fresh_metrics
+from ...drive import begun
+from ...drive import count as request
 
 OPENMETRICS: Final = "application/openmetrics-text"
 
