@@ -12,8 +12,9 @@ import pytest
 from prometheus_client import REGISTRY, CollectorRegistry
 
 from red_middleware import RedASGIMiddleware, RedMetrics, RedWSGIMiddleware
-from red_middleware import mounting as mounting_module
+from red_middleware.metrics import recorder_of
 from red_middleware.mounting import Mounting, Purpose
+from red_middleware.routes import Declare, Raised, Reader, Source
 
 from .counts import counted, faults, fresh_metrics, one_request
 from .drive import begun
@@ -37,19 +38,28 @@ class Later:
         return "/later"
 
 
-class Declaring:
-    """A reader that declares what it is told to, and knows no request."""
+class Silent:
+    """A reader that finds no app, and knows no request."""
 
-    def __init__(self, declare: Callable[[Iterable[Any]], None], routes: Iterable[Any]) -> None:
+    def __init__(self, declare: Declare, raised: Raised) -> None:
         self.declare = declare
-        self.routes = routes
 
-    def learn(self, *_: object) -> bool:
-        self.declare(self.routes)
-        return bool(self.routes)
+    def learn(self, app: object, source: Source) -> bool:
+        return False
 
-    def route(self, *_: object) -> None:
+    def route(self, source: Source, path: str, error: BaseException | None = None) -> str | None:
         return None
+
+
+def declaring(routes: Iterable[Any]) -> type[Reader]:
+    """Return a reader that declares these routes, and knows no request."""
+
+    class Declaring(Silent):
+        def learn(self, app: object, source: Source) -> bool:
+            self.declare(routes)
+            return bool(routes)
+
+    return Declaring
 
 
 def mounting(routes: Iterable[Any] = (), **options: Any) -> Mounting:
@@ -61,7 +71,7 @@ def mounting(routes: Iterable[Any] = (), **options: Any) -> Mounting:
         "route_of": None,
         **options,
     }
-    return Mounting("Owner", app, readers=lambda declare: [Declaring(declare, routes)], **chosen)
+    return Mounting("Owner", app, **{"readers": [declaring(routes)], **chosen})
 
 
 @both
@@ -159,7 +169,7 @@ def test_an_app_that_has_the_path_itself_keeps_it(caplog: pytest.LogCaptureFixtu
     mounted = mounting([("/metrics", ["GET"])], exclude=["/healthz"])
     with caplog.at_level(logging.WARNING, "red_middleware"):
         assert mounted.purpose("/metrics", {}) is Purpose.APP
-        mounted.routes.learn(app, {})
+        mounted.learn({})
     assert mounted.purpose("/healthz", {}) is Purpose.EXCLUDED
     assert mounted.special == {"/healthz"}
     assert [record.getMessage() for record in caplog.records] == [
@@ -216,20 +226,20 @@ def test_an_app_that_asks_for_the_metrics_itself_is_counted() -> None:
     assert counted(outer) == one_request("200", route="/batch")
 
 
-class Broken(Declaring):
+class Broken(Silent):
     """A reader that fails."""
 
-    def learn(self, *_: object) -> bool:
+    def learn(self, app: object, source: Source) -> bool:
         raise LookupError
 
-    def route(self, *_: object) -> None:
+    def route(self, source: Source, path: str, error: BaseException | None = None) -> str | None:
         raise LookupError
 
 
 def test_a_broken_reader_is_a_fault_and_no_more(caplog: pytest.LogCaptureFixture) -> None:
     """No route is known, the next reader is not asked, the request goes on."""
     metrics = fresh_metrics()
-    mounted = Mounting("Owner", app, metrics, "/metrics", (), None, lambda declare: [Broken(declare, ())])
+    mounted = mounting(metrics=metrics, readers=[Broken])
     assert mounted.purpose("/a", {}) is Purpose.APP
     assert mounted.routes.find({}, "/a") is None
     assert faults(metrics) == 2.0

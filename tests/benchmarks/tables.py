@@ -166,8 +166,8 @@ def rendering(effort: Effort, loop: asyncio.AbstractEventLoop) -> Iterator[Table
     openmetrics = "application/openmetrics-text; version=1.0.0"
     writers: dict[str, Callable[[], bytes]] = {
         OURS: lambda: answer(ours, Request()).body,
-        f"{OURS}, OpenMetrics": lambda: answer(ours, "GET", openmetrics, "", "").body,
-        f"{OURS}, gzip": lambda: answer(ours, "GET", "", "gzip", "").body,
+        f"{OURS}, OpenMetrics": lambda: answer(ours, Request(headers={"accept": openmetrics})).body,
+        f"{OURS}, gzip": lambda: answer(ours, Request(headers={"accept-encoding": "gzip"})).body,
         "generate_latest, same metrics": lambda: generate_latest(theirs),
         "generate_latest, our collector": lambda: generate_latest(ours.registry),
     }

@@ -192,13 +192,13 @@ def _recycled(directory: str, effort: Effort) -> list[Table]:
             worker.start()
             worker.join()
         gone = recycled
-        text = answer(twins.ours, "GET", "", "", "").body
+        text = answer(twins.ours, Request()).body
         if _requests_in(text) != ROWS * REQUESTS + recycled:
             raise RuntimeError(f"{_requests_in(text):g} requests are shown")
         seconds = []
         for _ in range(effort.rounds):
             begun = thread_time()
-            answer(twins.ours, "GET", "", "", "")
+            answer(twins.ours, Request())
             seconds.append(thread_time() - begun)
         figures.append(Figure(f"after {recycled:,} recycled workers", median(seconds) * 1e6, 0.0, 0.0))
     few, many = figures

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from red_middleware import RedMetrics
-from red_middleware.exposition import answer
+from red_middleware.exposition import Request, answer
 from red_middleware.exposition.negotiate import MAX_HEADER
 
 TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -136,7 +136,7 @@ def metrics() -> RedMetrics:
 
 def content_type(metrics: RedMetrics, accept: str) -> str:
     """Return the format of the answer, which is never a 406 nor a 500 and always says on what it depends."""
-    found = answer(metrics, "GET", accept, "", "")
+    found = answer(metrics, Request(headers={"accept": accept}))
     headers = dict(found.headers)
     assert found.status == 200
     assert headers["Vary"] == "Accept, Accept-Encoding"
@@ -214,7 +214,7 @@ def test_gzip_is_sent_to_those_who_take_it(metrics: RedMetrics, accept_encoding:
 
 def gzipped(metrics: RedMetrics, accept_encoding: str) -> bool:
     """Tell whether the answer is compressed, having read it; the length is that of what is sent."""
-    found = answer(metrics, "GET", "", accept_encoding, "")
+    found = answer(metrics, Request(headers={"accept-encoding": accept_encoding}))
     headers = dict(found.headers)
     encoded = "Content-Encoding" in headers
     text = gzip.decompress(found.body) if encoded else found.body

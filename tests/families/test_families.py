@@ -10,59 +10,63 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from red_middleware import RedMetrics
-from red_middleware.families import (
-    DISCONNECTS,
-    DURATION,
-    ERRORS,
-    FAMILIES,
-    RAISED,
-    REQUESTS,
-    ROW_FAMILIES,
-    SMALL_FAMILIES,
-    Sample,
-    bound,
-    bucket_labels,
-    counted_rows,
-    number,
-    row_series,
-    sample_text,
-    samples,
-)
-from red_middleware.counting.labels import METHODS
-from red_middleware.table import (
-    EXCEPTION_PAIRS,
-    EXCEPTIONS,
-    FAULTS,
-    SCRAPE_SECONDS,
-    SCRAPES,
-    SENTINEL_ROWS,
-    STATUS_CELLS,
-    Table,
-)
+from red_middleware.counting.labels import METHODS, OTHER
+from red_middleware.counting.layout import EXCEPTION_ROWS, SENTINEL_ROUTES, STATUS_CELLS, layout
+from red_middleware.counting.table import Table
+from red_middleware.families import FAMILIES, Bound, Family, Reading, Sample, bound, sample_text, samples
+from red_middleware.families.family import Shown, counted_rows, number
+from red_middleware.metrics import recorder_of
 
 from ..counts import fresh_metrics
 from ..drive import count
 
+SENTINEL_ROWS = len(METHODS) * len(SENTINEL_ROUTES)
 ROWS = SENTINEL_ROWS + 5
+PAIRS = EXCEPTION_ROWS - 1
+
+NAMED = {family.name: family for family in FAMILIES}
+REQUESTS = NAMED["http_requests_total"]
+ERRORS = NAMED["http_errors_total"]
+DURATION = NAMED["http_request_duration_seconds"]
+DISCONNECTS = NAMED["http_client_disconnects_total"]
+IN_PROGRESS = NAMED["http_requests_in_progress"]
+RAISED = NAMED["http_exceptions_total"]
+ROW_FAMILIES = (REQUESTS, ERRORS, DURATION, DISCONNECTS)
 
 
-def table_of(*routes: str | None) -> Table:
+def table_of(*routes: str | None, bounds: tuple[float, ...] = (1.0, 10.0)) -> Table:
     """Return a table with a row for GET on each route and two buckets and +Inf."""
-    table = Table((1.0, 10.0), ROWS)
+    table = Table(layout(bounds, ROWS))
     for route in routes:
         table.row(table.methods["GET"], route)
     return table
 
 
+def bound_of(table: Table) -> Bound:
+    """Return the bound of a table that is shown in our families."""
+    return bound(FAMILIES, table.kinds, {name: region.capacity for name, region in table.regions.items()})
+
+
+def reading_of(table: Table, uptime_seconds: float = 0.0) -> Reading:
+    """Return what a scrape copies."""
+    return Reading(*table.read(), uptime_seconds, isolated=False, series_limit=bound_of(table).series)
+
+
+def samples_of(table: Table, uptime_seconds: float = 0.0) -> dict[Family, list[Sample]]:
+    """Return what our families show of a table."""
+    return samples(FAMILIES, table.kinds, reading_of(table, uptime_seconds))
+
+
 def test_every_cell_of_a_row_is_shown_under_its_name() -> None:
     """Each cell with a number of its own: the samples of one row, written out."""
     table = table_of("/a")
-    (row,) = table.rows
-    table.status_cell(row, 200)
-    table.status_cell(row, 404)
-    for n, cell in enumerate(range(row.seconds - 2, row.other + 1), 1):
-        table.cells[cell] = float(n)
-    found = samples(table, 0.0)
+    (row,) = table.http.rows
+    table.code_cell(row, 200)
+    table.code_cell(row, 404)
+    table.http.cells[row.cell("status")] = 9.0
+    for n, cell in enumerate(range(row.cell("seconds") - 2, row.start + row.kind.width), 1):
+        table.http.cells[cell] = float(n)
+    found = samples_of(table)
     get = {"method": "GET", "route": "/a"}
     assert found[DURATION] == [
         Sample("_bucket", {**get, "le": "1.0"}, 4.0),
@@ -80,25 +84,26 @@ def test_every_cell_of_a_row_is_shown_under_its_name() -> None:
     ]
 
 
-def test_the_fixed_cells_are_shown_under_their_names() -> None:
+def test_the_rows_of_the_other_kinds_are_shown_under_their_names() -> None:
     """Exceptions, faults, scrapes, requests in progress and overflowed, uptime: nothing else has a cell."""
     table = table_of("_overflow")
-    table.row(table.other, "x" * 300)
-    for row in table.rows:
-        table.cells[row.buckets + 1] = 4.0
-    table.cells[table.pair_cell("/a", "KeyError")] = 2.0
-    assert table.pair_cell("/a", "Uncounted") == EXCEPTIONS + 1
-    table.cells[EXCEPTIONS + EXCEPTION_PAIRS] = 3.0
-    table.cells[FAULTS] = 5.0
-    table.cells[SCRAPES] = 6.0
-    table.cells[SCRAPE_SECONDS] = 0.5
+    table.row(table.methods[OTHER], "x" * 300)
+    for row in table.http.rows:
+        table.http.cells[row.cell("buckets") + 1] = 4.0
+    exceptions = table.regions["exception"]
+    table.add(table.admit(exceptions, ("/a", "KeyError")), "raised", 2.0)
+    assert table.admit(exceptions, ("/a", "Uncounted")).number == 1
+    table.add(table.admit(exceptions, ("_overflow", "_OTHER")), "raised", 3.0)
+    table.add(table.own, "faults", 5.0)
+    table.add(table.own, "scrapes", 6.0)
+    table.add(table.own, "scrape_seconds", 0.5)
     table.methods["POST"].in_progress += [None, None]
-    found = samples(table, 7.5)
+    found = samples_of(table, 7.5)
     assert found[RAISED] == [
         Sample("", {"exception": "KeyError", "route": "/a"}, 2.0),
         Sample("", {"exception": "_OTHER", "route": "_overflow"}, 3.0),
     ]
-    shown = {f.name + s.suffix: s.value for f in SMALL_FAMILIES[2:] for s in found[f]}
+    shown = {f.name + s.suffix: s.value for f in FAMILIES if f.kind in ("", "own") for s in found[f]}
     assert shown == {
         "uptime_seconds_total": 7.5,
         "red_series": float(sum(map(len, found.values()))),
@@ -110,8 +115,7 @@ def test_the_fixed_cells_are_shown_under_their_names() -> None:
         "red_scrape_duration_seconds_count": 6.0,
         "red_scrape_duration_seconds_sum": 0.5,
     }
-    in_progress = found[SMALL_FAMILIES[0]]
-    assert {sample.labels["method"]: sample.value for sample in in_progress} == {
+    assert {sample.labels["method"]: sample.value for sample in found[IN_PROGRESS]} == {
         **dict.fromkeys(METHODS, 0.0),
         "POST": 2.0,
     }
@@ -120,12 +124,12 @@ def test_the_fixed_cells_are_shown_under_their_names() -> None:
 def test_what_has_counted_nothing_is_left_out() -> None:
     """A reserved row, a code and a disconnect at zero are space, not series; errors are 0 from the first request on."""
     table = table_of("/idle", "/busy")
-    idle, busy = table.rows
-    table.status_cell(idle, 200)
-    table.status_cell(busy, 404)
-    table.cells[table.status_cell(busy, 200)] = 1.0
-    table.cells[busy.buckets] = 1.0
-    found = samples(table, 0.0)
+    idle, busy = table.http.rows
+    table.code_cell(idle, 200)
+    table.code_cell(busy, 404)
+    table.http.cells[table.code_cell(busy, 200)] = 1.0
+    table.http.cells[busy.cell("buckets")] = 1.0
+    found = samples_of(table)
     assert {s.labels["route"] for family in ROW_FAMILIES for s in found[family]} == {"/busy"}
     assert [s.labels["status"] for s in found[REQUESTS]] == ["200"]
     assert [s.value for s in found[ERRORS]] == [0.0]
@@ -134,8 +138,8 @@ def test_what_has_counted_nothing_is_left_out() -> None:
 
 def test_the_families_come_in_one_order_without_a_name_twice() -> None:
     """Row families first; names are unique, and so are those that their samples derive from them."""
-    table = table_of()
-    assert tuple(samples(table, 0.0)) == FAMILIES == (*ROW_FAMILIES, *SMALL_FAMILIES)
+    assert tuple(samples_of(table_of())) == FAMILIES
+    assert FAMILIES[: len(ROW_FAMILIES)] == ROW_FAMILIES
     names = [name for family in FAMILIES for name in family.names(family.name)]
     assert len(set(names)) == len(names)
 
@@ -148,7 +152,7 @@ def test_the_registry_knows_the_names_that_are_shown(namespace: str) -> None:
     described = {(family.name, family.type, family.documentation) for family in metrics.describe()}
     assert {(family.name, family.type, family.documentation) for family in metrics.collect()} == described
     for family, collected in zip(FAMILIES, metrics.collect(), strict=True):
-        names = family.names(metrics.full_name(family))
+        names = family.names(recorder_of(metrics).full_name(family))
         assert {collected.name, *(sample.name for sample in collected.samples)} <= names
         assert names <= set(metrics.registry._names_to_collectors)
     assert sum(len(family.samples) for family in metrics.collect()) == len(metrics.snapshot())
@@ -161,42 +165,50 @@ def test_the_registry_knows_the_names_that_are_shown(namespace: str) -> None:
 def test_the_bound_is_the_formula(bounds: list[float], max_label_sets: int) -> None:
     """The series are rows x (buckets + 21) + 277, whatever the options; reserved rows count."""
     metrics = RedMetrics(registry=CollectorRegistry(), buckets=bounds, max_label_sets=max_label_sets)
-    found = bound(metrics.table)
+    found = metrics.bound()
     assert found.rows >= max_label_sets
     assert found.series == found.rows * (len(bounds) + 21) + 277
-    assert found.cells == len(metrics.table.cells)
+    regions = recorder_of(metrics).table.regions.values()
+    assert found.cells == sum(len(region.cells) for region in regions)
+    assert found.cells == found.rows * (len(bounds) + 20) + EXCEPTION_ROWS + len(METHODS) + 3
 
 
 def test_a_full_table_shows_as_many_series_as_the_bound_says() -> None:
     """Every row with all its codes and cells, every pair and the rest: not one series more, not one less."""
-    table = Table((1.0,), ROWS)
-    routes = [(table.other, f"/{n}") for n in range(ROWS - SENTINEL_ROWS)]
+    table = table_of(bounds=(1.0,))
+    routes = [(table.methods[OTHER], f"/{n}") for n in range(ROWS - SENTINEL_ROWS)]
     for method, route in [*routes, *((m, r) for m in table.methods.values() for r in (None, "x" * 300))]:
         row = table.row(method, route)
         for code in range(200, 200 + STATUS_CELLS - 1):
-            table.status_cell(row, code)
-    for pair in range(EXCEPTION_PAIRS):
-        table.pair_cell("/", f"E{pair}")
-    table.cells[:] = [1.0] * len(table.cells)
-    found = samples(table, 0.0)
+            table.code_cell(row, code)
+    for pair in range(PAIRS + 1):
+        table.admit(table.regions["exception"], ("/", f"E{pair}"))
+    for region in table.regions.values():
+        assert region.used == region.capacity
+        region.cells[:] = [1.0] * len(region.cells)
+    found = samples_of(table)
     shown = sum(map(len, found.values()))
-    assert shown == bound(table).series
-    assert [s.value for s in found[SMALL_FAMILIES[3]]] == [float(shown)]
+    assert shown == bound_of(table).series
+    assert [s.value for s in found[NAMED["red_series"]]] == [float(shown)]
 
 
 @given(cells=st.lists(st.integers(0, 1000), min_size=3, max_size=3))
 def test_buckets_are_cumulative_and_the_count_is_the_last(cells: list[int]) -> None:
-    """Whatever the cells of a row: what `counted_rows` yields fits what `row_series` names."""
+    """Whatever the cells of a row: its family's values fit the series that it names."""
     table = table_of("/a")
-    (row,) = table.rows
-    table.status_cell(row, 200)
-    table.cells[row.buckets : row.errors] = map(float, cells)
-    found = list(counted_rows(table.read()))
-    assert bool(found) is any(cells)
-    for _, codes, values in found:
-        assert values[2] == (*accumulate(cells), sum(cells), 0.0)
-        series = row_series(row, codes, bucket_labels(table.bounds))
-        assert [len(one) for one in series] == [len(one) for one in values]
+    (row,) = table.http.rows
+    table.code_cell(row, 200)
+    start = row.cell("buckets")
+    table.http.cells[start : start + 3] = map(float, cells)
+    reading = reading_of(table)
+    found = list(counted_rows(table.http.kind, reading))
+    assert found == ([row] if any(cells) else [])
+    for family in ROW_FAMILIES:
+        shown = Shown(family, table.http.kind)
+        values = shown.values(reading.cells["http"], row.start, len(row.codes))
+        assert len(shown.series(row, row.codes)) == len(values) <= shown.most
+        if family is DURATION:
+            assert list(values) == [*accumulate(cells), sum(cells), 0.0]
 
 
 @pytest.mark.parametrize(

@@ -22,8 +22,11 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from red_middleware import RedMetrics
-from red_middleware.exposition import answer
+from red_middleware.counting.rows import Row
+from red_middleware.counting.table import Table
+from red_middleware.exposition import Request, answer
 from red_middleware.families import FAMILIES
+from red_middleware.metrics import recorder_of
 
 from ...counts import fresh_metrics
 from ...drive import begun
@@ -45,7 +48,7 @@ NASTY: Final = (
 
 def seen(metrics: RedMetrics, accept: str = "") -> str:
     """Return what a scraper sees."""
-    return answer(metrics, "GET", accept, "", "").body.decode()
+    return answer(metrics, Request(headers={"accept": accept})).body.decode()
 
 
 def read_back(metrics: RedMetrics, accept: str) -> Samples:
@@ -57,6 +60,17 @@ def read_back(metrics: RedMetrics, accept: str) -> Samples:
     ]
     assert len(dict(found)) == len(found)
     return dict(found)
+
+
+def table_of(metrics: RedMetrics) -> Table:
+    """Return the table, for numbers that no request makes."""
+    return recorder_of(metrics).table
+
+
+def only_row(metrics: RedMetrics) -> Row:
+    """Return the row of all requests."""
+    (row,) = table_of(metrics).http.rows
+    return row
 
 
 def held(metrics: RedMetrics) -> Samples:
@@ -83,9 +97,10 @@ def busy(metrics: RedMetrics) -> RedMetrics:
         exchange.finish()
         exchange.raised(ValueError("after"))
     begun(metrics, "PUT")  # and is still in progress
-    for number, row in enumerate(metrics.table.rows):
-        metrics.table.cells[row.seconds] = number / 7
-        metrics.table.cells[row.buckets] += number * 1000
+    cells = table_of(metrics).http.cells
+    for number, row in enumerate(table_of(metrics).http.rows):
+        cells[row.cell("seconds")] = number / 7
+        cells[row.cell("buckets")] += number * 1000
     return metrics
 
 
@@ -160,10 +175,11 @@ def test_every_value_is_read_back_exactly(
     metrics = fresh_metrics()
     for route, (count, seconds, by_code) in filling.items():
         request(metrics, route)
-        row = metrics.table.row(metrics.table.methods["GET"], route)
-        metrics.table.cells[row.buckets] = count
-        metrics.table.cells[row.seconds] = seconds
-        metrics.table.cells[row.statuses[200]] = by_code
+        table = table_of(metrics)
+        row = table.row(table.methods["GET"], route)
+        table.http.cells[row.cell("buckets")] = count
+        table.http.cells[row.cell("seconds")] = seconds
+        table.http.cells[table.code_cell(row, 200)] = by_code
     for route, name in exceptions:
         error = type("Error", (Exception,), {})
         error.__name__ = name.replace("\x00", "0").encode("utf-8", "replace").decode()
@@ -183,10 +199,10 @@ def test_a_million_is_written_in_digits_and_read_back(accept: str) -> None:
     """prometheus_client writes `1e+06`, as Go does; we write `1000000.0`, the same number."""
     metrics = fresh_metrics()
     request(metrics)
-    (row,) = metrics.table.rows
+    row, cells = only_row(metrics), table_of(metrics).http.cells
     for count in (999_999.0, 1e6, 1_234_567.0, 2.0**53, 1e16, 1e22, 1.7e308):
-        metrics.table.cells[row.buckets] = count
-        metrics.table.cells[row.seconds] = count + 0.25
+        cells[row.cell("buckets")] = count
+        cells[row.cell("seconds")] = count + 0.25
         shown = read_back(metrics, accept)
         assert shown["http_request_duration_seconds_count", frozenset({("method", "GET"), ("route", "/")})] == count
         assert unscraped_samples(shown) == unscraped_samples(held(metrics))
@@ -211,8 +227,8 @@ def test_a_clock_may_say_floats_of_another_kind() -> None:
     """What an option accepts makes no scrape that Prometheus refuses whole."""
     metrics = RedMetrics(registry=CollectorRegistry(), clock=lambda: OtherFloat(0.5))
     request(metrics)
-    (row,) = metrics.table.rows
-    assert type(metrics.table.cells[row.seconds]) is OtherFloat
+    row, cells = only_row(metrics), table_of(metrics).http.cells
+    assert type(cells[row.cell("seconds")]) is OtherFloat
     for accept in PARSERS:
         assert read_back(metrics, accept)["uptime_seconds_total", frozenset()] == 0.0
         assert "float64" not in seen(metrics, accept)
@@ -222,8 +238,8 @@ def test_a_sum_without_end_is_read_back() -> None:
     """A clock that jumps to infinity spoils one sum, and no other line."""
     metrics = fresh_metrics()
     request(metrics)
-    (row,) = metrics.table.rows
-    metrics.table.cells[row.seconds] = math.inf
+    row, cells = only_row(metrics), table_of(metrics).http.cells
+    cells[row.cell("seconds")] = math.inf
     for accept in PARSERS:
         assert unscraped_samples(read_back(metrics, accept)) == unscraped_samples(held(metrics))
 
@@ -252,7 +268,7 @@ def test_red_series_is_the_number_of_series_and_stays_within_its_limit() -> None
 
 
 def test_an_exception_that_has_no_place_and_no_name_is_one_series() -> None:
-    """`_overflow` with `_OTHER` may be a pair of its own and the cell of all other pairs: they are shown as one."""
+    """`_overflow` with `_OTHER` is the row of all other pairs too: it takes no room from those that are told apart."""
     metrics = fresh_metrics(max_label_sets=1)
     request(metrics, "/takes the only row")
     nameless = type("E" * 300, (Exception,), {})
@@ -263,14 +279,14 @@ def test_an_exception_that_has_no_place_and_no_name_is_one_series() -> None:
         exchange.finish()
     key = ("http_exceptions_total", frozenset({("route", "_overflow"), ("exception", "_OTHER")}))
     for accept in PARSERS:
-        assert read_back(metrics, accept)[key] == 1 + (300 - 256)
+        assert read_back(metrics, accept)[key] == 1 + (299 - 256)
 
 
 def test_families_are_introduced_for_a_person() -> None:
     """HELP is one plain sentence, TYPE follows the name: a counter ends in `_total`, nothing else does."""
     lines = seen(fresh_metrics()).splitlines()
     assert [line for line in lines if line.startswith("# TYPE")] == [
-        f"# TYPE {family.name} {family.kind}" for family in FAMILIES
+        f"# TYPE {family.name} {family.type}" for family in FAMILIES
     ]
     for family in FAMILIES:
         assert f"# HELP {family.name} {family.help}" in lines
@@ -279,7 +295,7 @@ def test_families_are_introduced_for_a_person() -> None:
         assert family.help.count(".") == 1
         assert len(family.help) <= 100
         assert "\\" not in repr(family.help)  # nothing to escape
-        assert (family.kind == "counter") is family.name.endswith("_total")
+        assert (family.type == "counter") is family.name.endswith("_total")
 
 
 @pytest.mark.parametrize("namespace", ["", "shop"])
@@ -343,7 +359,7 @@ def test_what_is_kept_of_a_table_goes_with_it() -> None:
     seen(metrics)
     again = copy.copy(metrics)
     assert again is metrics
-    gone = weakref.ref(metrics.table)
+    gone = weakref.ref(table_of(metrics))
     del metrics, again
     gc.collect()
     assert gone() is None
