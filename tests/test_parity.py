@@ -6,6 +6,7 @@ hold only what one of the protocols has.
 """
 
 import gc
+import importlib
 import logging
 import traceback
 import weakref
