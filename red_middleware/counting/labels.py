@@ -34,8 +34,8 @@ SERVER_ERROR: Final = 500
 EVENT_STREAM: Final = "text/event-stream"
 _EVENT_STREAMS: Final[frozenset[str | bytes]] = frozenset({EVENT_STREAM, EVENT_STREAM.encode()})
 _CONTENT_TYPE: Final[frozenset[str | bytes]] = frozenset({"content-type", b"content-type"})
-_PARAMETERS: Final[frozenset[str | bytes]] = frozenset({";", " ", b";", b" "})
-"""What may follow a media type: its parameters, or a space in front of them."""
+_ENDS: Final[frozenset[str | bytes]] = frozenset({"", ";", " ", b"", b";", b" "})
+"""What may follow a media type: nothing, its parameters, or a space in front of them."""
 
 MAX_VALUE_BYTES: Final = 256
 """Label values longer than this, in UTF-8, fold. Prometheus keeps every distinct value in memory."""
@@ -100,8 +100,7 @@ def is_event_stream(headers: Headers) -> bool:
     """Tell whether a response is one of server-sent events (HTML Living Standard, 9.2), which lasts as it likes."""
     for name, value in headers:
         if name.lower() in _CONTENT_TYPE:
-            media_type = value[: len(EVENT_STREAM) + 1].lower()
-            return media_type in _EVENT_STREAMS or media_type[:-1] in _EVENT_STREAMS and media_type[-1:] in _PARAMETERS
+            return value[: len(EVENT_STREAM)].lower() in _EVENT_STREAMS and value[len(EVENT_STREAM) :][:1] in _ENDS
     return False
 
 

@@ -29,7 +29,7 @@ class Routes:
     """Asks the user's `route_of` first, then the readers. What raises is a fault, and the next one is asked.
 
     `learn` chooses the first reader that found an app of its framework. Where none did, the first reader that knows a
-    route is chosen then: its app was made later. The chosen reader is asked before all others, and readers of frameworks
+    route is chosen then: its app was made later. The chosen reader is asked before all others. Readers of frameworks
     that nobody imported are not asked at all.
 
     When a response begins, an adapter calls `ask`, and `ask_others` where that knew nothing and there are `others`. So
