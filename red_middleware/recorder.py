@@ -126,7 +126,8 @@ class Recorder:
         before = self.table
         is_decided = self.membership.decide(may_settle)
         if self.table is not before:
-            self.declare(before.declared.items())  # says so if the group had no room for them
+            self.declare(before.declared.items())  # warns if the group had no room for them
+            self._announce()
         if is_decided and not self._mountings:
             self.methods = self.table.methods
 
