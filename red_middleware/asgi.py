@@ -163,7 +163,7 @@ class _Call:
             except Exception as fault:
                 route = None
                 routes.fault("route", fault)
-            if route is None:
+            if route is None and routes.others:
                 route = routes.ask_others(self.scope, exchange.path)
             try:
                 exchange.respond(message.get("status"), route, message.get("headers", ()))

@@ -25,9 +25,6 @@ from .faults import Faults, log
 from .options import Options
 from .workers import Membership
 
-BRIEF_SECONDS: Final = 0.005
-"""Of a response that took no longer than this, nobody asks whether it was an event stream."""
-
 PATIENCE_SECONDS: Final = 1.0
 """How long a request waits for another one that begins."""
 
@@ -60,7 +57,7 @@ class Recorder:
         self.registry = weakref.ref(registry)
         self.clock = options.clock
         self.bounds = options.bounds
-        self.brief = min(self.bounds[0], BRIEF_SECONDS)
+        self.first_bound = self.bounds[0]
         self.kinds = layout(options.bounds, options.max_label_sets) if kinds is None else kinds
         self.families = families
         self.names = [self.full_name(family) for family in families]
@@ -129,7 +126,8 @@ class Recorder:
         before = self.table
         is_decided = self.membership.decide(may_settle)
         if self.table is not before:
-            self.declare(before.declared.items())  # says so if the group had no room for them
+            self.declare(before.declared.items())  # warns if the group had no room for them
+            self._announce()
         if is_decided and not self._mountings:
             self.methods = self.table.methods
 

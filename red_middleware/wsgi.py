@@ -142,7 +142,7 @@ class _Response:
         except Exception as fault:
             route = None
             routes.fault("route", fault)
-        if route is None:
+        if route is None and routes.others:
             route = routes.ask_others(self.environ, exchange.path)
         try:
             exchange.respond(status, route, headers)

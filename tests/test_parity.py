@@ -6,6 +6,7 @@ hold only what one of the protocols has.
 """
 
 import gc
+import importlib
 import logging
 import traceback
 import weakref
@@ -487,6 +488,8 @@ def test_a_reader_that_fails_over_the_request_harms_no_response(
     protocol: Protocol, steps: tuple[Step, ...], status: str
 ) -> None:
     """An object of another make is where a framework has its own: the route is unknown, and the fault is counted."""
+    for framework in ("werkzeug", "starlette.routing"):  # else its reader is not asked
+        importlib.import_module(framework)
     metrics = fresh_metrics()
     hostile = [Put(key, Hostile()) for key in ("werkzeug.request", "router", "endpoint")]
     assert protocol.is_as_without(protocol.app(*hostile, *steps), metrics=metrics)

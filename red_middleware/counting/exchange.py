@@ -28,6 +28,9 @@ IS_LOCKED: Final = sys.implementation.name != "cpython" or bool(sysconfig.get_co
 """Whether another thread may run between two lines that call nothing. Where CPython has its GIL, threads, signals and
 collections wait for the next call, so a common request is counted without a lock: a twelfth of its cost."""
 
+INSTANT_SECONDS: Final = 0.0001
+"""A response that was sent within this is not asked whether it is an event stream: it would end where it began."""
+
 Source = MutableMapping[str, Any]
 """An environ or a scope."""
 
@@ -37,8 +40,8 @@ class Recorder(Protocol):
 
     clock: Callable[[], float]
     bounds: tuple[float, ...]
-    brief: float
-    """Seconds that are in the first bucket, and too few for anything but the common case."""
+    first_bound: float
+    """The first of them."""
     methods: Mapping[object, Method]
     """Empty until the first request, and whenever there is something to do before the next one: see `begin`."""
 
@@ -209,8 +212,9 @@ class Exchange:
         recorder = self.recorder
         clock = recorder.clock
         try:
-            seconds = clock() - self.started
-            if 0.0 <= seconds <= recorder.brief:  # where the cost counts most
+            now = clock()
+            seconds = now - self.started
+            if now - self.answered <= INSTANT_SECONDS and 0.0 <= seconds <= recorder.first_bound:
                 bucket_cell = outcome.bucket_cell
             else:
                 seconds, bucket_cell = self._observe(outcome, seconds)

@@ -32,6 +32,10 @@ SERVER_ERROR: Final = 500
 """The first status that is an error."""
 
 EVENT_STREAM: Final = "text/event-stream"
+_EVENT_STREAMS: Final[frozenset[str | bytes]] = frozenset({EVENT_STREAM, EVENT_STREAM.encode()})
+_CONTENT_TYPE: Final[frozenset[str | bytes]] = frozenset({"content-type", b"content-type"})
+_ENDS: Final[frozenset[str | bytes]] = frozenset({"", ";", " ", b"", b";", b" "})
+"""What may follow a media type: nothing, its parameters, or a space in front of them."""
 
 MAX_VALUE_BYTES: Final = 256
 """Label values longer than this, in UTF-8, fold. Prometheus keeps every distinct value in memory."""
@@ -94,14 +98,10 @@ def exception_label(error: BaseException) -> str:
 
 def is_event_stream(headers: Headers) -> bool:
     """Tell whether a response is one of server-sent events (HTML Living Standard, 9.2), which lasts as it likes."""
-    return any(
-        _lowered(name) == "content-type" and _lowered(value[: len(EVENT_STREAM)]) == EVENT_STREAM
-        for name, value in headers
-    )
-
-
-def _lowered(text: str | bytes) -> str:
-    return (text if isinstance(text, str) else text.decode("latin-1")).lower()
+    for name, value in headers:
+        if name.lower() in _CONTENT_TYPE:
+            return value[: len(EVENT_STREAM)].lower() in _EVENT_STREAMS and value[len(EVENT_STREAM) :][:1] in _ENDS
+    return False
 
 
 def _closed(value: str, fallback: str) -> str:

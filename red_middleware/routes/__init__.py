@@ -7,6 +7,7 @@ What is touched in each framework:
     Bottle, Starlette, FastAPI: nothing.
 """
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -28,10 +29,11 @@ class Routes:
     """Asks the user's `route_of` first, then the readers. What raises is a fault, and the next one is asked.
 
     `learn` chooses the first reader that found an app of its framework. Where none did, the first reader that knows a
-    route is chosen then: its app was made later. The chosen reader is asked before all others.
+    route is chosen then: its app was made later. The chosen reader is asked before all others. Readers of frameworks
+    that nobody imported are not asked at all.
 
-    When a response begins, an adapter calls `ask`, and `ask_others` where that knew nothing. So each is asked once.
-    Where an exception came before a response, it calls `find` alone.
+    When a response begins, an adapter calls `ask`, and `ask_others` where that knew nothing and there are `others`. So
+    each is asked once. Where an exception came before a response, it calls `find` alone.
 
     Args:
         readers: In the order in which they are asked until one is chosen.
@@ -44,6 +46,8 @@ class Routes:
 
     Without a `route_of` it is the reader's own method: no call stands between.
     """
+    others: Sequence[Reader]
+    """Whom `ask` does not ask: none until a reader is chosen."""
 
     def __init__(
         self, readers: Sequence[Reader], route_of: RouteOf | None, fault: Callable[[str, BaseException], None]
@@ -51,12 +55,16 @@ class Routes:
         self.readers = readers
         self.route_of = route_of
         self.fault = fault
-        self._is_chosen = False
-        self._put_first(readers[0])
+        self.others = ()
+        self._chosen: Reader | None = None
+        self._imported: Sequence[Reader] = ()
+        self._modules = -1  # how many modules were imported when that was found out
+        self._ask_reader: Callable[[Source, str], str | None] = self._ask_imported
+        self.ask = self._ask_imported if route_of is None else self._ask_user_and_reader
 
     def ask_others(self, source: Source, path: str) -> str | None:
         """Return the route that another reader knows, after `ask`. The arguments are those of `find`."""
-        return self._ask_each(self._others, source, path, None)
+        return self._ask_each(source, path, None, self._chosen)
 
     def find(self, source: Source, path: str, error: BaseException | None = None) -> str | None:
         """Return the route, the whole way. It raises nothing.
@@ -67,7 +75,7 @@ class Routes:
             error: The exception that left the app before a response.
         """
         route = self._ask_user(source)
-        return self._ask_each(self._in_order, source, path, error) if route is None else route
+        return self._ask_each(source, path, error) if route is None else route
 
     def learn(self, app: object, source: Source) -> None:
         """Let every reader declare what it finds, and choose one. See `Reader.learn`."""
@@ -79,18 +87,24 @@ class Routes:
             except Exception as fault:
                 self.fault("declared routes", fault)
         if finders:
-            self._is_chosen = True
-            self._put_first(finders[0])
+            self._choose(finders[0])
 
-    def _put_first(self, reader: Reader) -> None:
-        self._others = [other for other in self.readers if other is not reader]
-        self._in_order = [reader, *self._others]
-        self._ask_first = reader.route
-        self.ask = reader.route if self.route_of is None else self._ask_user_and_first
+    def _choose(self, reader: Reader) -> None:
+        others = [other for other in self.readers if other is not reader]
+        self._chosen = reader
+        self.readers = [reader, *others]
+        self._modules = -1
+        self._ask_reader = reader.route
+        self.others = others
+        if self.route_of is None:
+            self.ask = reader.route
 
-    def _ask_user_and_first(self, source: Source, path: str) -> str | None:
+    def _ask_user_and_reader(self, source: Source, path: str) -> str | None:
         route = self._ask_user(source)
-        return self._ask_first(source, path) if route is None else route
+        return self._ask_reader(source, path) if route is None else route
+
+    def _ask_imported(self, source: Source, path: str) -> str | None:
+        return self._ask_each(source, path, None)
 
     def _ask_user(self, source: Source) -> str | None:
         if self.route_of is not None:
@@ -101,18 +115,22 @@ class Routes:
         return None
 
     def _ask_each(
-        self, readers: Sequence[Reader], source: Source, path: str, error: BaseException | None
+        self, source: Source, path: str, error: BaseException | None, asked: Reader | None = None
     ) -> str | None:
-        for reader in readers:
+        """Ask the readers whose framework is imported, but for the one that was asked already."""
+        if len(sys.modules) != self._modules:
+            self._modules = len(sys.modules)
+            self._imported = [reader for reader in self.readers if reader.module in sys.modules]
+        for reader in self._imported:
+            if reader is asked:
+                continue
             try:
                 route = reader.route(source, path, error)
             except Exception as fault:
                 self.fault("route", fault)
                 continue
             if route is not None:
-                if not self._is_chosen:
-                    self._is_chosen = True
-                    self._put_first(reader)
-                    self._others = self._in_order  # a request in another thread has asked only who was the first before
+                if self._chosen is None:
+                    self._choose(reader)
                 return route
         return None

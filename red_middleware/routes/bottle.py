@@ -17,6 +17,8 @@ _is_bottle = of_class("bottle", "Bottle")
 class BottleReader:
     """Reads Bottle's route. See `reader.Reader`."""
 
+    module = "bottle"
+
     def __init__(self, declare: Declare, raised: Raised) -> None:
         self.declare = declare
         self.prefixes: WeakKeyDictionary[Any, set[str]] = WeakKeyDictionary()  # weak: an app may serve one request only

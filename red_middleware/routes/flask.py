@@ -26,6 +26,8 @@ _is_dispatcher = of_class("werkzeug.middleware.dispatcher", "DispatcherMiddlewar
 class FlaskReader:
     """Reads Flask's route. See `reader.Reader`."""
 
+    module = "werkzeug"  # whose dispatcher may mount what is not Flask
+
     def __init__(self, declare: Declare, raised: Raised) -> None:
         self.declare = declare
         self.raised = raised

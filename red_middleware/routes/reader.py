@@ -16,6 +16,9 @@ Raised = Callable[[Source, BaseException], None]
 class Reader(Protocol):
     """Reads the routes of one framework. It imports the framework nowhere: it looks into `sys.modules`."""
 
+    module: str
+    """The framework's module that is imported where an app of it may be. Until then the reader is not asked."""
+
     def __init__(self, declare: Declare, raised: Raised) -> None:
         """Remember whom to tell."""
 

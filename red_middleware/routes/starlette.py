@@ -23,6 +23,8 @@ MAX_ROUTERS: Final = 64
 class StarletteReader:
     """Reads the route of Starlette and FastAPI. See `reader.Reader`."""
 
+    module = "starlette.routing"
+
     def __init__(self, declare: Declare, raised: Raised) -> None:
         self.declare = declare
         # By id, as routers and routes may define no hash. The objects are held, so that no id is reused.

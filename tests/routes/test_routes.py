@@ -17,6 +17,8 @@ class Stub:
         finds: Whether `learn` finds an app of it. An exception is raised.
     """
 
+    module = "sys"  # which is imported
+
     def __init__(
         self, answer: str | dict[str, str] | Exception | None = None, *, finds: bool | Exception = False
     ) -> None:
@@ -57,7 +59,7 @@ def as_adapters_do(routes: Routes, path: str, source: Source | None = None) -> s
     except Exception as error:
         route = None
         routes.fault("route", error)
-    return routes.ask_others(source, path) if route is None else route
+    return routes.ask_others(source, path) if route is None and routes.others else route
 
 
 WAYS = [as_adapters_do, lambda routes, path: routes.find({}, path)]
@@ -121,12 +123,24 @@ def test_a_reader_whose_app_is_made_later_takes_over() -> None:
 
 
 def test_a_request_that_is_under_way_while_another_reader_takes_over_is_known_too() -> None:
-    """In another thread, the reader that was the first until then has just been asked."""
+    """Another thread holds what it asks from before that."""
     late = Stub("/a")
     routes, _ = made([Stub(), late])
-    assert routes.ask({}, "/a") is None
+    ask = routes.ask
     assert as_adapters_do(routes, "/a") == "/a"
-    assert routes.ask_others({}, "/a") == "/a"
+    assert routes.ask == late.route
+    assert ask({}, "/a") == "/a"
+
+
+def test_a_reader_is_not_asked_before_its_framework_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a dozen frameworks supported, a request pays for those that are there."""
+    absent = Stub("/a")
+    absent.module = "a_framework_that_is_absent"
+    routes, _ = made([Stub(), absent])
+    assert as_adapters_do(routes, "/a") is None
+    assert absent.asked == []
+    monkeypatch.setitem(sys.modules, absent.module, sys)
+    assert as_adapters_do(routes, "/a") == "/a"
 
 
 @pytest.mark.parametrize("finds", [False, True])

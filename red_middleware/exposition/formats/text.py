@@ -36,8 +36,9 @@ class Text:
     def __init__(self, families: Sequence[Family], names: Sequence[str], kinds: Sequence[Kind]) -> None:
         self.families = families
         self.names = names
+        named = list(zip(names, families, strict=True))
         self.views = [
-            (kind, [_View(Shown(family, kind), names[n]) for n, family in enumerate(families) if family.kind == kind.name])
+            (kind, [_View(Shown(family, kind), name) for name, family in named if family.kind == kind.name])
             for kind in kinds
         ]
 
