@@ -97,6 +97,7 @@ class Recorder:
             The methods of the table.
         """
         if not self._beginning.acquire(timeout=PATIENCE_SECONDS):
+            self._learn(source)  # the thread that was waited for may be one that a fork left behind
             return self.table.methods
         try:
             if not self._is_beginning:  # else asked from within, by a handler of the log that asks the app
@@ -111,13 +112,20 @@ class Recorder:
             self._beginning.release()
         return self.table.methods
 
+    def _learn(self, source: Source | None) -> None:
+        """Let the mountings declare their routes that have not yet."""
+        for reference in list(self._mountings):
+            mounting = reference()
+            try:
+                if mounting is not None:
+                    mounting.learn(source or {})
+            finally:  # only now: a child that is forked meanwhile has no thread that goes on with it
+                if reference in self._mountings:
+                    self._mountings.remove(reference)
+
     def _begin(self, source: Source | None) -> None:
         serving.add(True)
-        mountings, self._mountings = self._mountings, []
-        for reference in mountings:
-            mounting = reference()
-            if mounting is not None:
-                mounting.learn(source or {})
+        self._learn(source)
         # A scrape without a mounting knows no routes, so it must not settle for how many there is room.
         may_settle = source is not None or self._is_mounted
         if may_settle and not self.table.settled:

@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import gc
 import logging
 import pickle
 import threading
@@ -9,15 +10,14 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
-from prometheus_client import REGISTRY, CollectorRegistry
+from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
 
-from red_middleware import RedASGIMiddleware, RedMetrics, RedWSGIMiddleware
-from red_middleware.metrics import recorder_of
+from red_middleware import RedASGIMiddleware, RedWSGIMiddleware
 from red_middleware.mounting import Mounting, Purpose
 from red_middleware.routes import Declare, Raised, Reader, Source
 
-from .counts import counted, faults, fresh_metrics, one_request
-from .drive import begun
+from .counts import counted, faults, fresh_metrics, one_request, routes
+from .drive import begun, count
 
 Middleware = type[RedASGIMiddleware] | type[RedWSGIMiddleware]
 both = pytest.mark.parametrize("middleware", [RedASGIMiddleware, RedWSGIMiddleware])
@@ -40,6 +40,8 @@ class Later:
 
 class Silent:
     """A reader that finds no app, and knows no request."""
+
+    module = __name__
 
     def __init__(self, declare: Declare, raised: Raised) -> None:
         self.declare = declare
@@ -147,14 +149,57 @@ def test_paths_are_exact(collection: Callable[[list[str]], Iterable[str]]) -> No
     assert mounted.special == {"/metrics", "/healthz", "/ready"}
 
 
-def test_the_first_request_is_looked_at_whatever_its_path() -> None:
+@pytest.mark.parametrize("path", ["/anything", "/metrics"])
+def test_the_first_request_lets_the_app_declare_whatever_its_path(path: str) -> None:
     """It is when the app's routes are learned."""
     metrics = fresh_metrics(max_label_sets=1)
     mounted = mounting([("/a", ["GET"])], metrics=metrics)
-    assert "/anything" in mounted.special
-    assert mounted.purpose("/anything", {}) is Purpose.APP
-    assert "/anything" not in mounted.special
-    assert metrics.bound().rows == 22 + 1  # those that are always there, and GET /a
+    assert metrics.bound().rows == 22  # those that are always there
+    if path in mounted.special:
+        assert mounted.purpose(path, {}) is Purpose.ENDPOINT
+    else:
+        begun(metrics, path=path)
+    assert metrics.bound().rows == 22 + 1  # and GET /a
+
+
+@pytest.mark.parametrize("first", ["request", "scrape", "generate_latest"])
+def test_every_mounting_declares_before_the_first_answer_of_any(first: str) -> None:
+    """Two apps on one RedMetrics both raise the capacity, whichever is asked first, and however it is scraped."""
+    metrics = fresh_metrics(max_label_sets=1)
+    one, other = (mounting([(f"/{name}/{n}", ["GET"]) for n in range(5)], metrics=metrics) for name in ("one", "other"))
+    if first == "request":
+        begun(metrics).finish()
+    elif first == "scrape":
+        assert other.purpose("/metrics", {}) is Purpose.ENDPOINT
+    else:
+        generate_latest(metrics.registry)
+    assert metrics.bound().rows == 22 + 10
+    for path in (f"/{name}/{n}" for name in ("one", "other") for n in range(5)):
+        count(metrics, path)
+    assert "_overflow" not in routes(metrics)
+    del one
+
+
+def test_a_scrape_by_another_way_does_not_fix_the_capacity_too_early() -> None:
+    """Before the first request nobody may know the app: its routes raise the capacity all the same."""
+    metrics = fresh_metrics(max_label_sets=1)
+    generate_latest(metrics.registry)  # before anything is mounted
+    mounted = mounting(metrics=metrics)
+    generate_latest(metrics.registry)  # before the app behind it is found
+    (reader,) = mounted.routes.readers
+    reader.declare([("/a", ["GET"]), ("/b", ["GET"])])  # type: ignore[attr-defined]  # the reader of this test
+    assert metrics.bound().rows == 22 + 2
+    reader.declare([("/late", ["GET"])])  # type: ignore[attr-defined]  # as above
+    assert metrics.bound().rows == 22 + 2
+
+
+def test_a_mounting_that_is_gone_declares_nothing() -> None:
+    """An app factory may make apps that nobody keeps."""
+    metrics = fresh_metrics(max_label_sets=1)
+    mounting([("/a", ["GET"])], metrics=metrics)
+    gc.collect()
+    begun(metrics).finish()
+    assert metrics.bound().rows == 22
 
 
 def test_no_endpoint_where_none_is_wanted() -> None:
@@ -249,82 +294,85 @@ def test_a_broken_reader_is_a_fault_and_no_more(caplog: pytest.LogCaptureFixture
 def test_learning_that_fails_is_over_and_harms_no_response() -> None:
     """Whatever it is that fails, here the numbers themselves: paths are told apart from then on."""
 
-    class Failing(RedMetrics):
-        def declare(self, routes: object) -> None:
+    class Failing(str):
+        def startswith(self, *_: object) -> bool:
             raise MemoryError
 
-    metrics = Failing(registry=CollectorRegistry())
-    mounted = mounting([("/metrics", ["GET"])], metrics=metrics, exclude=["/healthz"])
-    assert mounted.purpose("/a", {}) is Purpose.APP
+    metrics = fresh_metrics()
+    mounted = mounting([("/metrics", ["GET"]), (Failing("/a"), ["GET"])], metrics=metrics, exclude=["/healthz"])
+    begun(metrics, path="/a").finish()
     assert mounted.special == {"/metrics", "/healthz"}
-    assert metrics.snapshot()["red_instrumentation_errors_total"] == 2.0
+    assert mounted.purpose("/metrics", {}) is Purpose.ENDPOINT
+    assert mounted.purpose("/healthz", {}) is Purpose.EXCLUDED
+    assert faults(metrics) == 1.0
 
 
 def test_learning_that_is_interrupted_is_over() -> None:
     """The interrupt goes its way; the next request is one as any other."""
 
-    class Interrupted(Declaring):
-        def learn(self, *_: object) -> bool:
+    class Interrupted(Silent):
+        def learn(self, app: object, source: Source) -> bool:
             raise KeyboardInterrupt
 
-    mounted = Mounting("Owner", app, fresh_metrics(), "/metrics", (), None, lambda declare: [Interrupted(declare, ())])
+    metrics = fresh_metrics(max_label_sets=1)
+    mounted = mounting(metrics=metrics, readers=[Interrupted])
+    other = mounting([("/a", ["GET"])], metrics=metrics)
     with pytest.raises(KeyboardInterrupt):
-        mounted.purpose("/a", {})
-    assert mounted.special == {"/metrics"}
+        begun(metrics)
+    assert metrics.bound().rows == 22
     assert mounted.purpose("/metrics", {}) is Purpose.ENDPOINT
+    assert other.purpose("/metrics", {}) is Purpose.ENDPOINT
+    assert metrics.bound().rows == 22 + 1  # the other mounting's turn came with the next request
 
 
-class Meeting(Declaring):
-    """A reader during whose first `learn` another thread asks what the endpoint's path is for."""
+class Meeting:
+    """Two first requests that come at once to an app that has `/metrics` itself.
 
-    mounted: Mounting
+    Args:
+        seconds: How long the first `learn` goes on after the other request has come.
+    """
 
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
+    def __init__(self, seconds: float) -> None:
         self.learned = 0
         self.waited: list[bool] = []
         self.answers: list[Purpose] = []
-        self.other = threading.Thread(target=lambda: self.answers.append(self.mounted.purpose("/metrics", {})))
+        self.other = threading.Thread(target=self._ask)
+        meeting = self
 
-    def learn(self, *_: object) -> bool:
-        self.learned += 1
-        if self.learned == 1:
-            self.other.start()
-            self.other.join(0.1)
-            self.waited.append(self.other.is_alive())
-        return super().learn()
+        class Waiting(Silent):
+            def learn(self, app: object, source: Source) -> bool:
+                meeting.learned += 1
+                if meeting.learned == 1:
+                    meeting.other.start()
+                    meeting.other.join(seconds)
+                    meeting.waited.append(meeting.other.is_alive())
+                self.declare([("/metrics", ["GET"])])
+                return True
 
+        self.metrics = fresh_metrics()
+        self.mounted = mounting(metrics=self.metrics, readers=[Waiting])
+        self._ask()
+        self.other.join()
 
-def meet() -> Meeting:
-    """Let two first requests come at once to an app that has `/metrics` itself."""
-    made: list[Meeting] = []
-
-    def readers(declare: Callable[[Iterable[Any]], None]) -> list[Any]:
-        made.append(Meeting(declare, [("/metrics", ["GET"])]))
-        return made
-
-    mounted = Mounting("Owner", app, fresh_metrics(), "/metrics", (), None, readers)
-    made[0].mounted = mounted
-    assert mounted.purpose("/metrics", {}) is Purpose.APP
-    made[0].other.join()
-    return made[0]
+    def _ask(self) -> None:
+        self.answers.append(self.mounted.purpose("/metrics", {}))
 
 
 def test_a_request_that_comes_while_the_routes_are_learned_waits() -> None:
     """Else it would not know whose the endpoint's path is. Nothing is learned twice."""
-    meeting = meet()
+    meeting = Meeting(seconds=0.1)
     assert meeting.waited == [True]
-    assert meeting.answers == [Purpose.APP]
+    assert meeting.answers == [Purpose.APP, Purpose.APP]
     assert meeting.learned == 1
 
 
-def test_nobody_waits_for_ever_for_routes_that_are_not_learned(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nobody_waits_for_ever_for_routes_that_are_not_learned() -> None:
     """The thread that learns may be one that a fork left behind: the next request learns, and they agree."""
-    monkeypatch.setattr(mounting_module, "PATIENCE_SECONDS", 0.0)
-    meeting = meet()
+    meeting = Meeting(seconds=30.0)
     assert meeting.waited == [False]
-    assert meeting.answers == [Purpose.APP]
+    assert meeting.answers == [Purpose.APP, Purpose.APP]
     assert meeting.learned == 2
+    assert faults(meeting.metrics) == 0.0
 
 
 def test_a_handler_of_the_log_may_ask_the_app_while_its_routes_are_learned() -> None:
@@ -362,11 +410,14 @@ def test_the_users_answer_comes_first_and_may_fail() -> None:
 def test_the_first_reader_that_knows_answers() -> None:
     """In order."""
 
-    class Knowing(Declaring):
-        def route(self, *_: object) -> str:  # type: ignore[override]  # it knows
+    class Knowing(Silent):
+        def route(self, source: Source, path: str, error: BaseException | None = None) -> str | None:
             return "/known"
 
-    mounted = Mounting(
-        "Owner", app, fresh_metrics(), None, (), None, lambda declare: [Declaring(declare, ()), Knowing(declare, ())]
-    )
+    class Never(Silent):
+        def route(self, source: Source, path: str, error: BaseException | None = None) -> str | None:
+            raise AssertionError
+
+    mounted = mounting(readers=[Silent, Knowing, Never])
     assert mounted.routes.find({}, "/a") == "/known"
+    assert faults(mounted.metrics) == 0.0
