@@ -12,7 +12,7 @@ from typing import Any
 import flask
 import pytest
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import Request as StarletteRequest
 from starlette.responses import Response
 from starlette.routing import Host, Mount, Route
 
@@ -160,7 +160,7 @@ def flask_app() -> flask.Flask:
 def starlette_app() -> Starlette:
     """Return a shop with tenants and hosts."""
 
-    async def ok(request: Request) -> Response:
+    async def ok(request: StarletteRequest) -> Response:
         return Response("x", status_code=200 + len(request.path_params.get("id", "")) % 9)
 
     return Starlette(

@@ -16,8 +16,9 @@ import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 
 from red_middleware import RedASGIMiddleware, RedMetrics, RedWSGIMiddleware
+from red_middleware.counting.exchange import start
 from red_middleware.exposition import Request, answer
-from red_middleware.metrics import DEFAULT_BUCKETS
+from red_middleware.metrics import DEFAULT_BUCKETS, recorder_of
 
 from . import peers
 from .driving import Serve, null_asgi, null_wsgi, serve_asgi, serve_wsgi
@@ -258,7 +259,7 @@ class Twins:
             self._count_ours(ROUTE.format(0), STATUSES[0], 0.001)
 
     def _count_ours(self, route: str, status: str, seconds: float) -> None:
-        exchange = self.ours.start("GET", {})
+        exchange = start(recorder_of(self.ours), "GET", {})
         if exchange is not None:
             self.now += seconds
             exchange.respond(int(status), route)

@@ -21,6 +21,8 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from red_middleware import RedASGIMiddleware, RedMetrics, RedWSGIMiddleware
 from red_middleware.exposition import Request, answer
+from red_middleware.metrics import recorder_of
+from red_middleware.workers import State
 
 from .by_hand import ByHandASGI, ByHandWSGI, Recorder
 from .driving import Serve, null_asgi, null_wsgi, serve_asgi, serve_wsgi
@@ -131,7 +133,7 @@ class _Compared(NamedTuple):
         found, missing = mounted(mounts, app_of, lambda peer: self.drive(peer, paths))
         peers = [candidate._replace(name=candidate.name + MULTIPROCESS) for candidate in found]
         figures = measure([*candidates, *peers], len(paths), self.effort.rounds, self.effort.chunk_seconds)
-        if shared.table.sharing is None:
+        if recorder_of(shared).membership.state is not State.JOINED:
             raise RuntimeError("the workers' table is not shared, and there is nothing to compare")
         targets = [Target("cost added, shared / alone", figures[SHARED].added / figures[ALONE].added, 1.3)]
         targets += against_peers(figures, [SHARED], 10.0)
