@@ -10,15 +10,16 @@ import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import partial
 from time import perf_counter, thread_time
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 
 from red_middleware import RedASGIMiddleware, RedMetrics, RedWSGIMiddleware
-from red_middleware.counting.exchange import start
+from red_middleware.counting.exchange import raised, start
 from red_middleware.exposition import Request, answer
 from red_middleware.metrics import DEFAULT_BUCKETS, recorder_of
+from red_middleware.routes import Declare, Raised, Routes, Source
 
 from . import peers
 from .driving import Serve, null_asgi, null_wsgi, serve_asgi, serve_wsgi
@@ -26,9 +27,14 @@ from .least import LeastASGI, LeastWSGI
 from .peers import Counted, Mount, NotInstalledError, counted_by_red
 from .rounds import Candidate, Figure, measure
 
+Middleware = TypeVar("Middleware", bound=RedASGIMiddleware | RedWSGIMiddleware)
+
 BARE = "bare app"
 LEAST = "least possible wrapper"
 OURS = "red_middleware"
+STRANGERS = 11
+"""How many more readers there are in one of the rows, as if as many more frameworks were supported."""
+AMONG_STRANGERS = f"{OURS}, {STRANGERS} more readers"
 
 ROUTES = (50, 500)
 """How many routes the apps have. All of 50 are asked for, and of 500 every tenth and the last."""
@@ -128,17 +134,22 @@ def flask(effort: Effort, loop: asyncio.AbstractEventLoop) -> Iterator[Table]:
     ours_by_routes = {}
     for routes in ROUTES:
         paths = paths_of(routes)
-        metrics = _metrics()
+        metrics, crowded = _metrics(), _metrics()
         bare = flask_app(routes)
         candidates = [
             Candidate(BARE, serve_wsgi(bare, paths)),
             Candidate(LEAST, serve_wsgi(LeastWSGI(bare), paths), comparable=False),
             Candidate(OURS, serve_wsgi(RedWSGIMiddleware(bare, metrics=metrics), paths), counted_by_red(metrics)),
+            Candidate(
+                AMONG_STRANGERS,
+                serve_wsgi(among_strangers(RedWSGIMiddleware(bare, metrics=crowded)), paths),
+                counted_by_red(crowded),
+            ),
         ]
         found, missing = mounted(peers.FLASK_PEERS, partial(flask_app, routes), partial(serve_wsgi, paths=paths))
         figures = measure([*candidates, *found], len(paths), effort.rounds, effort.chunk_seconds)
         ours_by_routes[routes] = figures[OURS].added
-        targets = [*against_peers(figures, [OURS], 5.0), *_flat(ours_by_routes)]
+        targets = [*against_peers(figures, [OURS], 5.0), *_flat(ours_by_routes), _unaware(figures, OURS)]
         yield Table(f"Flask, {routes} routes", list(figures.values()), OURS, targets, missing)
 
 
@@ -289,18 +300,24 @@ def _asgi_framework(
     for routes in sizes:
         paths = paths_of(routes)
         bare, added_to = app_of(routes), app_of(routes)
-        outer, inner = _metrics(), _metrics()
+        outer, inner, crowded = _metrics(), _metrics(), _metrics()
         added_to.add_middleware(RedASGIMiddleware, metrics=inner)
         candidates = [
             Candidate(BARE, serve_asgi(bare, paths, loop)),
             Candidate(LEAST, serve_asgi(LeastASGI(bare), paths, loop), comparable=False),
             Candidate(outside, serve_asgi(RedASGIMiddleware(bare, metrics=outer), paths, loop), counted_by_red(outer)),
             Candidate(inside, serve_asgi(added_to, paths, loop), counted_by_red(inner)),
+            Candidate(
+                AMONG_STRANGERS,
+                serve_asgi(among_strangers(RedASGIMiddleware(bare, metrics=crowded)), paths, loop),
+                counted_by_red(crowded),
+            ),
         ]
         found, missing = mounted(peers_there, partial(app_of, routes), partial(serve_asgi, paths=paths, loop=loop))
         figures = measure([*candidates, *found], len(paths), effort.rounds, effort.chunk_seconds)
         ours_by_routes[routes] = figures[outside].added
         targets = [*against_peers(figures, [outside, inside], limit), *_flat(ours_by_routes)] if limit else []
+        targets.append(_unaware(figures, outside))
         yield Table(f"{framework}, {routes} routes", list(figures.values()), outside, targets, missing)
 
 
@@ -337,6 +354,35 @@ def _flat(added_by_routes: Mapping[int, float]) -> list[Target]:
         return []
     (few, cost_of_few), (many, cost_of_many) = added_by_routes.items()
     return [Target(f"cost added by ours, {many} routes / {few} routes", cost_of_many / cost_of_few, 1.1)]
+
+
+def _unaware(figures: Mapping[str, Figure], ours: str) -> Target:
+    """Return the promise that readers of other frameworks cost nothing: one that found its app is asked alone."""
+    ratio = figures[AMONG_STRANGERS].added / figures[ours].added
+    return Target(f"cost added, {STRANGERS} more readers / none", ratio, 1.05)
+
+
+class Stranger:
+    """A reader whose framework is imported, and whose app is not there."""
+
+    module = __name__
+
+    def __init__(self, declare: Declare, raised: Raised) -> None:
+        pass
+
+    def learn(self, app: object, source: Source) -> bool:
+        return False
+
+    def route(self, source: Source, path: str, error: BaseException | None = None) -> str | None:
+        return None
+
+
+def among_strangers(middleware: Middleware) -> Middleware:
+    """Return a middleware that has served nothing yet, with more readers in front of its own."""
+    mounting = middleware.mounting
+    strangers = [Stranger(mounting.recorder.declare, raised) for _ in range(STRANGERS)]
+    mounting.routes = Routes([*strangers, *mounting.routes.readers], None, mounting.recorder.fault)
+    return middleware
 
 
 def _metrics() -> RedMetrics:
