@@ -306,7 +306,10 @@ class Table:
     def use(self, cells: MutableSequence[float]) -> None:
         """Take a worker's own cells, and publish the gauges in them."""
         for region, (first, _) in zip(self.regions.values(), self.extent().spans, strict=True):
-            region.cells = cells[first : first + region.capacity * region.kind.width]
+            before, region.cells = region.cells, cells[first : first + region.capacity * region.kind.width]
+            if before:  # what is the case now is the case in the new cells too
+                for cell in [row.start + gauge for row in region.rows for gauge in region.kind.cells(Unit.GAUGE)]:
+                    region.cells[cell] = before[cell]
         for outcome in self._outcomes():
             outcome.cells = self.http.cells
         gauges = self.regions["method"].cells

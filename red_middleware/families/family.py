@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from prometheus_client.utils import floatToGoString
 
 from ..counting.labels import status_label
-from ..counting.layout import Kind
+from ..counting.layout import Kind, Unit
 from ..counting.rows import Row
 
 
@@ -123,16 +123,22 @@ def _values(kind: Kind, family: Family) -> Values:
     def plain(cells: Sequence[float], row: int, codes: int) -> Sequence[float]:
         return [cells[row + offset] for offset in offsets]
 
+    def timed(cells: Sequence[float], row: int, codes: int) -> Sequence[float]:
+        return [float(cells[row + offset]) for offset in offsets]  # a clock may say NumPy's, whose repr is no number
+
     def coded(cells: Sequence[float], row: int, codes: int) -> Sequence[float]:
         end = row + start + width
         return [*reversed(cells[end - codes : end]), cells[row + start]]
 
     def histogram(cells: Sequence[float], row: int, codes: int) -> Sequence[float]:
         buckets = list(accumulate(cells[row + start : row + start + width]))
-        seconds = float(cells[row + offsets[1]])  # a clock may say NumPy's, whose repr is no number
-        return [*buckets, buckets[-1], seconds]
+        return [*buckets, buckets[-1], float(cells[row + offsets[1]])]  # as in `timed`
 
-    return histogram if family.type == "histogram" else coded if kind.field(family.fields[0]).is_coded else plain
+    if family.type == "histogram":
+        return histogram
+    if kind.field(family.fields[0]).is_coded:
+        return coded
+    return timed if kind.field(family.fields[-1]).unit is Unit.SECONDS else plain
 
 
 def shown(families: Iterable[Family], kinds: Iterable[Kind]) -> dict[str, list[Shown]]:

@@ -94,8 +94,9 @@ class _View:
 
     def _format(self, row: Row, codes: tuple[int, ...]) -> tuple[Row, tuple[int, ...], list[bytes], bytes]:
         last = self.shown.kind.field(self.shown.family.fields[-1])
+        is_timed = last.unit is Unit.SECONDS
         single = [
-            _line(self.name, suffix, labels, suffix == "_sum" and last.unit is Unit.SECONDS)
+            _line(self.name, suffix, labels, is_timed and suffix in ("", "_sum"))
             for suffix, labels in self.shown.series(row, codes)
         ]
         return row, codes, single, b"".join(single)
