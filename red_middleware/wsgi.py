@@ -62,7 +62,7 @@ class RedWSGIMiddleware:
         self.metrics = self.mounting.metrics
         self.recorder = self.mounting.recorder
         self.plain_body: tuple[type | None, Any] = None, None
-        """The class of the last body without a length, and the server's `wsgi.file_wrapper`, of which it is no instance.
+        """The class of the last body without a length, and the server's `wsgi.file_wrapper`, which made none of it.
 
         Most bodies of an app are of one class. Remembering it saves an eighth of what the middleware costs.
         """
