@@ -155,7 +155,9 @@ class _Call:
             raise
         if last:
             self.exchange.finish()
-        elif begins:  # in line: a call more costs as much as the two look-ups in it
+        elif (
+            begins
+        ):  # the look-up is what `Routes.find` does, without its calls: they cost as much as the look-up itself
             exchange = self.exchange
             routes = self.routes
             try:

@@ -65,8 +65,7 @@ class RedMetrics(Collector):
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         options.check_type("RedMetrics", "registry", registry, CollectorRegistry)
-        checked = options.checked(
-            "RedMetrics",
+        checked = options.Options(
             namespace=namespace,
             buckets=buckets,
             slo_seconds=slo_seconds,

@@ -29,16 +29,33 @@ class Options:
     """The options of a `RedMetrics` that make its numbers, checked. Two are equal if the same numbers come of them."""
 
     namespace: str
-    buckets: tuple[float, ...] = field(compare=False)
-    slo_seconds: tuple[float, ...] = field(compare=False)
-    bounds: tuple[float, ...]
-    """Both in one, in order: an objective that is a bucket as well is the same either way."""
+    buckets: Sequence[float] = field(compare=False)
+    slo_seconds: Sequence[float] = field(compare=False)
     max_label_sets: int
-    multiprocess_dir: str | None
+    multiprocess_dir: str | os.PathLike[str] | None
     multiprocess_name: str | None
     clock: Callable[[], float]
-    born: float = field(compare=False)
+    born: float = field(init=False, compare=False)
     """What the clock said at construction."""
+    bounds: tuple[float, ...] = field(init=False)
+    """Buckets and objectives in one, in order: an objective that is a bucket as well is the same either way."""
+
+    def __post_init__(self) -> None:
+        owner = "RedMetrics"
+        check_namespace(owner, self.namespace)
+        check_count(owner, "max_label_sets", self.max_label_sets, MAX_LABEL_SETS)
+        if self.multiprocess_name is not None:
+            check_type(owner, "multiprocess_name", self.multiprocess_name, str)
+        kept: dict[str, object] = {
+            "born": first_seconds(owner, "clock", self.clock),
+            "buckets": bucket_bounds(owner, self.buckets),
+            "slo_seconds": objectives(owner, self.slo_seconds),
+            "multiprocess_dir": directory(owner, "multiprocess_dir", self.multiprocess_dir),
+        }
+        for name, value in kept.items():
+            object.__setattr__(self, name, value)  # as what it stands for
+        object.__setattr__(self, "bounds", tuple(sorted({*self.buckets, *self.slo_seconds})))
+        self.base()
 
     def difference(self, other: "Options") -> str:
         """Return the name of an option that differs in another one that is not equal."""
@@ -51,34 +68,9 @@ class Options:
         return self.multiprocess_name or os.environ.get(NAME) or None
 
     def base(self) -> str | None:
-        """Return the directory where groups lie; `None` for shared memory, or the directory for temporary files."""
-        return directory_of_environment() if self.multiprocess_dir == "auto" else self.multiprocess_dir
-
-
-def checked(
-    owner: str,
-    *,
-    namespace: str,
-    buckets: Sequence[float],
-    slo_seconds: Sequence[float],
-    max_label_sets: int,
-    multiprocess_dir: object,
-    multiprocess_name: str | None,
-    clock: Callable[[], float],
-) -> Options:
-    """Return the options if all are right."""
-    check_namespace(owner, namespace)
-    check_count(owner, "max_label_sets", max_label_sets, MAX_LABEL_SETS)
-    born = first_seconds(owner, "clock", clock)
-    bounds = bucket_bounds(owner, buckets)
-    slo = objectives(owner, slo_seconds)
-    place = directory(owner, "multiprocess_dir", multiprocess_dir)
-    if place == "auto":
-        directory_of_environment()
-    if multiprocess_name is not None:
-        check_type(owner, "multiprocess_name", multiprocess_name, str)
-    both = tuple(sorted({*bounds, *slo}))
-    return Options(namespace, bounds, slo, both, max_label_sets, place, multiprocess_name, clock, born)
+        """Return the directory where groups lie; `None` where none is named."""
+        place = self.multiprocess_dir
+        return directory_of_environment() if place == "auto" else place and os.fspath(place)
 
 
 def refusal(kind: type[Exception], owner: str, option: str, value: object, rule: str) -> Exception:

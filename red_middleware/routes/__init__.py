@@ -47,7 +47,7 @@ class Routes:
     Without a `route_of` it is the reader's own method: no call stands between.
     """
     others: Sequence[Reader]
-    """Whom `ask` does not ask: none until a reader is chosen."""
+    """Whom `ask` does not ask."""
 
     def __init__(
         self, readers: Sequence[Reader], route_of: RouteOf | None, fault: Callable[[str, BaseException], None]
@@ -55,16 +55,12 @@ class Routes:
         self.readers = readers
         self.route_of = route_of
         self.fault = fault
-        self.others = ()
-        self._chosen: Reader | None = None
-        self._imported: Sequence[Reader] = ()
-        self._modules = -1  # how many modules were imported when that was found out
-        self._ask_reader: Callable[[Source, str], str | None] = self._ask_imported
-        self.ask = self._ask_imported if route_of is None else self._ask_user_and_reader
+        self._is_chosen = False
+        self._put_first(readers[0])
 
     def ask_others(self, source: Source, path: str) -> str | None:
         """Return the route that another reader knows, after `ask`. The arguments are those of `find`."""
-        return self._ask_each(source, path, None, self._chosen)
+        return self._ask_each(source, path, None, self._asked)
 
     def find(self, source: Source, path: str, error: BaseException | None = None) -> str | None:
         """Return the route, the whole way. It raises nothing.
@@ -87,24 +83,21 @@ class Routes:
             except Exception as fault:
                 self.fault("declared routes", fault)
         if finders:
-            self._choose(finders[0])
+            self._is_chosen = True
+            self._put_first(finders[0])
 
-    def _choose(self, reader: Reader) -> None:
-        others = [other for other in self.readers if other is not reader]
-        self._chosen = reader
-        self.readers = [reader, *others]
-        self._modules = -1
-        self._ask_reader = reader.route
-        self.others = others
-        if self.route_of is None:
-            self.ask = reader.route
+    def _put_first(self, reader: Reader) -> None:
+        self.others = [other for other in self.readers if other is not reader]
+        self.readers = [reader, *self.others]
+        self._imported: Sequence[Reader] = ()
+        self._modules = -1  # how many modules were imported when `_imported` was found out
+        self._asked: Reader | None = reader
+        self._ask_first = reader.route
+        self.ask = reader.route if self.route_of is None else self._ask_user_and_first
 
-    def _ask_user_and_reader(self, source: Source, path: str) -> str | None:
+    def _ask_user_and_first(self, source: Source, path: str) -> str | None:
         route = self._ask_user(source)
-        return self._ask_reader(source, path) if route is None else route
-
-    def _ask_imported(self, source: Source, path: str) -> str | None:
-        return self._ask_each(source, path, None)
+        return self._ask_first(source, path) if route is None else route
 
     def _ask_user(self, source: Source) -> str | None:
         if self.route_of is not None:
@@ -118,9 +111,10 @@ class Routes:
         self, source: Source, path: str, error: BaseException | None, asked: Reader | None = None
     ) -> str | None:
         """Ask the readers whose framework is imported, but for the one that was asked already."""
-        if len(sys.modules) != self._modules:
-            self._modules = len(sys.modules)
+        modules = len(sys.modules)
+        if modules != self._modules:
             self._imported = [reader for reader in self.readers if reader.module in sys.modules]
+            self._modules = modules
         for reader in self._imported:
             if reader is asked:
                 continue
@@ -130,7 +124,9 @@ class Routes:
                 self.fault("route", fault)
                 continue
             if route is not None:
-                if self._chosen is None:
-                    self._choose(reader)
+                if not self._is_chosen:
+                    self._is_chosen = True
+                    self._put_first(reader)
+                    self._asked = None  # a request in another thread has asked only who was the first before
                 return route
         return None
