@@ -6,11 +6,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from wsgiref.simple_server import demo_app
 
 import pytest
 from prometheus_client import CollectorRegistry, Counter, GCCollector, ProcessCollector
 
-from red_middleware import RedMetrics
+from red_middleware import RedMetrics, RedWSGIMiddleware
 from red_middleware.exposition import Request, answer
 
 CHILD = """
@@ -27,6 +28,13 @@ for registry in (shown, REGISTRY):
     texts.append(answer(metrics, Request()).body.decode())
 print(json.dumps(texts))
 """
+
+
+def mounted(registry: CollectorRegistry, directory: Path) -> RedMetrics:
+    """Return metrics of a group that a mounting feeds, so that their first scrape founds the group."""
+    metrics = RedMetrics(registry=registry, multiprocess_dir=directory, multiprocess_name="shop")
+    RedWSGIMiddleware(demo_app, metrics=metrics)
+    return metrics
 
 
 def lines(metrics: RedMetrics) -> dict[str, float]:
@@ -94,7 +102,7 @@ def test_several_workers_without_multiprocess_mode_are_told_once(
     Counter("orders", "The application's.", registry=registry)
     ProcessCollector("shop", registry=registry)
     GCCollector(registry)
-    metrics = RedMetrics(registry=registry, multiprocess_dir=tmp_path, multiprocess_name="shop")
+    metrics = mounted(registry, tmp_path)
     with caplog.at_level(logging.WARNING, "red_middleware"):
         alone = lines(metrics)
         assert not caplog.records
@@ -127,7 +135,7 @@ def test_a_collector_of_another_process_stays_what_it_is(tmp_path: Path, caplog:
         ProcessCollector("db", pid=lambda: daemon.pid, registry=registry)
         ProcessCollector("own", pid=os.getpid, registry=registry)
         ProcessCollector("missing", pid=Path(tmp_path, "pid").read_text, registry=registry)
-        metrics = RedMetrics(registry=registry, multiprocess_dir=tmp_path, multiprocess_name="shop")
+        metrics = mounted(registry, tmp_path)
         lines(metrics)
         found = lines(metrics)
         (theirs,) = (

@@ -112,7 +112,7 @@ def test_a_thousand_dead_workers_leave_as_many_files_as_ten(join: Join) -> None:
     one = join(max_label_sets=30)
     left = []
     for number in range(1000):
-        worker = join()
+        worker = join(max_label_sets=30)
         worker.count()
         worker.die()
         if number % 3 == 0:
