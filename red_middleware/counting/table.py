@@ -167,8 +167,11 @@ class Table:
         return key not in region.reserved and key not in region.index
 
     def settle(self) -> None:
-        """Say that the routes are known now. Without any, those that are declared first still raise the capacity."""
-        self.settled = bool(self.declared)
+        """Say that the routes are known now. Without any, those that are declared first still raise the capacity.
+
+        A group that has settled without any stays settled, since its cells are in files of a fixed size.
+        """
+        self.settled = self.settled or bool(self.declared)
 
     def _declare(self, wanted: Mapping[str, Collection[str]]) -> None:
         for region in self.regions.values():
@@ -193,7 +196,7 @@ class Table:
                     spare -= need
                     reserved.update(new)
             missing = max(0, -spare)
-            if region.cells:  # else there are none yet, and `use` brings all
+            if missing and region.cells:  # else there are none yet, and `use` brings all; those of a file never grow
                 region.cells.extend([0.0] * ((capacity + missing) * region.kind.width - len(region.cells)))
             frozen = frozenset(reserved)
             with self.lock:

@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, GCCollector, ProcessCo
 
 from red_middleware import RedMetrics, RedWSGIMiddleware
 from red_middleware.exposition import Request, answer
+from red_middleware.metrics import recorder_of
 
 CHILD = """
 import json, os, sys
@@ -108,7 +109,7 @@ def test_several_workers_without_multiprocess_mode_are_told_once(
         assert not caplog.records
         (group,) = tmp_path.glob("red_middleware-*/*")
         child = subprocess.Popen(
-            [sys.executable, "-c", OTHER, str(tmp_path), group.name],
+            [sys.executable, "-c", OTHER, str(tmp_path), group.name, str(recorder_of(metrics).table.extent().size)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -157,7 +158,7 @@ from red_middleware.workers.cells import WorkerFile
 from red_middleware.workers.directory import open_directory
 from red_middleware.workers.index import Index
 directory = open_directory(sys.argv[2], "owner", sys.argv[1])
-file = WorkerFile(directory, 40_000, Index(directory).id)
+file = WorkerFile(directory, int(sys.argv[3]), Index(directory).id)
 print("ready", flush=True)
 sys.stdin.read()
 """
