@@ -69,7 +69,7 @@ class Recorder:
         self.membership = Membership(options, self.kinds, self.faults)
         self.methods: Mapping[object, Method] = {}  # the table's from `begin` on, so that the first request meets it
         self._mountings: list[weakref.ref[Mounted]] = []  # those that have not declared their routes yet
-        self._is_mounted = False
+        self._knows_routes = False
         self._beginning = RLock()
         self._is_beginning = False
         self._announced_rows = 0
@@ -83,7 +83,7 @@ class Recorder:
     def mount(self, mounting: Mounted) -> None:
         """Let a mounting declare its routes before the next request or scrape is answered."""
         self._mountings.append(weakref.ref(mounting))
-        self._is_mounted = True
+        self._knows_routes = True
         self.methods = {}
 
     def begin(self, source: Source | None = None) -> Mapping[object, Method]:
@@ -115,19 +115,21 @@ class Recorder:
         return self.table.methods
 
     def _begin(self, source: Source | None) -> None:
-        serving.add(True)
         mountings, self._mountings = self._mountings, []
         for reference in mountings:
             mounting = reference()
             if mounting is not None:
                 mounting.learn(source or {})
-        # A scrape without a mounting knows no routes, so it must not settle for how many there is room.
-        may_settle = source is not None or self._is_mounted
+        # Before there is a mounting or a request nobody knows the routes, so a scrape must not settle for how many there
+        # is room.
+        self._knows_routes = may_settle = self._knows_routes or source is not None
         if may_settle and not self.table.settled:
             self.table.settle()
             self._announce()
         before = self.table
         is_decided = self.membership.decide(may_settle)
+        if is_decided:  # else this is a master still, say, where a warm-up may ask the app while it is imported
+            serving.add(True)
         if self.table is not before:
             self.declare(before.declared.items())  # says so if the group had no room for them
         if is_decided and not self._mountings:
@@ -204,7 +206,7 @@ class Recorder:
 
 
 serving: Final[set[bool]] = set()
-"""Not empty from this process's first request or scrape on."""
+"""Not empty from this process's first request or scrape on, unless that comes to one that is no worker yet."""
 
 _recorders: "weakref.WeakSet[Recorder]" = weakref.WeakSet()
 

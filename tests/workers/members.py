@@ -5,6 +5,7 @@ which no kill survives.
 """
 
 import contextlib
+import ctypes
 import fcntl
 import json
 import mmap
@@ -14,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Final
 
 from prometheus_client import CollectorRegistry
@@ -23,13 +25,13 @@ from red_middleware.counting.layout import Key, layout
 from red_middleware.counting.rows import Row
 from red_middleware.counting.table import ALONE, Table
 from red_middleware.metrics import recorder_of
-from red_middleware.workers import sums
+from red_middleware.workers import State, sums
 from red_middleware.workers.cells import DRAFT, LOCK, NEW, WORKER
 from red_middleware.workers.directory import Directory, open_directory
 from red_middleware.workers.index import NAME as INDEX
 from red_middleware.workers.member import Member
 
-from ..drive import count
+from ..drive import begun, count
 
 ROOT: Final = Path(__file__).parents[2]
 DEADLINE_SECONDS: Final = 60
@@ -150,6 +152,12 @@ def joined(base: str | Path, declared: Mapping[str, Sequence[str]] | None = None
     assert worker.member.enter(worker.table, declared or {})
     return worker
 
+
+HOME: Final = f"red_middleware-{os.geteuid()}"
+"""Below a base, what keeps the groups of this user."""
+
+Named = Callable[..., RedMetrics]
+"""What the fixture `named` returns: it makes metrics of a group by name."""
 
 Join = Callable[..., Worker]
 """What the fixture `join` returns: `joined` in the directory of the test."""
@@ -428,6 +436,36 @@ def fork(base: str) -> None:
     say(os.getppid())
 
 
+def fork_without_hooks(base: str) -> None:
+    """Fork as uWSGI does, which tells nobody: a master that has counted, and then its workers."""
+    metrics = named(base)
+    modules: dict[str, Any] = sys.modules
+    modules["uwsgi"] = SimpleNamespace(worker_id=lambda: 0)
+    running = begun(metrics)
+    count(metrics, "/warm-up")
+    assert state_of(metrics) is State.EARLY
+    assert not os.path.lexists(Path(base, HOME))
+    for number in (1, 2):
+        if not ctypes.PyDLL(None).fork():
+            signal.alarm(DEADLINE_SECONDS)
+            modules["uwsgi"] = SimpleNamespace(worker_id=lambda: 1)
+            running.respond(200, "/warm-up")  # the master's; it may end anywhere, and is no worker's
+            running.finish()
+            count(metrics, "/a")
+            found = metrics.snapshot()
+            is_right = state_of(metrics) is State.JOINED and total(found) == number and not has_route(found, "/warm-up")
+            os._exit(0 if is_right else 1)
+        _, status = os.wait()
+        assert status == 0
+    assert state_of(metrics) is State.EARLY
+    assert total(metrics.snapshot()) == 1.0
+
+
+def has_route(found: Mapping[str, float], route: str) -> bool:
+    """Tell whether a snapshot shows a route."""
+    return any(f'"{route}"' in text for text in found)
+
+
 def fork_in_the_middle(base: str) -> None:
     """Fork as another thread may, while locks are held; the children live on, and hold them no longer than we do."""
     worker, *dead = (joined(base) for _ in range(3))
@@ -472,7 +510,7 @@ def close_all(base: str) -> None:
         found = metrics.snapshot()
         assert total(found) == requests, found
         assert found["red_workers"] == 1.0
-        assert not any('"/c"' in text for text in found)
+        assert not has_route(found, "/c")
         count(metrics, "/d")
         assert metrics.snapshot()['http_requests_total{method="GET",route="/d",status="200"}'] == 1.0
     assert {path.read_bytes() for path in home.iterdir()} == {b"theirs"}
@@ -517,6 +555,16 @@ def member_of(metrics: RedMetrics) -> Member:
     return member
 
 
+def state_of(metrics: RedMetrics) -> State:
+    """Return what this process is among workers."""
+    return recorder_of(metrics).membership.state
+
+
+def groups(base: Path) -> list[Path]:
+    """Return the directories of all groups."""
+    return sorted((base / HOME).iterdir())
+
+
 def named(base: str) -> RedMetrics:
     """Return metrics of a group by name."""
     return RedMetrics(registry=CollectorRegistry(), multiprocess_dir=base, multiprocess_name="shop", buckets=(1.0,))
@@ -552,6 +600,7 @@ SCENARIOS: Final[Mapping[str, Callable[..., None]]] = {
         hold,
         live,
         fork,
+        fork_without_hooks,
         fork_in_the_middle,
         close_all,
     )

@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from wsgiref.simple_server import demo_app
 
 import pytest
 from prometheus_client import REGISTRY, CollectorRegistry
 
-from red_middleware import RedMetrics
+from red_middleware import RedMetrics, RedWSGIMiddleware
 from red_middleware.metrics import recorder_of
-from red_middleware.recorder import serving
 from red_middleware.workers import State
 from red_middleware.workers.cells import WORKER
 from red_middleware.workers.directory import open_directory
@@ -26,43 +26,8 @@ from red_middleware.workers.proc import STARTED, stat_field
 
 from ..drive import begun, count, declare, restart
 from ..e2e import require_packages
-from .members import member_of, total
+from .members import HOME, Named, groups, member_of, state_of, total
 
-HOME = f"red_middleware-{os.geteuid()}"
-Named = Callable[..., RedMetrics]
-
-
-@pytest.fixture
-def named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Named]:
-    """Return a function that makes metrics, by default of the group `shop` below the test's directory."""
-    for variable in ("RED_MULTIPROCESS_DIR", "RED_MULTIPROCESS_NAME"):
-        monkeypatch.delenv(variable, raising=False)
-    before = set(serving)
-    serving.clear()  # as in a process that has only begun
-    made: list[RedMetrics] = []
-
-    def named(
-        directory: str | os.PathLike[str] | None = tmp_path,
-        name: str | None = "shop",
-        registry: CollectorRegistry | None = None,
-        namespace: str = "",
-        max_label_sets: int = 100,
-    ) -> RedMetrics:
-        metrics = RedMetrics(
-            registry=registry or CollectorRegistry(),
-            namespace=namespace,
-            buckets=(1.0,),
-            max_label_sets=max_label_sets,
-            multiprocess_dir=directory,
-            multiprocess_name=name,
-        )
-        made.append(metrics)
-        return metrics
-
-    yield named
-    for metrics in made:
-        restart(metrics)
-    serving.update(before)
 
 
 @pytest.fixture
@@ -83,14 +48,6 @@ def mount(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
         subprocess.run(["umount", "--lazy", path], capture_output=True)
 
 
-def state_of(metrics: RedMetrics) -> State:
-    return recorder_of(metrics).membership.state
-
-
-def groups(base: Path) -> list[Path]:
-    return sorted((base / HOME).iterdir())
-
-
 def test_the_first_request_joins(named: Named, tmp_path: Path) -> None:
     """Not the construction, nor the declaration of routes, which may be before the fork; these are the group's then."""
     metrics = named()
@@ -105,8 +62,8 @@ def test_the_first_request_joins(named: Named, tmp_path: Path) -> None:
     assert found["red_workers"] == 1.0
     assert found["red_worker_isolated"] == 0.0
     assert found["red_instrumentation_errors_total"] == 0.0
-    assert metrics.table.declared == {"/a": {"GET"}}
-    assert 0.0 < metrics.uptime_seconds() < 60.0
+    assert recorder_of(metrics).table.declared == {"/a": {"GET"}}
+    assert 0.0 < metrics.snapshot()["uptime_seconds_total"] < 60.0
 
 
 JOIN_IN_A_NEW_PROCESS = """
@@ -114,16 +71,18 @@ import sys
 for name in sys.argv[2:]:
     sys.modules[name] = None  # as if the platform had none
 from red_middleware import RedMetrics
+from red_middleware.counting.exchange import start
 from red_middleware.exposition import Request, answer
+from red_middleware.metrics import recorder_of
 known = set(sys.modules)
 metrics = RedMetrics(multiprocess_dir=sys.argv[1], multiprocess_name="shop")
-exchange = metrics.start("GET", {})
+exchange = start(recorder_of(metrics), "GET", {})
 exchange.respond(500, "/a")
 exchange.raised(KeyError())
 exchange.finish()
 answer(metrics, Request())
-answer(metrics, "GET", "", "application/openmetrics-text", "gzip")
-print(state_of(metrics) is State.JOINED, sorted(set(sys.modules) - known))
+answer(metrics, Request(headers={"accept": "application/openmetrics-text", "accept-encoding": "gzip"}))
+print(recorder_of(metrics).membership.state.value, sorted(set(sys.modules) - known))
 """
 
 
@@ -131,14 +90,14 @@ def test_to_join_imports_nothing(tmp_path: Path) -> None:
     """A child that another thread forks in the middle of an import would wait for its end for ever."""
     command = [sys.executable, "-c", JOIN_IN_A_NEW_PROCESS, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert (done.stdout, done.stderr) == ("True []\n", "")
+    assert (done.stdout, done.stderr) == ("joined []\n", "")
 
 
 def test_without_file_locks_a_process_counts_for_itself(tmp_path: Path) -> None:
     """On Windows, which has no fcntl."""
     command = [sys.executable, "-c", JOIN_IN_A_NEW_PROCESS, str(tmp_path), "fcntl"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout.startswith("False ")
+    assert done.stdout.startswith("alone ")
     assert "this worker's numbers are its own" in done.stderr
     assert "this platform cannot lock directories" in done.stderr
     assert list(tmp_path.iterdir()) == []
@@ -149,10 +108,12 @@ from gevent import monkey
 monkey.patch_all()
 import fcntl, gevent, os, sys
 from red_middleware import RedMetrics
+from red_middleware.counting.exchange import start
+from red_middleware.metrics import recorder_of
 from red_middleware.workers import directory
 metrics = RedMetrics(multiprocess_dir=sys.argv[1], multiprocess_name="shop")
-def count():
-    exchange = metrics.start("GET", {})
+def serve():
+    exchange = start(recorder_of(metrics), "GET", {})
     exchange.respond(200, "/a")
     exchange.finish()
 joined, real = [], directory._join
@@ -168,7 +129,7 @@ def join(*arguments):
 directory._join = join
 gevent.joinall([gevent.spawn(serve) for _ in range(10)], raise_error=True)
 numbers = metrics.snapshot()
-print(len(joined), recorder_of(metrics).membership.is_isolated(), numbers['http_requests_total{method="GET",route="/a",status="200"}'])
+print(len(joined), numbers["red_worker_isolated"], numbers['http_requests_total{method="GET",route="/a",status="200"}'])
 """
 
 
@@ -177,28 +138,27 @@ def test_no_greenlet_counts_elsewhere_while_another_one_joins(tmp_path: Path) ->
     require_packages("gevent")
     command = [sys.executable, "-c", FIRST_REQUESTS_OF_GREENLETS, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
-    assert (done.stdout, done.stderr) == ("2 False 10.0\n", "")
+    assert (done.stdout, done.stderr) == ("2 0.0 10.0\n", "")
 
 
 def test_a_request_whose_method_cannot_be_looked_up_joins_as_well(named: Named) -> None:
     """As ASGI servers of a later version may pass it."""
     metrics = named()
-    exchange = metrics.start([], {})
-    assert exchange is not None
+    exchange = begun(metrics, [])
     assert state_of(metrics) is State.JOINED
     exchange.respond(200, "/a")
     exchange.finish()
     assert metrics.snapshot()['http_requests_total{method="_OTHER",route="/a",status="200"}'] == 1.0
 
 
-def test_a_first_scrape_joins(named: Named) -> None:
-    """It may come to a worker that served nothing yet."""
+@pytest.mark.parametrize("scrape", [RedMetrics.snapshot, lambda metrics: list(metrics.collect())])
+def test_a_first_scrape_joins(named: Named, scrape: Callable[[RedMetrics], object]) -> None:
+    """It may come to a worker that served nothing yet, but whose app is mounted: its routes are known."""
     metrics = named()
+    RedWSGIMiddleware(demo_app, metrics=metrics)
+    assert scrape(metrics)
+    assert state_of(metrics) is State.JOINED
     assert metrics.snapshot()["red_workers"] == 1.0
-    assert state_of(metrics) is State.JOINED
-    metrics = named()
-    assert len(list(metrics.collect())) > 0
-    assert state_of(metrics) is State.JOINED
 
 
 def test_a_single_process_makes_no_file(named: Named, tmp_path: Path) -> None:
@@ -338,7 +298,10 @@ def test_requests_that_began_before_a_process_was_a_worker_are_finished_where_th
 
 
 def test_a_master_of_uwsgi_joins_nothing_yet(named: Named, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Its workers will, each after its fork, of which uWSGI tells nobody."""
+    """Without `--master` it is worker 1 once it has forked the others, and what it counted until then is its own.
+
+    What becomes of it in a worker that it forks is in `test_membership`.
+    """
     metrics = named()
     with monkeypatch.context() as master:
         master.setitem(sys.modules, "uwsgi", SimpleNamespace(worker_id=lambda: 0))
@@ -347,7 +310,7 @@ def test_a_master_of_uwsgi_joins_nothing_yet(named: Named, monkeypatch: pytest.M
     assert list(tmp_path.iterdir()) == []
     count(metrics, "/a")
     assert state_of(metrics) is State.JOINED
-    assert total(metrics.snapshot()) == 1.0
+    assert total(metrics.snapshot()) == 2.0
 
 
 @pytest.mark.parametrize("boots", [True, False])
@@ -365,7 +328,7 @@ def test_a_gunicorn_worker_in_its_hook_post_fork_joins_when_it_has_booted(
         for _ in range(2):
             count(metrics, "/warm-up")
             assert metrics.snapshot()["red_worker_isolated"] == 0.0
-        assert (metrics.table.sharing is None) == boots
+        assert state_of(metrics) is (State.EARLY if boots else State.JOINED)
     finally:
         signal.signal(signal.SIGTERM, before)
     count(metrics, "/a")
@@ -443,12 +406,13 @@ def test_what_cannot_be_carried_over_fails_no_scrape(named: Named, tmp_path: Pat
     metrics = named(directory=tmp_path / "missing" / "base")
     count(metrics, "/a")
     (tmp_path / "missing").mkdir()
-    alone = metrics.table
-    rows, alone.rows = alone.rows, []
-    alone.rows.append(object())  # type: ignore[arg-type]  # something is wrong with it
+    rows = recorder_of(metrics).table.http.rows
+    row = rows[0]
+    rows[0] = object()  # type: ignore[assignment, call-overload]  # something is wrong with it
     assert metrics.snapshot()["red_instrumentation_errors_total"] == 1.0
-    alone.rows = rows
-    assert total(metrics.snapshot()) == 1.0
+    count(metrics, "/b")  # in the group, from now on
+    rows[0] = row
+    assert total(metrics.snapshot()) == 2.0
 
 
 @pytest.mark.parametrize("options", ["ro", "size=16k", "size=64k", "nr_inodes=4"])
@@ -543,16 +507,17 @@ def test_a_child_of_a_worker_begins_with_cells_of_its_own(named: Named) -> None:
     metrics = named()
     count(metrics, "/a")
     running = begun(metrics)
-    member, before = member_of(metrics), metrics.table.cells
-    metrics.table.restart()
-    assert state_of(metrics) is State.ALONE
+    member, before = member_of(metrics), recorder_of(metrics).table.http.cells
+    restart(metrics)
+    assert state_of(metrics) is State.EARLY
     assert member.directory.fd == -1
-    assert [row.route for row in metrics.table.rows][-1] == "/a"
+    assert recorder_of(metrics).table.http.rows[-1].key == ("GET", "/a")
     counted = list(before)
     running.respond(200, "/a")
     running.finish()
     count(metrics, "/child")
-    assert total(metrics.snapshot()) == 2.0
+    assert total(metrics.snapshot()) == 3.0  # with the parent's, whose group it finds by the same name
+    assert member_of(metrics) is not member
     assert list(before) == counted
 
 
