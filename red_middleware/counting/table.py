@@ -151,7 +151,9 @@ class Table:
         for template, methods in routes:
             route = route_label(template)
             if route != OVERFLOW:
-                wanted.setdefault(route, set()).update(map(method_label, UNDECLARED_METHODS if methods is None else methods))
+                wanted.setdefault(route, set()).update(
+                    map(method_label, UNDECLARED_METHODS if methods is None else methods)
+                )
         change: Change = ("declare", {route: sorted(labels) for route, labels in wanted.items()})
         if self.lacks(change):
             self.sharing.change(self, change)

@@ -119,7 +119,9 @@ class Membership:
         self.earlier, self.table = self.table, table
 
     def leave(self, reason: OSError) -> None:
-        """Go on alone with the table as it is, since the group's directory is gone."""
+        """Go on alone with the table as it is, since the group's directory is gone. Several threads may find that out."""
+        if self.member is None:
+            return
         self.state = State.LEFT
         self.table.sharing = ALONE
         self.member = None

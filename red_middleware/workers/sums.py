@@ -49,9 +49,7 @@ class Sums:
         fault: Told the kind and the exception of what goes wrong.
     """
 
-    def __init__(
-        self, directory: Directory, index: bytes, fault: Callable[[str, BaseException], None]
-    ) -> None:
+    def __init__(self, directory: Directory, index: bytes, fault: Callable[[str, BaseException], None]) -> None:
         self.directory = directory
         self.index = index
         self.fault = fault

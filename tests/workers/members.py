@@ -7,9 +7,11 @@ which no kill survives.
 import contextlib
 import ctypes
 import fcntl
+import gc
 import json
 import mmap
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -461,6 +463,59 @@ def fork_without_hooks(base: str) -> None:
     assert total(metrics.snapshot()) == 1.0
 
 
+def bring(metrics: RedMetrics, base: Path, state: State) -> None:
+    """Count one request, and bring metrics of a group below `base / "home"` into a state."""
+    home = base / "home"
+    if state is State.EARLY:
+        recorder_of(metrics).table.add(recorder_of(metrics).table.own, "faults")
+        return
+    if state is not State.ALONE:
+        home.mkdir()
+    count(metrics, "/a")
+    if state is State.LEFT:
+        shutil.rmtree(home)
+        metrics.snapshot()
+
+
+def fork_from(base: str, value: str) -> None:
+    """Fork in any state: the child begins anew, and joins by itself; the parent stays what it is."""
+    state = State(value)
+    metrics = named(f"{base}/home/base")
+    bring(metrics, Path(base), state)
+    assert state_of(metrics) is state
+    if not os.fork():
+        signal.alarm(DEADLINE_SECONDS)
+        is_right = state_of(metrics) is State.EARLY and not recorder_of(metrics).membership.is_isolated()
+        Path(base, "home").mkdir(exist_ok=True)
+        count(metrics, "/child")
+        found = metrics.snapshot()
+        parents = 1.0 if state is State.JOINED else 0.0
+        is_right = is_right and state_of(metrics) is State.JOINED and total(found) == 1.0 + parents
+        os._exit(0 if is_right and found["red_workers"] == 1.0 + parents else 1)
+    _, status = os.wait()
+    assert status == 0
+    assert state_of(metrics) is state
+
+
+def fork_with_the_second_handle(base: str) -> None:
+    """Fork where the first handle on the numbers is gone: the second one's process begins anew all the same."""
+    registry = CollectorRegistry()
+    first, second = (RedMetrics(registry=registry, multiprocess_dir=base, multiprocess_name="shop") for _ in range(2))
+    count(second, "/a")
+    registry.unregister(first)
+    del first
+    gc.collect()
+    if not os.fork():
+        signal.alarm(DEADLINE_SECONDS)
+        count(second, "/child")
+        found = second.snapshot()
+        os._exit(0 if total(found) == 2.0 and found["red_workers"] == 2.0 else 1)
+    _, status = os.wait()
+    assert status == 0
+    found = second.snapshot()
+    assert (total(found), found["red_workers"]) == (2.0, 1.0)
+
+
 def has_route(found: Mapping[str, float], route: str) -> bool:
     """Tell whether a snapshot shows a route."""
     return any(f'"{route}"' in text for text in found)
@@ -601,6 +656,8 @@ SCENARIOS: Final[Mapping[str, Callable[..., None]]] = {
         live,
         fork,
         fork_without_hooks,
+        fork_from,
+        fork_with_the_second_handle,
         fork_in_the_middle,
         close_all,
     )

@@ -29,7 +29,6 @@ from ..e2e import require_packages
 from .members import HOME, Named, groups, member_of, state_of, total
 
 
-
 @pytest.fixture
 def mount(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
     """Return a function that mounts a small tmpfs with the given options."""

@@ -128,7 +128,12 @@ def test_processes_that_race_for_rows_leave_one_index(tmp_path: Path, join: Join
             process.tell()
         found = [process.hear() for process in (one, other)]
         worker = join(max_label_sets=ROWS)
-        counts, read, pairs, exceptions = worker.counts(), worker.table.read(), worker.keys("exception"), worker.exceptions()
+        counts, read, pairs, exceptions = (
+            worker.counts(),
+            worker.table.read(),
+            worker.keys("exception"),
+            worker.exceptions(),
+        )
     rows = [[*row.key, list(row.codes)] for row in read.rows["http"]]
     assert read.workers == 3
     assert len(rows) == ROWS

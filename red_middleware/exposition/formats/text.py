@@ -37,7 +37,10 @@ class Text:
         self.families = families
         self.names = names
         self.views = [
-            (kind, [_View(Shown(family, kind), names[n]) for n, family in enumerate(families) if family.kind == kind.name])
+            (
+                kind,
+                [_View(Shown(family, kind), names[n]) for n, family in enumerate(families) if family.kind == kind.name],
+            )
             for kind in kinds
         ]
 
