@@ -120,8 +120,7 @@ class Recorder:
             mounting = reference()
             if mounting is not None:
                 mounting.learn(source or {})
-        # Before there is a mounting or a request nobody knows the routes, so a scrape must not settle for how many there
-        # is room.
+        # Nobody knows the routes before there is a mounting or a request. A scrape must not settle the capacity then.
         self._knows_routes = may_settle = self._knows_routes or source is not None
         if may_settle and not self.table.settled:
             self.table.settle()

@@ -5,8 +5,8 @@ nothing of requests, frameworks or text. Each kind of row has a region: its rows
 one flat sequence of cells.
 
 Every addition to the index is a `Change`. A table that is alone makes it itself. Among several workers (`Sharing`) the
-cells are mapped from a file, and changes stand in a log that each worker replays in order: what a method named `_add_...`
-or `_declare` makes of a change follows from the changes before it alone.
+cells are mapped from a file, and changes stand in a log that each worker replays in order. What `_add_row`, `_add_code`
+and `_declare` make of a change follows from the changes before it alone.
 
 A locked section below holds subscripts, comparisons and assignments only. A call inside could start the garbage
 collector, whose finalisers may record here. The locks are re-entrant because CPython 3.14 may collect between a lock's

@@ -119,9 +119,9 @@ class Membership:
         self.earlier, self.table = self.table, table
 
     def leave(self, reason: OSError) -> None:
-        """Go on alone with the table as it is, since the group's directory is gone. Several threads may find that out."""
+        """Go on alone with the table as it is, since the group's directory is gone."""
         if self.member is None:
-            return
+            return  # another thread found that out first
         self.state = State.LEFT
         self.table.sharing = ALONE
         self.member = None
