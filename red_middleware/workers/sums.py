@@ -1,7 +1,7 @@
 """What all workers of a group counted: their files are added up, and those of the dead folded into `retired`.
 
-`member` asks, at each scrape and when it enters. This room knows in which order to touch the files, so that a worker may
-be killed at any moment. An `Extent` tells which cells count by now, and which of them are gauges or seconds.
+`member` asks, at each scrape and when it enters. This room knows in which order to touch the files: a worker may be
+killed at any moment. An `Extent` tells which cells count by now, and which of them are gauges or seconds.
 A file that is none of ours is set aside and reported: no scrape fails or waits for it.
 """
 
