@@ -70,7 +70,9 @@ class Options:
     def base(self) -> str | None:
         """Return the directory where groups lie; `None` where none is named."""
         place = self.multiprocess_dir
-        return directory_of_environment() if place == "auto" else place and os.fspath(place)
+        if place == "auto":
+            return directory_of_environment()
+        return None if place is None else os.fspath(place)
 
 
 def refusal(kind: type[Exception], owner: str, option: str, value: object, rule: str) -> Exception:

@@ -66,7 +66,7 @@ class Recorder:
         self.membership = Membership(options, self.kinds, self.faults)
         self.methods: Mapping[object, Method] = {}  # the table's from `begin` on, so that the first request meets it
         self._mountings: list[weakref.ref[Mounted]] = []  # those that have not declared their routes yet
-        self._is_mounted = False
+        self._knows_routes = False
         self._beginning = RLock()
         self._is_beginning = False
         self._announced_rows = 0
@@ -80,7 +80,7 @@ class Recorder:
     def mount(self, mounting: Mounted) -> None:
         """Let a mounting declare its routes before the next request or scrape is answered."""
         self._mountings.append(weakref.ref(mounting))
-        self._is_mounted = True
+        self._knows_routes = True
         self.methods = {}
 
     def begin(self, source: Source | None = None) -> Mapping[object, Method]:
@@ -124,15 +124,16 @@ class Recorder:
                     self._mountings.remove(reference)
 
     def _begin(self, source: Source | None) -> None:
-        serving.add(True)
         self._learn(source)
-        # A scrape without a mounting knows no routes, so it must not settle for how many there is room.
-        may_settle = source is not None or self._is_mounted
+        # Nobody knows the routes before there is a mounting or a request. A scrape must not settle the capacity then.
+        self._knows_routes = may_settle = self._knows_routes or source is not None
         if may_settle and not self.table.settled:
             self.table.settle()
             self._announce()
         before = self.table
         is_decided = self.membership.decide(may_settle)
+        if is_decided:  # else this is a master still, say, where a warm-up may ask the app while it is imported
+            serving.add(True)
         if self.table is not before:
             self.declare(before.declared.items())  # warns if the group had no room for them
             self._announce()
@@ -210,7 +211,7 @@ class Recorder:
 
 
 serving: Final[set[bool]] = set()
-"""Not empty from this process's first request or scrape on."""
+"""Not empty from this process's first request or scrape on, unless that comes to one that is no worker yet."""
 
 _recorders: "weakref.WeakSet[Recorder]" = weakref.WeakSet()
 

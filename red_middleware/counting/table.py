@@ -168,8 +168,11 @@ class Table:
         return key not in region.reserved and key not in region.index
 
     def settle(self) -> None:
-        """Say that the routes are known now. Without any, those that are declared first still raise the capacity."""
-        self.settled = bool(self.declared)
+        """Say that the routes are known now. Without any, those that are declared first still raise the capacity.
+
+        A group that has settled without any stays settled, since its cells are in files of a fixed size.
+        """
+        self.settled = self.settled or bool(self.declared)
 
     def _declare(self, wanted: Mapping[str, Collection[str]]) -> None:
         for region in self.regions.values():

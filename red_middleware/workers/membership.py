@@ -72,7 +72,10 @@ class Membership:
         if self.state in (State.EARLY, State.LEFT) or self.is_kept_out:
             self._seek(may_settle)
         if self.earlier is not self.table:  # at each scrape: what had begun there ends there
-            carry(self.earlier, self.table)
+            try:
+                carry(self.earlier, self.table)
+            except Exception as error:  # the rest stays where it is until the next scrape
+                self.faults.fault("numbers of a worker alone", error)
         return self.state is not State.EARLY
 
     def _seek(self, may_settle: bool) -> None:
@@ -117,6 +120,8 @@ class Membership:
 
     def leave(self, reason: OSError) -> None:
         """Go on alone with the table as it is, since the group's directory is gone."""
+        if self.member is None:
+            return  # another thread found that out first
         self.state = State.LEFT
         self.table.sharing = ALONE
         self.member = None

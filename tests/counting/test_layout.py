@@ -19,7 +19,7 @@ from red_middleware.counting.rows import Row
 from red_middleware.counting.table import Table
 from red_middleware.exposition.formats.text import Text, openmetrics_metadata, text_metadata
 from red_middleware.families import FAMILIES, Family, samples
-from red_middleware.options import Options, checked
+from red_middleware.options import Options
 from red_middleware.recorder import Recorder
 from red_middleware.workers import State
 from red_middleware.workers.carry import carry
@@ -83,8 +83,7 @@ ALL = (FIRST_BYTE, *FAMILIES, CLOSED, SECONDS, OPEN)
 
 def options(base: Path | None = None) -> Options:
     """Return options; with a directory, those of a worker of a group."""
-    return checked(
-        "Recorder",
+    return Options(
         namespace="",
         buckets=BOUNDS,
         slo_seconds=(),

@@ -1,11 +1,17 @@
 """What several tests of workers begin with."""
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry
 
-from .members import Join, Worker, joined
+from red_middleware import RedMetrics
+from red_middleware.recorder import serving
+
+from ..drive import restart
+from .members import Join, Named, Worker, joined
 
 
 @pytest.fixture
@@ -21,3 +27,36 @@ def join(tmp_path: Path) -> Iterator[Join]:
     for worker in workers:
         if worker.member.directory.fd >= 0:
             worker.die()
+
+
+@pytest.fixture
+def named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Named]:
+    """Return a function that makes metrics, by default of the group `shop` below the test's directory."""
+    for variable in ("RED_MULTIPROCESS_DIR", "RED_MULTIPROCESS_NAME"):
+        monkeypatch.delenv(variable, raising=False)
+    before = set(serving)
+    serving.clear()  # as in a process that has only begun
+    made: list[RedMetrics] = []
+
+    def named(
+        directory: str | os.PathLike[str] | None = tmp_path,
+        name: str | None = "shop",
+        registry: CollectorRegistry | None = None,
+        namespace: str = "",
+        max_label_sets: int = 100,
+    ) -> RedMetrics:
+        metrics = RedMetrics(
+            registry=registry or CollectorRegistry(),
+            namespace=namespace,
+            buckets=(1.0,),
+            max_label_sets=max_label_sets,
+            multiprocess_dir=directory,
+            multiprocess_name=name,
+        )
+        made.append(metrics)
+        return metrics
+
+    yield named
+    for metrics in made:
+        restart(metrics)
+    serving.update(before)

@@ -19,6 +19,8 @@ from typing import Any, Final
 from prometheus_client import ProcessCollector
 from prometheus_client.registry import Collector
 
+from red_middleware.workers.processes import GroupProcesses
+
 from .members import DEADLINE_SECONDS, ROOT, Worker, joined
 
 PR_SET_DUMPABLE: Final = 4
@@ -33,7 +35,8 @@ def samples(collector: Collector) -> dict[str, float]:
 
 def measure(worker: Worker, namespace: str = "") -> dict[str, float]:
     """Return what tells of processes."""
-    return samples(worker.member.processes(ProcessCollector(namespace, registry=None)))
+    member = worker.member
+    return samples(GroupProcesses(ProcessCollector(namespace, registry=None), member.index.born, member.workers))
 
 
 def shown(worker: Worker, namespace: str = "") -> dict[str, float]:

@@ -5,27 +5,35 @@ which no kill survives.
 """
 
 import contextlib
+import ctypes
 import fcntl
+import gc
 import json
 import mmap
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Final
 
 from prometheus_client import CollectorRegistry
 
 from red_middleware import RedMetrics
-from red_middleware.counting.labels import METHODS
-from red_middleware.table import Row, Table
-from red_middleware.workers import sums
+from red_middleware.counting.layout import Key, layout
+from red_middleware.counting.rows import Row
+from red_middleware.counting.table import ALONE, Table
+from red_middleware.metrics import recorder_of
+from red_middleware.workers import State, sums
 from red_middleware.workers.cells import DRAFT, LOCK, NEW, WORKER
 from red_middleware.workers.directory import Directory, open_directory
 from red_middleware.workers.index import NAME as INDEX
 from red_middleware.workers.member import Member
+
+from ..drive import begun, count
 
 ROOT: Final = Path(__file__).parents[2]
 DEADLINE_SECONDS: Final = 60
@@ -35,13 +43,29 @@ ROWS: Final = 60
 """Less than what two racing processes ask for, 2 x 60 routes of which 30 are the same."""
 
 
+BOUNDS: Final = (1.0,)
+SENTINEL_ROWS: Final = len(layout(BOUNDS, 1)[-1].sentinels)
+"""How many label sets are always there: those of `_unmatched` and `_overflow`."""
+
+LEFT: Final = "this worker's numbers are its own from now on"
+
+
 class Worker:
     """One member, and what it told of faults."""
 
-    def __init__(self, table: Table, member: Member, faults: list[str]) -> None:
-        self.table = table
-        self.member = member
-        self.faults = faults
+    def __init__(self, base: str | Path, max_label_sets: int) -> None:
+        self.faults: list[str] = []
+        self.has_left = False
+        self.member = Member(
+            open_directory("group", "owner", str(base)), lambda kind, error: self.faults.append(kind), self._leave
+        )
+        self.table = Table(layout(BOUNDS, max_label_sets), self.member)
+
+    def _leave(self, reason: OSError) -> None:
+        """Do what a membership does when the group is gone for good."""
+        self.has_left = True
+        self.table.sharing = ALONE
+        self.faults.append(LEFT)
 
     def row(self, route: str | None = "/a", method: str = "GET") -> Row:
         """Look a row up as an exchange does."""
@@ -50,38 +74,92 @@ class Worker:
 
     def count(self, route: str | None = "/a", status: int = 200, times: int = 1) -> None:
         """Count some requests."""
-        row = self.row(route)
-        cell = self.table.status_cell(row, status)
-        self.table.cells[cell] += times
-        self.table.cells[row.buckets] += times
+        outcome = self.table.outcome(self.row(route), status)
+        outcome.cells[outcome.status_cell] += times
+        outcome.cells[outcome.bucket_cell] += times
+
+    def begin(self) -> None:
+        """Begin a request with method GET."""
+        self.table.methods["GET"].in_progress.append(None)
+
+    def end(self) -> None:
+        """End a request with method GET."""
+        self.table.methods["GET"].in_progress.pop()
+
+    def exception_row(self, route: str, exception: str) -> Row:
+        """Look up the row that counts an exception."""
+        return self.table.admit(self.table.regions["exception"], (route, exception))
+
+    def count_exception(self, route: str, exception: str) -> None:
+        """Count an exception."""
+        self.table.add(self.exception_row(route, exception), "raised")
 
     def counts(self) -> dict[tuple[str, str, int], float]:
         """Return what all workers counted, by method, route and code; code 0 is `_OTHER`."""
-        rows, numbers, *_ = self.table.read()
-        return {
-            (row.method.label, row.route, code): numbers[cell]
-            for row in rows
-            for code, cell in row.statuses.items()
-            if numbers[cell]
-        }
+        return counts(self.table)
+
+    def exceptions(self) -> dict[Key, float]:
+        """Return the exceptions of all workers, by route and class."""
+        read = self.table.read()
+        found = {row.key: read.cells["exception"][row.cell("raised")] for row in read.rows["exception"]}
+        return {key: number for key, number in found.items() if number}
 
     def in_progress(self) -> float:
         """Return the requests with method GET in progress in all workers."""
-        return self.table.read().in_progress[list(METHODS).index("GET")]
+        read = self.table.read()
+        return next(read.cells["method"][row.start] for row in read.rows["method"] if row.key == ("GET",))
+
+    def workers(self) -> int:
+        """Return how many workers are added up."""
+        return self.table.read().workers
+
+    def pids(self) -> list[int]:
+        """Return the living workers."""
+        return sorted(process.pid for process in self.member.workers().living)
+
+    def keys(self, kind: str = "http") -> list[Key]:
+        """Return the keys of all rows of a kind that are not always there, in the order of their numbers."""
+        region = self.table.regions[kind]
+        return [row.key for row in region.rows[len(region.kind.sentinels) :]]
+
+    def room(self) -> list[tuple[int, int, int]]:
+        """Return what each kind has room for, what it uses, and what is free."""
+        return [(region.capacity, region.used, region.free) for region in self.table.regions.values()]
+
+    @property
+    def is_isolated(self) -> bool:
+        """Whether it shares nothing, for now or for good."""
+        return self.has_left or self.member.is_lost
 
     def die(self) -> None:
         """Leave as the kernel does for a killed process: the locks are free, the files stay."""
         self.member.abandon()
 
 
+def counts(table: Table) -> dict[tuple[str, str, int], float]:
+    """Return what a table reads, by method, route and code; code 0 is `_OTHER`."""
+    read = table.read()
+    numbers = read.cells["http"]
+    return {
+        (row.key[0], row.key[1], code): numbers[cell]
+        for row in read.rows["http"]
+        for code, cell in row.code_cells.items()
+        if numbers[cell]
+    }
+
+
 def joined(base: str | Path, declared: Mapping[str, Sequence[str]] | None = None, max_label_sets: int = 100) -> Worker:
     """Join the group."""
-    faults: list[str] = []
-    member = Member(lambda: open_directory("group", "owner", str(base)), lambda kind, error: faults.append(kind))
-    table = Table((1.0,), max_label_sets, member)
-    member.enter(table, declared or {})
-    return Worker(table, member, faults)
+    worker = Worker(base, max_label_sets)
+    assert worker.member.enter(worker.table, declared or {})
+    return worker
 
+
+HOME: Final = f"red_middleware-{os.geteuid()}"
+"""Below a base, what keeps the groups of this user."""
+
+Named = Callable[..., RedMetrics]
+"""What the fixture `named` returns: it makes metrics of a group by name."""
 
 Join = Callable[..., Worker]
 """What the fixture `join` returns: `joined` in the directory of the test."""
@@ -99,14 +177,20 @@ def file_of(worker: Worker, name: str | None = None) -> Path:
     return Path(worker.member.directory.path, name or worker.member.file.name)
 
 
-def killed_at(call: str, times: int, owner: Any = os, before: Callable[..., object] | None = None) -> None:
-    """Be killed at one of the next calls of a function: in its place, or after what `before` does of it."""
+def killed_at(
+    call: str,
+    times: int,
+    owner: Any = os,
+    before: Callable[..., object] | None = None,
+    when: Callable[..., bool] = lambda *arguments: True,
+) -> None:
+    """Be killed at one of the next such calls of a function: in its place, or after what `before` does of it."""
     original = getattr(owner, call)
     left = times
 
     def last(*arguments: Any) -> Any:
         nonlocal left
-        left -= 1
+        left -= when(*arguments)
         if left == 0:
             if before is not None:
                 before(original, *arguments)
@@ -170,10 +254,30 @@ def ended(scenario: str, base: Path, *arguments: object) -> tuple[int, str]:
         return process.end()
 
 
-def in_batches_of_two(call: str, times: int, owner: Any = os, before: Callable[..., object] | None = None) -> None:
+def is_file(prefix: str) -> Callable[..., bool]:
+    """Return what tells whether a call is for a file of the group whose name begins so, by name or by descriptor."""
+
+    def matches(*arguments: Any) -> bool:
+        if isinstance(arguments[0], Directory):
+            return bool(arguments[1].startswith(prefix))
+        return Path(f"/proc/self/fd/{arguments[0]}").readlink().name.startswith(prefix)
+
+    return matches
+
+
+DRAFT_WRITES: Final = 2 + len(layout(BOUNDS, 1))
+"""How many writes make `retired`: the header, the ids, and the cells of each kind of row."""
+
+
+def killed_over_the_draft(times: int, before: Callable[..., object] | None = None) -> None:
+    """Be killed at one of the writes that make `retired`."""
+    killed_at("pwrite", times, os, before, is_file(DRAFT))
+
+
+def in_batches_of_two(kill: Callable[[], None]) -> None:
     """Be killed while the dead are folded, two at a time."""
     sums.BATCH = 2  # type: ignore[misc]  # a constant, to everybody else
-    killed_at(call, times, owner, before)
+    kill()
 
 
 ADMITTING: Final[Mapping[str, Callable[[], None]]] = {
@@ -184,17 +288,20 @@ ADMITTING: Final[Mapping[str, Callable[[], None]]] = {
 }
 
 RETIRING: Final[Mapping[str, Callable[[], None]]] = {
-    "before retired.tmp": lambda: killed_at("write", 1),
-    "half of retired.tmp": lambda: killed_at("write", 1, before=half),
+    "before retired.tmp has a size": lambda: killed_at("ftruncate", 1),
+    "before retired.tmp": lambda: killed_over_the_draft(1),
+    "half a header of retired.tmp": lambda: killed_over_the_draft(1, half),
+    "between two writes of retired.tmp": lambda: killed_over_the_draft(3),
+    "half of retired.tmp": lambda: killed_over_the_draft(DRAFT_WRITES, half),
     "before the rename": lambda: killed_at("rename", 1, Directory),
     "after the rename": lambda: killed_at("rename", 1, Directory, whole),
     "before the first unlink": lambda: killed_at("unlink", 1, Directory),
     "between the unlinks": lambda: killed_at("unlink", 2, Directory),
     "after the last unlink": lambda: killed_at("unlink", 3, Directory, whole),
-    "before the second batch": lambda: in_batches_of_two("write", 2),
-    "half of the second batch": lambda: in_batches_of_two("write", 2, before=half),
-    "before the second rename": lambda: in_batches_of_two("rename", 2, Directory),
-    "after the second rename": lambda: in_batches_of_two("rename", 2, Directory, whole),
+    "before the second batch": lambda: in_batches_of_two(lambda: killed_over_the_draft(DRAFT_WRITES + 1)),
+    "half of the second batch": lambda: in_batches_of_two(lambda: killed_over_the_draft(2 * DRAFT_WRITES, half)),
+    "before the second rename": lambda: in_batches_of_two(lambda: killed_at("rename", 2, Directory)),
+    "after the second rename": lambda: in_batches_of_two(lambda: killed_at("rename", 2, Directory, whole)),
 }
 
 ENTERING: Final[Mapping[str, Callable[[], None]]] = {
@@ -207,17 +314,6 @@ ENTERING: Final[Mapping[str, Callable[[], None]]] = {
     "before the header of the cells": lambda: killed_at("pwrite", 4),
     "before the name of the cells": lambda: killed_at("rename", 2, Directory),
 }
-
-
-def is_file(prefix: str) -> Callable[..., bool]:
-    """Return what tells whether a call is for a file of the group whose name begins so, by name or by descriptor."""
-
-    def matches(*arguments: Any) -> bool:
-        if isinstance(arguments[0], Directory):
-            return bool(arguments[1].startswith(prefix))
-        return Path(f"/proc/self/fd/{arguments[0]}").readlink().name.startswith(prefix)
-
-    return matches
 
 
 def is_lock(directory: Directory, name: str, flags: int) -> bool:
@@ -299,11 +395,11 @@ def race(base: str, first: str) -> None:
     for n in range(int(first), int(first) + ROUTES):
         worker.count(f"/{n}", 200 + n % 7)
         worker.count("/same", 200 + n)
-        worker.table.add(worker.table.pair_cell(f"/{n}", "E"))
-        worker.table.add(worker.table.pair_cell("/same", f"E{n % 40}"))
+        worker.count_exception(f"/{n}", "E")
+        worker.count_exception("/same", f"E{n % 40}")
     worker.counts()
     assert worker.faults == []
-    say([[row.method.label, row.route, row.codes] for row in worker.table.rows], worker.table.pairs)
+    say([[*row.key, row.codes] for row in worker.table.http.rows], worker.keys("exception"))
 
 
 def hold(base: str) -> None:
@@ -317,7 +413,7 @@ def live(base: str, requests: str) -> None:
     """Count some requests, keep one in progress, and live until told to scrape."""
     worker = joined(base)
     worker.count(times=int(requests))
-    worker.table.methods["GET"].in_progress.append(None)
+    worker.begin()
     say("counted")
     say([[*key, number] for key, number in worker.counts().items()])
 
@@ -326,7 +422,7 @@ def fork(base: str) -> None:
     """Fork in a request; be killed while the child lives on, which counts for itself."""
     worker = joined(base)
     worker.count("/a")
-    worker.table.methods["GET"].in_progress.append(None)
+    worker.begin()
     row = worker.row("/a")
     if os.fork():
         signal.pause()
@@ -335,11 +431,94 @@ def fork(base: str) -> None:
     assert worker.member.file.name in left[0]
     worker.count("/a", times=100)
     worker.count("/child", times=100)
-    worker.table.methods["GET"].in_progress.append(None)
-    worker.table.cells[row.errors] += 1.0
+    worker.begin()
+    worker.table.add(row, "errors")
     assert worker.counts() == {("GET", "/a", 200): 100.0, ("GET", "/child", 200): 100.0}
     assert worker.in_progress() == 1.0
     say(os.getppid())
+
+
+def fork_without_hooks(base: str) -> None:
+    """Fork as uWSGI does, which tells nobody: a master that has counted, and then its workers."""
+    metrics = named(base)
+    modules: dict[str, Any] = sys.modules
+    modules["uwsgi"] = SimpleNamespace(worker_id=lambda: 0)
+    running = begun(metrics)
+    count(metrics, "/warm-up")
+    assert state_of(metrics) is State.EARLY
+    assert not os.path.lexists(Path(base, HOME))
+    for number in (1, 2):
+        if not ctypes.PyDLL(None).fork():
+            signal.alarm(DEADLINE_SECONDS)
+            modules["uwsgi"] = SimpleNamespace(worker_id=lambda: 1)
+            running.respond(200, "/warm-up")  # the master's; it may end anywhere, and is no worker's
+            running.finish()
+            count(metrics, "/a")
+            found = metrics.snapshot()
+            is_right = state_of(metrics) is State.JOINED and total(found) == number and not has_route(found, "/warm-up")
+            os._exit(0 if is_right else 1)
+        _, status = os.wait()
+        assert status == 0
+    assert state_of(metrics) is State.EARLY
+    assert total(metrics.snapshot()) == 1.0
+
+
+def bring(metrics: RedMetrics, base: Path, state: State) -> None:
+    """Count one request, and bring metrics of a group below `base / "home"` into a state."""
+    home = base / "home"
+    if state is State.EARLY:
+        recorder_of(metrics).table.add(recorder_of(metrics).table.own, "faults")
+        return
+    if state is not State.ALONE:
+        home.mkdir()
+    count(metrics, "/a")
+    if state is State.LEFT:
+        shutil.rmtree(home)
+        metrics.snapshot()
+
+
+def fork_from(base: str, value: str) -> None:
+    """Fork in any state: the child begins anew, and joins by itself; the parent stays what it is."""
+    state = State(value)
+    metrics = named(f"{base}/home/base")
+    bring(metrics, Path(base), state)
+    assert state_of(metrics) is state
+    if not os.fork():
+        signal.alarm(DEADLINE_SECONDS)
+        is_right = state_of(metrics) is State.EARLY and not recorder_of(metrics).membership.is_isolated()
+        Path(base, "home").mkdir(exist_ok=True)
+        count(metrics, "/child")
+        found = metrics.snapshot()
+        parents = 1.0 if state is State.JOINED else 0.0
+        is_right = is_right and state_of(metrics) is State.JOINED and total(found) == 1.0 + parents
+        os._exit(0 if is_right and found["red_workers"] == 1.0 + parents else 1)
+    _, status = os.wait()
+    assert status == 0
+    assert state_of(metrics) is state
+
+
+def fork_with_the_second_handle(base: str) -> None:
+    """Fork where the first handle on the numbers is gone: the second one's process begins anew all the same."""
+    registry = CollectorRegistry()
+    first, second = (RedMetrics(registry=registry, multiprocess_dir=base, multiprocess_name="shop") for _ in range(2))
+    count(second, "/a")
+    registry.unregister(first)
+    del first
+    gc.collect()
+    if not os.fork():
+        signal.alarm(DEADLINE_SECONDS)
+        count(second, "/child")
+        found = second.snapshot()
+        os._exit(0 if total(found) == 2.0 and found["red_workers"] == 2.0 else 1)
+    _, status = os.wait()
+    assert status == 0
+    found = second.snapshot()
+    assert (total(found), found["red_workers"]) == (2.0, 1.0)
+
+
+def has_route(found: Mapping[str, float], route: str) -> bool:
+    """Tell whether a snapshot shows a route."""
+    return any(f'"{route}"' in text for text in found)
 
 
 def fork_in_the_middle(base: str) -> None:
@@ -365,9 +544,9 @@ def fork_in_the_middle(base: str) -> None:
 def close_all(base: str) -> None:
     """Lose every descriptor, as to a daemonising library, and live on among strangers' files."""
     one, other = named(base), named(base)
-    serve(one, "/a")
-    serve(other, "/a")
-    numbers = [directory_of(metrics).fd for metrics in (one, other)]
+    count(one, "/a")
+    count(other, "/a")
+    numbers = [member_of(metrics).directory.fd for metrics in (one, other)]
     os.closerange(3, 1000)
     home = Path(base) / "stranger"
     home.mkdir()
@@ -377,17 +556,17 @@ def close_all(base: str) -> None:
         os.write(fd, b"theirs")
     for fd in numbers:
         os.dup2(strangers[0], fd)
-    serve(one, "/b")
-    serve(other, "/b")
+    count(one, "/b")
+    count(other, "/b")
     assert total(one.snapshot()) == 2.0
-    os.dup2(directory_of(one).fd, numbers[1])  # as the next number to be free
-    serve(other, "/c")
+    os.dup2(member_of(one).directory.fd, numbers[1])  # as the next number to be free
+    count(other, "/c")
     for metrics, requests in ((one, 2.0), (other, 3.0)):
         found = metrics.snapshot()
         assert total(found) == requests, found
         assert found["red_workers"] == 1.0
-        assert not any('"/c"' in text for text in found)
-        serve(metrics, "/d")
+        assert not has_route(found, "/c")
+        count(metrics, "/d")
         assert metrics.snapshot()['http_requests_total{method="GET",route="/d",status="200"}'] == 1.0
     assert {path.read_bytes() for path in home.iterdir()} == {b"theirs"}
     assert len(list(home.iterdir())) == 21
@@ -424,22 +603,26 @@ def forking_at(
     setattr(owner, call, forking)
 
 
-def directory_of(metrics: RedMetrics) -> Directory:
-    assert isinstance(metrics.table.sharing, Member)
-    return metrics.table.sharing.directory
+def member_of(metrics: RedMetrics) -> Member:
+    """Return this process in the group of these metrics, which it has joined."""
+    member = recorder_of(metrics).membership.member
+    assert member is not None
+    return member
+
+
+def state_of(metrics: RedMetrics) -> State:
+    """Return what this process is among workers."""
+    return recorder_of(metrics).membership.state
+
+
+def groups(base: Path) -> list[Path]:
+    """Return the directories of all groups."""
+    return sorted((base / HOME).iterdir())
 
 
 def named(base: str) -> RedMetrics:
     """Return metrics of a group by name."""
     return RedMetrics(registry=CollectorRegistry(), multiprocess_dir=base, multiprocess_name="shop", buckets=(1.0,))
-
-
-def serve(metrics: RedMetrics, route: str, status: int = 200) -> None:
-    """Count one request."""
-    exchange = metrics.start("GET", {})
-    assert exchange is not None
-    exchange.respond(status, route)
-    exchange.finish()
 
 
 def total(found: Mapping[str, float]) -> float:
@@ -472,6 +655,9 @@ SCENARIOS: Final[Mapping[str, Callable[..., None]]] = {
         hold,
         live,
         fork,
+        fork_without_hooks,
+        fork_from,
+        fork_with_the_second_handle,
         fork_in_the_middle,
         close_all,
     )

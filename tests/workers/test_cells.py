@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from red_middleware.counting.layout import NOTHING, Extent
 from red_middleware.workers import cells
 from red_middleware.workers.cells import (
     CPU_AT,
@@ -41,10 +42,15 @@ def directory(tmp_path: Path) -> Iterator[Directory]:
         yield opened
 
 
-def read(directory: Directory, name: str, size: int = 100) -> cells.Contents:
+def extent(size: int, *spans: tuple[int, int]) -> Extent:
+    """Return which of so many cells count, by default all of them."""
+    return Extent(size, spans or ((0, size),), (), ())
+
+
+def read(directory: Directory, name: str, which: Extent = NOTHING) -> cells.Contents:
     fd = directory.open(name, os.O_RDONLY)
     try:
-        return cells.read(fd, size)
+        return cells.read(fd, which)
     finally:
         os.close(fd)
 
@@ -63,11 +69,16 @@ def is_locked(directory: Directory, name: str) -> bool:
 def test_a_worker_writes_and_the_others_read(directory: Directory) -> None:
     """Zeros at first, then what was stored, as far as it is asked for."""
     with closing(WorkerFile(directory, 3)) as file:
-        assert read(directory, file.name) == (this_process(), [0.0, 0.0, 0.0], frozenset(), 0.0, NO_INDEX, 0.0)
+        found = read(directory, file.name, extent(3))
+        assert found == (this_process(), [0.0, 0.0, 0.0], frozenset(), 0.0, NO_INDEX, 0.0)
         file.cells[1] += 1.5
-        assert read(directory, file.name).cells == [0.0, 1.5, 0.0]
-        assert read(directory, file.name, 2).cells == [0.0, 1.5]
-        assert read(directory, file.name, 0).cells == []
+        assert read(directory, file.name, extent(3)).cells == [0.0, 1.5, 0.0]
+        assert read(directory, file.name, extent(3, (0, 2))).cells == [0.0, 1.5]
+        assert read(directory, file.name, extent(3, (1, 1), (2, 1))).cells == [1.5, 0.0]
+        assert read(directory, file.name).cells == []
+        for size in (2, 4):
+            with pytest.raises(ValueError, match="it has another number of cells"):
+                read(directory, file.name, extent(size, (0, 2)))
 
 
 def test_a_file_is_locked_as_long_as_its_worker_lives(directory: Directory) -> None:
@@ -77,7 +88,7 @@ def test_a_file_is_locked_as_long_as_its_worker_lives(directory: Directory) -> N
     file.close()
     assert not is_locked(directory, file.name)
     file.cells[0] = 1.0  # it is still mapped
-    assert read(directory, file.name).cells[0] == 1.0
+    assert read(directory, file.name, extent(3)).cells[0] == 1.0
 
 
 @pytest.mark.parametrize("call", ["posix_fallocate", "pwrite", "replace"])
@@ -104,7 +115,7 @@ def test_a_file_has_its_name_only_when_it_is_complete_and_locked(
     seen = []
 
     def look(old: str, new: str, **options: int) -> None:
-        assert read(directory, old).cells == [0.0, 0.0, 0.0]
+        assert read(directory, old, extent(3)).cells == [0.0, 0.0, 0.0]
         assert is_locked(directory, old)
         seen.append((old.startswith(NEW), directory.names()))
         rename(old, new, **options)
@@ -147,32 +158,45 @@ def test_what_is_no_file_of_cells_is_refused(directory: Directory, content: byte
 def test_retired_holds_the_sums_and_the_ids(directory: Directory) -> None:
     """In the place of the one before, of which nothing stays."""
     ids = frozenset(os.urandom(ID_BYTES).hex() for _ in range(3))
-    write_retired(directory, [1.0] * 9, [*ids, os.urandom(ID_BYTES).hex()])
+    write_retired(directory, extent(9), [1.0] * 9, [*ids, os.urandom(ID_BYTES).hex()])
     index = os.urandom(16)
-    write_retired(directory, [1.5, 2.5], ids, 0.25, index)
-    assert read(directory, RETIRED) == (NOBODY, [1.5, 2.5], ids, 0.25, index, 0.0)
-    assert read(directory, RETIRED, 0) == (NOBODY, [], ids, 0.25, index, 0.0)
-    write_retired(directory, [], [])
+    write_retired(directory, extent(2), [1.5, 2.5], ids, 0.25, index)
+    assert read(directory, RETIRED, extent(2)) == (NOBODY, [1.5, 2.5], ids, 0.25, index, 0.0)
+    assert read(directory, RETIRED) == (NOBODY, [], ids, 0.25, index, 0.0)
+    write_retired(directory, NOTHING, [], [])
     assert read(directory, RETIRED) == (NOBODY, [], frozenset(), 0.0, NO_INDEX, 0.0)
+
+
+def test_retired_has_a_place_for_each_cell_of_a_worker(directory: Directory) -> None:
+    """Rows that are admitted later are zeros there until then, wherever they lie."""
+    ids = frozenset([os.urandom(ID_BYTES).hex()])
+    write_retired(directory, extent(9, (0, 2), (4, 1)), [1.5, 2.5, 3.5], ids)
+    assert read(directory, RETIRED, extent(9)) == (
+        NOBODY, [1.5, 2.5, 0.0, 0.0, 3.5, 0.0, 0.0, 0.0, 0.0], ids, 0.0, NO_INDEX, 0.0,
+    )  # fmt: skip
+    assert read(directory, RETIRED, extent(9, (1, 2), (4, 3))).cells == [2.5, 0.0, 3.5, 0.0, 0.0]
+    with closing(WorkerFile(directory, 9)) as file:
+        length = Path(directory.path, file.name).stat().st_size
+    assert Path(directory.path, RETIRED).stat().st_size == length + ID_BYTES
 
 
 def test_a_file_system_that_is_full_leaves_retired_as_it_is(
     directory: Directory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Only a whole one takes its place."""
-    write_retired(directory, [1.0], [])
-    write = os.write
+    write_retired(directory, extent(1), [1.0], [])
+    write = os.pwrite
     with monkeypatch.context() as full:
-        full.setattr(os, "write", lambda fd, content: write(fd, content[:-1]))
+        full.setattr(os, "pwrite", lambda fd, content, at: write(fd, content[:-1], at))
         with pytest.raises(OSError, match="no space left"):
-            write_retired(directory, [2.0], [])
-    assert read(directory, RETIRED).cells == [1.0]
+            write_retired(directory, extent(1), [2.0], [])
+    assert read(directory, RETIRED, extent(1)).cells == [1.0]
     assert sorted(directory.names()) == ["owner", RETIRED]
 
 
-def test_vectors_of_any_lengths_are_added() -> None:
-    """Workers that read the index at different times know different numbers of rows."""
-    assert added([1.0, 2.0], [3.0]) == added([3.0], [1.0, 2.0]) == [4.0, 2.0]
+def test_vectors_are_added() -> None:
+    """All that a scrape reads, it reads as far as it knows the rows itself."""
+    assert added([1.0, 2.0], [3.0, 0.5]) == [4.0, 2.5]
     assert added([], []) == []
 
 

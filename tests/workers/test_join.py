@@ -11,55 +11,22 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from wsgiref.simple_server import demo_app
 
 import pytest
 from prometheus_client import REGISTRY, CollectorRegistry
 
-from red_middleware import RedMetrics
-from red_middleware.counting.exchange import Exchange
+from red_middleware import RedMetrics, RedWSGIMiddleware
+from red_middleware.metrics import recorder_of
+from red_middleware.workers import State
 from red_middleware.workers.cells import WORKER
 from red_middleware.workers.directory import open_directory
 from red_middleware.workers.index import NAME as INDEX
-from red_middleware.workers.member import Member
 from red_middleware.workers.proc import STARTED, stat_field
 
+from ..drive import begun, count, declare, restart
 from ..e2e import require_packages
-from .members import serve, total
-
-HOME = f"red_middleware-{os.geteuid()}"
-Named = Callable[..., RedMetrics]
-
-
-@pytest.fixture
-def named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Named]:
-    """Return a function that makes metrics, by default of the group `shop` below the test's directory."""
-    for variable in ("RED_MULTIPROCESS_DIR", "RED_MULTIPROCESS_NAME"):
-        monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setattr("red_middleware.metrics._serving", set())  # as in a process that has only begun
-    made: list[RedMetrics] = []
-
-    def named(
-        directory: str | os.PathLike[str] | None = tmp_path,
-        name: str | None = "shop",
-        registry: CollectorRegistry | None = None,
-        namespace: str = "",
-        max_label_sets: int = 100,
-    ) -> RedMetrics:
-        metrics = RedMetrics(
-            registry=registry or CollectorRegistry(),
-            namespace=namespace,
-            buckets=(1.0,),
-            max_label_sets=max_label_sets,
-            multiprocess_dir=directory,
-            multiprocess_name=name,
-        )
-        made.append(metrics)
-        return metrics
-
-    yield named
-    for metrics in made:
-        if metrics.table.sharing is not None:
-            metrics.table.restart()
+from .members import HOME, Named, groups, member_of, state_of, total
 
 
 @pytest.fixture
@@ -80,29 +47,13 @@ def mount(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
         subprocess.run(["umount", "--lazy", path], capture_output=True)
 
 
-def member_of(metrics: RedMetrics) -> Member:
-    sharing = metrics.table.sharing
-    assert isinstance(sharing, Member)
-    return sharing
-
-
-def groups(base: Path) -> list[Path]:
-    return sorted((base / HOME).iterdir())
-
-
-def started(metrics: RedMetrics) -> Exchange:
-    exchange = metrics.start("GET", {})
-    assert exchange is not None
-    return exchange
-
-
 def test_the_first_request_joins(named: Named, tmp_path: Path) -> None:
     """Not the construction, nor the declaration of routes, which may be before the fork; these are the group's then."""
     metrics = named()
-    metrics.declare([("/a", ["GET"])])
+    declare(metrics, [("/a", ["GET"])])
     assert list(tmp_path.iterdir()) == []
-    serve(metrics, "/a")
-    serve(metrics, "/a")
+    count(metrics, "/a")
+    count(metrics, "/a")
     (group,) = groups(tmp_path)
     assert sorted(path.name.partition("-")[0] for path in group.iterdir()) == ["index", "lock", "owner", "w"]
     found = metrics.snapshot()
@@ -110,8 +61,8 @@ def test_the_first_request_joins(named: Named, tmp_path: Path) -> None:
     assert found["red_workers"] == 1.0
     assert found["red_worker_isolated"] == 0.0
     assert found["red_instrumentation_errors_total"] == 0.0
-    assert metrics.table.declared == {"/a": {"GET"}}
-    assert 0.0 < metrics.uptime_seconds() < 60.0
+    assert recorder_of(metrics).table.declared == {"/a": {"GET"}}
+    assert 0.0 < metrics.snapshot()["uptime_seconds_total"] < 60.0
 
 
 JOIN_IN_A_NEW_PROCESS = """
@@ -119,16 +70,18 @@ import sys
 for name in sys.argv[2:]:
     sys.modules[name] = None  # as if the platform had none
 from red_middleware import RedMetrics
+from red_middleware.counting.exchange import start
 from red_middleware.exposition import Request, answer
+from red_middleware.metrics import recorder_of
 known = set(sys.modules)
 metrics = RedMetrics(multiprocess_dir=sys.argv[1], multiprocess_name="shop")
-exchange = metrics.start("GET", {})
+exchange = start(recorder_of(metrics), "GET", {})
 exchange.respond(500, "/a")
 exchange.raised(KeyError())
 exchange.finish()
 answer(metrics, Request())
-answer(metrics, "GET", "", "application/openmetrics-text", "gzip")
-print(metrics.table.sharing is not None, sorted(set(sys.modules) - known))
+answer(metrics, Request(headers={"accept": "application/openmetrics-text", "accept-encoding": "gzip"}))
+print(recorder_of(metrics).membership.state.value, sorted(set(sys.modules) - known))
 """
 
 
@@ -136,14 +89,14 @@ def test_to_join_imports_nothing(tmp_path: Path) -> None:
     """A child that another thread forks in the middle of an import would wait for its end for ever."""
     command = [sys.executable, "-c", JOIN_IN_A_NEW_PROCESS, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert (done.stdout, done.stderr) == ("True []\n", "")
+    assert (done.stdout, done.stderr) == ("joined []\n", "")
 
 
 def test_without_file_locks_a_process_counts_for_itself(tmp_path: Path) -> None:
     """On Windows, which has no fcntl."""
     command = [sys.executable, "-c", JOIN_IN_A_NEW_PROCESS, str(tmp_path), "fcntl"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout.startswith("False ")
+    assert done.stdout.startswith("alone ")
     assert "this worker's numbers are its own" in done.stderr
     assert "this platform cannot lock directories" in done.stderr
     assert list(tmp_path.iterdir()) == []
@@ -154,10 +107,12 @@ from gevent import monkey
 monkey.patch_all()
 import fcntl, gevent, os, sys
 from red_middleware import RedMetrics
+from red_middleware.counting.exchange import start
+from red_middleware.metrics import recorder_of
 from red_middleware.workers import directory
 metrics = RedMetrics(multiprocess_dir=sys.argv[1], multiprocess_name="shop")
 def serve():
-    exchange = metrics.start("GET", {})
+    exchange = start(recorder_of(metrics), "GET", {})
     exchange.respond(200, "/a")
     exchange.finish()
 joined, real = [], directory._join
@@ -173,7 +128,7 @@ def join(*arguments):
 directory._join = join
 gevent.joinall([gevent.spawn(serve) for _ in range(10)], raise_error=True)
 numbers = metrics.snapshot()
-print(len(joined), metrics.table.isolated, numbers['http_requests_total{method="GET",route="/a",status="200"}'])
+print(len(joined), numbers["red_worker_isolated"], numbers['http_requests_total{method="GET",route="/a",status="200"}'])
 """
 
 
@@ -182,36 +137,35 @@ def test_no_greenlet_counts_elsewhere_while_another_one_joins(tmp_path: Path) ->
     require_packages("gevent")
     command = [sys.executable, "-c", FIRST_REQUESTS_OF_GREENLETS, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
-    assert (done.stdout, done.stderr) == ("2 False 10.0\n", "")
+    assert (done.stdout, done.stderr) == ("2 0.0 10.0\n", "")
 
 
 def test_a_request_whose_method_cannot_be_looked_up_joins_as_well(named: Named) -> None:
     """As ASGI servers of a later version may pass it."""
     metrics = named()
-    exchange = metrics.start([], {})
-    assert exchange is not None
-    assert metrics.table.sharing is not None
+    exchange = begun(metrics, [])
+    assert state_of(metrics) is State.JOINED
     exchange.respond(200, "/a")
     exchange.finish()
     assert metrics.snapshot()['http_requests_total{method="_OTHER",route="/a",status="200"}'] == 1.0
 
 
-def test_a_first_scrape_joins(named: Named) -> None:
-    """It may come to a worker that served nothing yet."""
+@pytest.mark.parametrize("scrape", [RedMetrics.snapshot, lambda metrics: list(metrics.collect())])
+def test_a_first_scrape_joins(named: Named, scrape: Callable[[RedMetrics], object]) -> None:
+    """It may come to a worker that served nothing yet, but whose app is mounted: its routes are known."""
     metrics = named()
+    RedWSGIMiddleware(demo_app, metrics=metrics)
+    assert scrape(metrics)
+    assert state_of(metrics) is State.JOINED
     assert metrics.snapshot()["red_workers"] == 1.0
-    assert metrics.table.sharing is not None
-    metrics = named()
-    assert len(list(metrics.collect())) > 0
-    assert metrics.table.sharing is not None
 
 
 def test_a_single_process_makes_no_file(named: Named, tmp_path: Path) -> None:
     """Neither where a directory is given, which alone makes no group, nor where none is."""
     for metrics in (named(name=None), named(directory="auto", name=None), named(directory=None)):
-        serve(metrics, "/a")
+        count(metrics, "/a")
         found = metrics.snapshot()
-        assert metrics.table.sharing is None
+        assert state_of(metrics) is State.ALONE
         assert found['http_requests_total{method="GET",route="/a",status="200"}'] == 1.0
         assert (found["red_workers"], found["red_worker_isolated"]) == (1.0, 0.0)
     assert list(tmp_path.iterdir()) == []
@@ -233,14 +187,14 @@ def test_a_registry_that_comes_late_is_known_again_by_a_name_only(
     """Apps that are made when a request asks for them come in another order in each worker: tenants would be mixed."""
     monkeypatch.setenv("RED_MULTIPROCESS_NAME", "shop")
     first, second = named(name=None), named(name=None)
-    serve(first, "/a")
+    count(first, "/a")
     late = named(**{"name": None, **options})
     try:
         for metrics in (second, late):
-            serve(metrics, "/a")
-        assert second.table.sharing is not None
-        assert (late.table.sharing is not None) == shares
-        assert late.table.isolated != shares
+            count(metrics, "/a")
+        assert state_of(second) is State.JOINED
+        assert (state_of(late) is State.JOINED) == shares
+        assert recorder_of(late).membership.is_isolated() != shares
         assert any("counts for this one alone" in message for message in caplog.messages) != shares
     finally:
         late.registry.unregister(late)
@@ -248,10 +202,10 @@ def test_a_registry_that_comes_late_is_known_again_by_a_name_only(
 
 def test_a_late_registry_of_a_single_process_is_nothing_to_tell(named: Named, caplog: pytest.LogCaptureFixture) -> None:
     """There is nobody whom it could be mixed up with."""
-    serve(named(name=None), "/a")
+    count(named(name=None), "/a")
     late = named(name=None)
-    serve(late, "/a")
-    assert not late.table.isolated
+    count(late, "/a")
+    assert not recorder_of(late).membership.is_isolated()
     assert not caplog.messages
 
 
@@ -267,8 +221,8 @@ def test_a_relative_directory_of_the_environment_is_refused(
         with pytest.raises(ValueError, match=r"RED_MULTIPROCESS_DIR='relative': must be an absolute path"):
             named(directory="auto")
     else:
-        serve(early, "/a")
-        assert early.table.isolated
+        count(early, "/a")
+        assert recorder_of(early).membership.is_isolated()
         assert total(early.snapshot()) == 1.0
         assert "must be an absolute path" in caplog.text
 
@@ -278,8 +232,8 @@ def test_none_never_joins(named: Named, monkeypatch: pytest.MonkeyPatch, tmp_pat
     monkeypatch.setenv("RED_MULTIPROCESS_DIR", str(tmp_path))
     monkeypatch.setenv("RED_MULTIPROCESS_NAME", "shop")
     metrics = named(directory=None, name=None)
-    serve(metrics, "/a")
-    assert metrics.table.sharing is None
+    count(metrics, "/a")
+    assert state_of(metrics) is State.ALONE
     assert list(tmp_path.iterdir()) == []
 
 
@@ -289,12 +243,12 @@ def test_the_environment_says_where_and_by_which_name(
     """For apps whose code is not to know; read at the first request, as a server may set them late."""
     one, other, third = named(directory="auto", name=None), named(directory="auto"), named(directory=tmp_path / "own")
     monkeypatch.setenv("RED_MULTIPROCESS_DIR", str(tmp_path / "elsewhere"))
-    serve(other, "/a")
+    count(other, "/a")
     assert len(groups(tmp_path / "elsewhere")) == 1
     monkeypatch.setenv("RED_MULTIPROCESS_NAME", "from the environment")
-    serve(one, "/a")
+    count(one, "/a")
     assert len(groups(tmp_path / "elsewhere")) == 2
-    serve(third, "/a")
+    count(third, "/a")
     assert len(groups(tmp_path / "own")) == 1
 
 
@@ -303,8 +257,8 @@ def test_empty_variables_are_none(named: Named, monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setenv("RED_MULTIPROCESS_DIR", "")
     monkeypatch.setenv("RED_MULTIPROCESS_NAME", "")
     metrics = named(directory="auto", name="")
-    serve(metrics, "/a")
-    assert metrics.table.sharing is None
+    count(metrics, "/a")
+    assert state_of(metrics) is State.ALONE
 
 
 def test_tables_that_differ_are_groups_of_their_own(named: Named, tmp_path: Path) -> None:
@@ -312,7 +266,7 @@ def test_tables_that_differ_are_groups_of_their_own(named: Named, tmp_path: Path
     one, other = CollectorRegistry(), CollectorRegistry()
     for metrics in (named(registry=one), named(registry=one, namespace="shop"), named(registry=other),
                     named(max_label_sets=101)):  # fmt: skip
-        serve(metrics, "/a")
+        count(metrics, "/a")
         assert (
             total(metrics.snapshot())
             + metrics.snapshot().get('shop_http_requests_total{method="GET",route="/a",status="200"}', 0.0)
@@ -325,8 +279,8 @@ def test_those_that_share_the_numbers_share_the_membership(named: Named, tmp_pat
     """A factory that runs twice makes one worker."""
     registry = CollectorRegistry()
     one, other = named(registry=registry), named(registry=registry)
-    serve(one, "/a")
-    serve(other, "/a")
+    count(one, "/a")
+    count(other, "/a")
     assert total(one.snapshot()) == total(other.snapshot()) == 2.0
     assert [path.name.partition("-")[0] for path in groups(tmp_path)[0].iterdir()].count("w") == 1
 
@@ -334,7 +288,7 @@ def test_those_that_share_the_numbers_share_the_membership(named: Named, tmp_pat
 def test_requests_that_began_before_a_process_was_a_worker_are_finished_where_they_began(named: Named) -> None:
     """The handler of the first one may be slow, and other metrics may be scraped in it."""
     metrics = named()
-    first = started(metrics)
+    first = begun(metrics)
     assert metrics.snapshot()['http_requests_in_progress{method="GET"}'] == 1.0
     first.respond(200, "/a")
     first.finish()
@@ -343,16 +297,19 @@ def test_requests_that_began_before_a_process_was_a_worker_are_finished_where_th
 
 
 def test_a_master_of_uwsgi_joins_nothing_yet(named: Named, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Its workers will, each after its fork, of which uWSGI tells nobody."""
+    """Without `--master` it is worker 1 once it has forked the others, and what it counted until then is its own.
+
+    What becomes of it in a worker that it forks is in `test_membership`.
+    """
     metrics = named()
     with monkeypatch.context() as master:
         master.setitem(sys.modules, "uwsgi", SimpleNamespace(worker_id=lambda: 0))
-        serve(metrics, "/warm-up")
+        count(metrics, "/warm-up")
         assert total(metrics.snapshot()) == 1.0
     assert list(tmp_path.iterdir()) == []
-    serve(metrics, "/a")
-    assert metrics.table.sharing is not None
-    assert total(metrics.snapshot()) == 1.0
+    count(metrics, "/a")
+    assert state_of(metrics) is State.JOINED
+    assert total(metrics.snapshot()) == 2.0
 
 
 @pytest.mark.parametrize("boots", [True, False])
@@ -368,13 +325,13 @@ def test_a_gunicorn_worker_in_its_hook_post_fork_joins_when_it_has_booted(
     before = signal.signal(signal.SIGTERM, master.handle_term)
     try:
         for _ in range(2):
-            serve(metrics, "/warm-up")
+            count(metrics, "/warm-up")
             assert metrics.snapshot()["red_worker_isolated"] == 0.0
-        assert (metrics.table.sharing is None) == boots
+        assert state_of(metrics) is (State.EARLY if boots else State.JOINED)
     finally:
         signal.signal(signal.SIGTERM, before)
-    serve(metrics, "/a")
-    assert metrics.table.sharing is not None
+    count(metrics, "/a")
+    assert state_of(metrics) is State.JOINED
     assert total(metrics.snapshot()) == 3.0
 
 
@@ -385,10 +342,10 @@ def test_where_no_file_can_be_made_a_worker_counts_for_itself(
     """It says so once, in the log and for ever in its metrics; no request is harmed."""
     (tmp_path / "file").write_text("")
     metrics = named(directory=tmp_path / place)
-    metrics.declare([("/a", ["GET"])])
+    declare(metrics, [("/a", ["GET"])])
     with caplog.at_level(logging.WARNING, "red_middleware"):
         for _ in range(3):
-            serve(metrics, "/a")
+            count(metrics, "/a")
             found = metrics.snapshot()
     assert total(found) == 3.0
     assert (found["red_worker_isolated"], found["red_workers"]) == (1.0, 1.0)
@@ -406,9 +363,9 @@ def test_a_worker_that_cannot_see_its_group_counts_for_itself_and_says_so(
     early = named(name=None)
     with monkeypatch.context() as blind:
         blind.setattr(os, "geteuid", (0).__truediv__)  # something that names the group cannot be told
-        serve(early, "/a")
+        count(early, "/a")
         for metrics in (early, named(name=None)):
-            serve(metrics, "/a")
+            count(metrics, "/a")
             assert metrics.snapshot()["red_worker_isolated"] == 1.0
     assert total(early.snapshot()) == 2.0
     message = "this worker's numbers are its own, not those of its group"
@@ -422,8 +379,8 @@ def test_a_worker_that_was_alone_finds_its_group_at_a_later_scrape(
 ) -> None:
     """With all that it counted until then, and what had begun and ends later; nothing is lost, nothing counts twice."""
     here, there = named(directory=tmp_path / "missing" / "base"), named(directory=tmp_path / "missing" / "base")
-    serve(here, "/a")
-    running = started(here)
+    count(here, "/a")
+    running = begun(here)
     assert here.snapshot()["red_worker_isolated"] == 1.0
     (tmp_path / "missing").mkdir()
     with caplog.at_level(logging.INFO, "red_middleware"):
@@ -431,7 +388,7 @@ def test_a_worker_that_was_alone_finds_its_group_at_a_later_scrape(
     assert sum("its group now" in message for message in caplog.messages) == 1
     assert (found["red_worker_isolated"], total(found)) == (0.0, 1.0)
     assert member_of(here)
-    serve(here, "/a")
+    count(here, "/a")
     running.respond(500, "/a")
     running.finish()
     for _ in range(2):
@@ -439,21 +396,22 @@ def test_a_worker_that_was_alone_finds_its_group_at_a_later_scrape(
         assert found['http_requests_total{method="GET",route="/a",status="200"}'] == 2.0
         assert found['http_errors_total{method="GET",route="/a"}'] == 1.0
         assert total(found) == 3.0
-    serve(there, "/a")  # of another registry, and so of another group
+    count(there, "/a")  # of another registry, and so of another group
     assert total(there.snapshot()) == 1.0
 
 
 def test_what_cannot_be_carried_over_fails_no_scrape(named: Named, tmp_path: Path) -> None:
     """It stays where it is, and is tried again."""
     metrics = named(directory=tmp_path / "missing" / "base")
-    serve(metrics, "/a")
+    count(metrics, "/a")
     (tmp_path / "missing").mkdir()
-    alone = metrics.table
-    rows, alone.rows = alone.rows, []
-    alone.rows.append(object())  # type: ignore[arg-type]  # something is wrong with it
+    rows = recorder_of(metrics).table.http.rows
+    row = rows[0]
+    rows[0] = object()  # type: ignore[call-overload]  # something is wrong with it
     assert metrics.snapshot()["red_instrumentation_errors_total"] == 1.0
-    alone.rows = rows
-    assert total(metrics.snapshot()) == 1.0
+    count(metrics, "/b")  # in the group, from now on
+    rows[0] = row
+    assert total(metrics.snapshot()) == 2.0
 
 
 @pytest.mark.parametrize("options", ["ro", "size=16k", "size=64k", "nr_inodes=4"])
@@ -462,7 +420,7 @@ def test_on_a_file_system_without_room_a_worker_counts_for_itself(
 ) -> None:
     """Found out before anything is mapped: later it would be a SIGBUS."""
     metrics = named(directory=mount(options), max_label_sets=1000)
-    serve(metrics, "/a")
+    count(metrics, "/a")
     found = metrics.snapshot()
     assert total(found) == 1.0
     assert found["red_worker_isolated"] == 1.0
@@ -476,13 +434,13 @@ def test_a_handler_of_the_log_may_count_while_a_worker_joins(named: Named, tmp_p
 
     class Counting(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            serve(metrics, "/logged")
+            count(metrics, "/logged")
 
     handler = Counting()
     logger = logging.getLogger("red_middleware")
     logger.addHandler(handler)
     try:
-        serve(metrics, "/a")
+        count(metrics, "/a")
     finally:
         logger.removeHandler(handler)
     assert total(metrics.snapshot()) == 2.0
@@ -493,14 +451,14 @@ def test_a_fault_with_the_groups_files_is_counted_and_logged_once(
 ) -> None:
     """Every scrape and every request is answered as if nothing was."""
     metrics = named()
-    serve(metrics, "/a")
+    count(metrics, "/a")
     directory = Path(member_of(metrics).directory.path)
     (directory / f"{WORKER}foreign").write_bytes(b"garbage")
     assert metrics.snapshot()["red_instrumentation_errors_total"] == 1.0
     (directory / INDEX).write_bytes(b"garbage")
     for _ in range(3):
-        serve(metrics, "/a")
-        serve(metrics, "/new")
+        count(metrics, "/a")
+        count(metrics, "/new")
         found = metrics.snapshot()
     assert found['http_requests_total{method="GET",route="/a",status="200"}'] == 4.0
     assert found['http_requests_total{method="GET",route="_overflow",status="_OTHER"}'] == 3.0
@@ -513,12 +471,12 @@ def test_a_worker_whose_directory_is_removed_counts_on_and_founds_the_group_anew
 ) -> None:
     """As systemd-logind does when a user logs out (RemoveIPC): its own numbers stay, and come along."""
     metrics = named()
-    serve(metrics, "/a")
+    count(metrics, "/a")
     assert metrics.snapshot()["red_worker_isolated"] == 0.0
     shutil.rmtree(tmp_path / HOME)
     for _ in range(2):
-        serve(metrics, "/a")
-        serve(metrics, "/new")
+        count(metrics, "/a")
+        count(metrics, "/new")
         found = metrics.snapshot()
     assert found['http_requests_total{method="GET",route="/a",status="200"}'] == 3.0
     assert found['http_requests_total{method="GET",route="/new",status="200"}'] == 2.0
@@ -531,39 +489,40 @@ def test_a_worker_whose_directory_is_removed_counts_on_and_founds_the_group_anew
 def test_clear_begins_anew_among_workers(named: Named) -> None:
     """For tests, this worker's numbers; a request in progress stays in progress."""
     metrics = named()
-    serve(metrics, "/a")
-    running = started(metrics)
+    count(metrics, "/a")
+    running = begun(metrics)
     metrics.clear()
     assert total(metrics.snapshot()) == 0.0
     assert metrics.snapshot()['http_requests_in_progress{method="GET"}'] == 1.0
     running.finish()
     assert metrics.snapshot()['http_requests_in_progress{method="GET"}'] == 0.0
     metrics.clear()
-    serve(metrics, "/a")
+    count(metrics, "/a")
     assert total(metrics.snapshot()) == 1.0
 
 
 def test_a_child_of_a_worker_begins_with_cells_of_its_own(named: Named) -> None:
     """What happens after a fork, seen from close by: the index is kept, numbers and membership are not."""
     metrics = named()
-    serve(metrics, "/a")
-    running = started(metrics)
-    member, before = member_of(metrics), metrics.table.cells
-    metrics.table.restart()
-    assert metrics.table.sharing is None
+    count(metrics, "/a")
+    running = begun(metrics)
+    member, before = member_of(metrics), recorder_of(metrics).table.http.cells
+    restart(metrics)
+    assert state_of(metrics) is State.EARLY
     assert member.directory.fd == -1
-    assert [row.route for row in metrics.table.rows][-1] == "/a"
+    assert recorder_of(metrics).table.http.rows[-1].key == ("GET", "/a")
     counted = list(before)
     running.respond(200, "/a")
     running.finish()
-    serve(metrics, "/child")
-    assert total(metrics.snapshot()) == 2.0
+    count(metrics, "/child")
+    assert total(metrics.snapshot()) == 3.0  # with the parent's, whose group it finds by the same name
+    assert member_of(metrics) is not member
     assert list(before) == counted
 
 
 def test_groups_whose_master_is_gone_are_removed(named: Named, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the next worker of this user that joins any group; others are kept."""
-    serve(named(), "/a")
+    count(named(), "/a")
     boot, namespace, *_ = (groups(tmp_path)[0] / "owner").read_text().split()
     own = stat_field(os.getpid(), STARTED)
     owners = {
@@ -574,6 +533,6 @@ def test_groups_whose_master_is_gone_are_removed(named: Named, tmp_path: Path, m
     }
     for name, owner in owners.items():
         open_directory(name, owner, str(tmp_path)).close()
-    serve(named(), "/a")
+    count(named(), "/a")
     left = {path.name for path in groups(tmp_path)} & set(owners)
     assert left == {"living", "another-namespace"}

@@ -11,10 +11,9 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from prometheus_client import ProcessCollector
 
-from red_middleware.counting.labels import OVERFLOW, UNMATCHED
-from red_middleware.table import EXCEPTION_PAIRS, EXCEPTIONS, SENTINEL_ROWS, STATUS_CELLS
+from red_middleware.counting.labels import OTHER, OVERFLOW, UNMATCHED
+from red_middleware.counting.layout import EXCEPTION_ROWS, STATUS_CELLS
 from red_middleware.workers.cells import ASIDE, LOCK
 from red_middleware.workers.directory import open_directory
 from red_middleware.workers.index import COMMITTED_AT
@@ -25,8 +24,10 @@ from .members import (
     ENTERING,
     FORKING,
     GET_A,
+    LEFT,
     ROUTES,
     ROWS,
+    SENTINEL_ROWS,
     Join,
     Worker,
     ended,
@@ -36,6 +37,9 @@ from .members import (
     open_files,
     running,
 )
+
+FOLDED = (OVERFLOW, OTHER)
+"""Where exceptions are counted for which there is no room."""
 
 # One index
 
@@ -49,20 +53,17 @@ def test_members_find_the_same_rows_statuses_pairs_and_routes(join: Join) -> Non
     one.count("/b", 203)
     one.count("/c", 202)
     other.count("/b", 203)
-    assert one.table.pair_cell("/a", "E") == other.table.pair_cell("/a", "E") == EXCEPTIONS
-    assert other.table.pair_cell("/b", "E") == one.table.pair_cell("/b", "E") == EXCEPTIONS + 1
+    for worker in (one, other, other, one):
+        worker.count_exception("/a" if worker is one else "/b", "E")
+    assert one.exceptions() == other.exceptions() == {("/a", "E"): 2, ("/b", "E"): 2}
     assert one.counts() == other.counts() == {("GET", "/b", 201): 1, ("GET", "/b", 203): 2, ("GET", "/c", 202): 2}
     for worker in (one, other):
-        assert [row.route for row in worker.table.rows[SENTINEL_ROWS:]] == ["/b", "/c"]
+        assert worker.keys() == [("GET", "/b"), ("GET", "/c")]
         assert worker.row("/b").codes == (201, 203)
-        assert worker.table.pairs == [("/a", "E"), ("/b", "E")]
+        assert worker.keys("exception") == [("/a", "E"), ("/b", "E")]
         assert worker.table.declared == {"/a": {"GET"}, "/c": {"GET"}}
         assert worker.faults == []
-    assert (one.table.free, one.table.used, one.table.capacity) == (
-        other.table.free,
-        other.table.used,
-        other.table.capacity,
-    )
+    assert one.room() == other.room()
 
 
 def test_routes_that_are_declared_later_are_declared_for_all(join: Join) -> None:
@@ -72,7 +73,7 @@ def test_routes_that_are_declared_later_are_declared_for_all(join: Join) -> None
     assert other.table.declare([("/b", ["GET"]), ("/a", ["GET"])]) == 0
     assert other.table.declare([("/b", ["GET"])]) == 0
     assert one.table.declared == other.table.declared == {"/a": {"GET"}, "/b": {"GET"}}
-    assert one.table.free == other.table.free
+    assert one.room() == other.room()
 
 
 def test_the_first_member_settles_the_capacity(join: Join) -> None:
@@ -80,7 +81,7 @@ def test_the_first_member_settles_the_capacity(join: Join) -> None:
     one = join(max_label_sets=SENTINEL_ROWS)
     other = join({"/a": ["GET"]}, max_label_sets=SENTINEL_ROWS)
     assert one.table.declare([("/a", ["GET"])]) == other.table.declare([("/a", ["GET"])]) == 1
-    assert one.table.capacity == other.table.capacity == SENTINEL_ROWS
+    assert one.table.http.capacity == other.table.http.capacity == SENTINEL_ROWS
     other.count("/a")
     assert one.counts() == {("GET", OVERFLOW, 200): 1}
 
@@ -89,7 +90,7 @@ def test_a_declaration_that_needs_more_raises_the_capacity_of_all(join: Join) ->
     """The cells are mapped after the log was replayed, in the size that it says."""
     routes = {f"/{n}": ["GET"] for n in range(50)}
     one, other = join(routes, max_label_sets=1), join(max_label_sets=1)
-    assert one.table.capacity == other.table.capacity == SENTINEL_ROWS + 50
+    assert one.table.http.capacity == other.table.http.capacity == SENTINEL_ROWS + 50
     for n in range(51):
         other.count(f"/{n}")
     assert one.counts() == {("GET", f"/{n}", 200): 1 for n in range(50)} | {("GET", OVERFLOW, 200): 1}
@@ -101,20 +102,21 @@ def test_the_bounds_hold_over_the_union(join: Join) -> None:
     for n in range(4):
         one.count(f"/one{n}")
         other.count(f"/other{n}")
-    assert [one.row(f"/other{n}").route for n in range(4)] == ["/other0", "/other1", OVERFLOW, OVERFLOW]
+    assert [one.row(f"/other{n}").key[1] for n in range(4)] == ["/other0", "/other1", OVERFLOW, OVERFLOW]
     assert one.counts()["GET", OVERFLOW, 200] == 4
     for n in range(STATUS_CELLS):
         one.count(None, 200 + n)
         other.count(None, 300 + n)
     assert len(one.row(None).codes) == STATUS_CELLS - 1
     assert one.counts()["GET", UNMATCHED, 0] == 2 * STATUS_CELLS - (STATUS_CELLS - 1)
-    for n in range(EXCEPTION_PAIRS):
-        one.table.add(one.table.pair_cell("/a", f"E{n}"))
-        other.table.add(other.table.pair_cell("/b", f"E{n}"))
-    reading = one.table.read()
-    assert len(reading.pairs) == EXCEPTION_PAIRS
-    assert sum(reading.cells[EXCEPTIONS : EXCEPTIONS + EXCEPTION_PAIRS + 1]) == 2 * EXCEPTION_PAIRS
-    assert reading.cells[EXCEPTIONS + EXCEPTION_PAIRS] == EXCEPTION_PAIRS
+    pairs = EXCEPTION_ROWS - 1
+    for n in range(pairs):
+        one.count_exception("/a", f"E{n}")
+        other.count_exception("/b", f"E{n}")
+    found = one.exceptions()
+    assert len(found) == EXCEPTION_ROWS
+    assert sum(found.values()) == 2 * pairs
+    assert found[FOLDED] == pairs
 
 
 def test_processes_that_race_for_rows_leave_one_index(tmp_path: Path, join: Join) -> None:
@@ -126,9 +128,14 @@ def test_processes_that_race_for_rows_leave_one_index(tmp_path: Path, join: Join
             process.tell()
         found = [process.hear() for process in (one, other)]
         worker = join(max_label_sets=ROWS)
-        counts, (_, numbers, pairs, _, workers) = worker.counts(), worker.table.read()
-        rows = [[row.method.label, row.route, list(row.codes)] for row in worker.table.rows]
-    assert workers == 3
+        counts, read, pairs, exceptions = (
+            worker.counts(),
+            worker.table.read(),
+            worker.keys("exception"),
+            worker.exceptions(),
+        )
+    rows = [[*row.key, list(row.codes)] for row in read.rows["http"]]
+    assert read.workers == 3
     assert len(rows) == ROWS
     assert len({(method, route) for method, route, _ in rows}) == ROWS
     for their_rows, their_pairs in found:  # one ended before the other
@@ -136,10 +143,11 @@ def test_processes_that_race_for_rows_leave_one_index(tmp_path: Path, join: Join
         for ours, theirs in zip(rows, their_rows, strict=False):
             assert theirs[:2] == ours[:2]
             assert theirs[2] == ours[2][: len(theirs[2])]
-    assert sum(counts.values()) == sum(sum(numbers[row.buckets : row.errors]) for row in worker.table.rows)
-    assert sum(counts.values()) == 4 * ROUTES
+    numbers = read.cells["http"]
+    observed = sum(sum(numbers[row.cell("buckets") : row.cell("errors")]) for row in read.rows["http"])
+    assert sum(counts.values()) == observed == 4 * ROUTES
     assert len(pairs) == len(set(pairs))
-    assert sum(numbers[EXCEPTIONS : EXCEPTIONS + EXCEPTION_PAIRS + 1]) == 4 * ROUTES
+    assert sum(exceptions.values()) == 4 * ROUTES
 
 
 @pytest.mark.parametrize("step", ADMITTING)
@@ -155,9 +163,8 @@ def test_who_is_killed_while_a_route_is_admitted_spoils_nothing(tmp_path: Path, 
         worker.count("/b")
         worker.count("/c")
     assert one.counts() == other.counts() == {GET_A: 2, ("GET", "/b", 200): 2, ("GET", "/c", 200): 3}
-    routes = [row.route for row in one.table.rows]
-    assert routes == [row.route for row in other.table.rows]
-    assert sorted(routes[SENTINEL_ROWS:]) == ["/a", "/b", "/c"]
+    assert one.keys() == other.keys()
+    assert sorted(one.keys()) == [("GET", "/a"), ("GET", "/b"), ("GET", "/c")]
     assert one.faults == other.faults == []
 
 
@@ -171,7 +178,7 @@ def test_who_is_killed_on_the_way_in_spoils_nothing(tmp_path: Path, join: Join, 
     other.count()
     assert one.counts() == other.counts() == {GET_A: 2}
     assert one.table.declared == other.table.declared == {"/a": {"GET"}}
-    assert one.table.read().workers == 2
+    assert one.workers() == 2
     assert one.faults == other.faults == []
 
 
@@ -185,7 +192,7 @@ def test_a_stopped_worker_that_holds_the_index_costs_labels_and_no_request(tmp_p
         one.count("/a", 200)
         one.count("/b", 200)
         one.count("/a", 201)
-        assert one.table.pair_cell("/a", "E") == EXCEPTIONS + EXCEPTION_PAIRS
+        assert one.exception_row("/a", "E").key == FOLDED
         assert one.table.declare([("/d", ["GET"])]) == 1
         folded = {GET_A: 2, ("GET", OVERFLOW, 0): 1, ("GET", "/a", 0): 1}
         assert one.counts() == folded
@@ -194,7 +201,7 @@ def test_a_stopped_worker_that_holds_the_index_costs_labels_and_no_request(tmp_p
     for route, status in (("/a", 201), ("/b", 200)):
         one.count(route, status)
     assert one.table.declare([("/d", ["GET"])]) == 0
-    assert one.table.pair_cell("/a", "E") == EXCEPTIONS
+    assert one.exception_row("/a", "E").key == ("/a", "E")
     assert one.counts() == folded | {("GET", "/a", 201): 1, ("GET", "/b", 200): 1}
     assert len(one.faults) == 5
 
@@ -331,11 +338,11 @@ def test_a_forked_child_counts_for_itself_and_does_not_keep_its_parent_alive(tmp
     with running("fork", tmp_path) as parent:
         (pid,) = parent.hear()
         assert pid == parent.popen.pid
-        assert (one.counts(), one.in_progress(), one.table.read().workers) == ({GET_A: 1}, 1.0, 2)
+        assert (one.counts(), one.in_progress(), one.workers()) == ({GET_A: 1}, 1.0, 2)
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         parent.popen.returncode = -signal.SIGKILL
-        assert (one.counts(), one.in_progress(), one.table.read().workers) == ({GET_A: 1}, 0.0, 1)
+        assert (one.counts(), one.in_progress(), one.workers()) == ({GET_A: 1}, 0.0, 1)
         assert parent.end()[1] == ""
 
 
@@ -352,11 +359,11 @@ def test_a_child_that_was_forked_at_any_moment_does_not_keep_its_parent_alive(
         (child,) = parent.hear()
         try:
             if scenario == "fork_at":
-                assert one.table.read().workers == 2
+                assert one.workers() == 2
             os.kill(parent.popen.pid, signal.SIGKILL)
             os.waitpid(parent.popen.pid, 0)
             parent.popen.returncode = -signal.SIGKILL
-            assert one.table.read().workers == 1
+            assert one.workers() == 1
             assert files(one) == [one.member.file.name]
             other = join()
             other.count("/b")
@@ -377,12 +384,12 @@ def test_a_worker_that_was_taken_for_dead_comes_back(join: Join) -> None:
     """The app closed its descriptors; what it counted is not lost, and it is not counted twice."""
     one, other = join(), join()
     one.count()
-    one.table.methods["GET"].in_progress.append(None)
+    one.begin()
     os.close(one.member.file.lock_fd)
     assert (other.counts(), other.in_progress()) == ({GET_A: 1}, 0.0)
     assert (one.counts(), one.in_progress()) == ({GET_A: 1}, 1.0)
     one.count()
-    assert (other.counts(), other.in_progress(), other.table.read().workers) == ({GET_A: 2}, 1.0, 2)
+    assert (other.counts(), other.in_progress(), other.workers()) == ({GET_A: 2}, 1.0, 2)
     assert one.faults == other.faults == []
 
 
@@ -396,7 +403,7 @@ def test_a_worker_that_lost_its_directory_comes_back(join: Join) -> None:
     assert one.counts() == {GET_A: 1, ("GET", OVERFLOW, 0): 1}
     one.count("/b")
     assert one.counts() == {GET_A: 1, ("GET", OVERFLOW, 0): 1, ("GET", "/b", 200): 1}
-    assert one.table.read().workers == 1
+    assert one.workers() == 1
 
 
 def test_a_worker_whose_file_is_removed_leaves_no_descriptor_behind(join: Join) -> None:
@@ -444,11 +451,11 @@ def test_a_worker_without_room_to_come_back_counts_for_itself_until_there_is(
     with monkeypatch.context() as full:
         full.setattr(os, "posix_fallocate", no_room)
         assert one.counts() == {GET_A: 1}
-        assert one.table.isolated
-        assert one.table.read().workers == 1
+        assert one.is_isolated
+        assert one.workers() == 1
     assert one.faults == ["return to the workers"] * 2
     assert one.counts() == {}
-    assert not one.table.isolated
+    assert not one.is_isolated
     one.count()
     assert one.counts() == join().counts() == {GET_A: 1}
 
@@ -473,16 +480,16 @@ def test_a_worker_whose_directory_is_removed_goes_on_alone(join: Join) -> None:
     for n in range(50):
         one.count("/a", 201)
         one.count("/b")
-        one.table.add(one.table.pair_cell("/a", f"E{n}"))
+        one.count_exception("/a", f"E{n}")
     assert one.table.declare([("/c", ["GET"])]) == 1  # no row was left
     expected = {GET_A: 1, ("GET", "/a", 201): 50, ("GET", "/b", 200): 50}
     assert one.counts() == expected
-    assert (one.table.read().workers, one.table.isolated) == (1, True)
-    assert len(one.table.pairs) == 50
+    assert (one.workers(), one.is_isolated) == (1, True)
+    assert len(one.exceptions()) == 50
     other = join()
     other.count("/d")
     assert (one.counts(), other.counts()) == (expected, {("GET", "/d", 200): 1})
-    assert one.faults == ["this worker's numbers are its own from now on"]
+    assert one.faults == [LEFT]
 
 
 def test_a_worker_whose_group_began_anew_while_it_was_robbed_goes_on_alone(join: Join) -> None:
@@ -498,7 +505,7 @@ def test_a_worker_whose_group_began_anew_while_it_was_robbed_goes_on_alone(join:
     for _ in range(2):
         assert one.counts() == {GET_A: 1, ("GET", "/c", 200): 1}
         assert other.counts() == {("GET", "/b", 200): 1}
-    assert one.faults == ["this worker's numbers are its own from now on"]
+    assert one.faults == [LEFT]
 
 
 def test_a_member_without_its_directory_closes_nothing_on_the_way_out(join: Join, tmp_path: Path) -> None:
@@ -532,9 +539,3 @@ def test_where_a_worker_has_no_room_it_is_told_and_leaves_nothing(
     assert open_files(tmp_path) == []
     with closing(open_directory("group", "owner", str(tmp_path))) as directory:
         assert sorted(directory.names()) == [INDEX, LOCK, "owner"]
-
-
-def test_the_processes_of_all_are_told_of(join: Join) -> None:
-    """Under the names of the collector of one."""
-    found = join().member.processes(ProcessCollector(registry=None))
-    assert "process_cpu_seconds" in [family.name for family in found.collect()]

@@ -6,12 +6,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from wsgiref.simple_server import demo_app
 
 import pytest
 from prometheus_client import CollectorRegistry, Counter, GCCollector, ProcessCollector
 
-from red_middleware import RedMetrics
+from red_middleware import RedMetrics, RedWSGIMiddleware
 from red_middleware.exposition import Request, answer
+from red_middleware.metrics import recorder_of
 
 CHILD = """
 import json, os, sys
@@ -27,6 +29,13 @@ for registry in (shown, REGISTRY):
     texts.append(answer(metrics, Request()).body.decode())
 print(json.dumps(texts))
 """
+
+
+def mounted(registry: CollectorRegistry, directory: Path) -> RedMetrics:
+    """Return metrics of a group that a mounting feeds, so that their first scrape founds the group."""
+    metrics = RedMetrics(registry=registry, multiprocess_dir=directory, multiprocess_name="shop")
+    RedWSGIMiddleware(demo_app, metrics=metrics)
+    return metrics
 
 
 def lines(metrics: RedMetrics) -> dict[str, float]:
@@ -94,13 +103,13 @@ def test_several_workers_without_multiprocess_mode_are_told_once(
     Counter("orders", "The application's.", registry=registry)
     ProcessCollector("shop", registry=registry)
     GCCollector(registry)
-    metrics = RedMetrics(registry=registry, multiprocess_dir=tmp_path, multiprocess_name="shop")
+    metrics = mounted(registry, tmp_path)
     with caplog.at_level(logging.WARNING, "red_middleware"):
         alone = lines(metrics)
         assert not caplog.records
         (group,) = tmp_path.glob("red_middleware-*/*")
         child = subprocess.Popen(
-            [sys.executable, "-c", OTHER, str(tmp_path), group.name],
+            [sys.executable, "-c", OTHER, str(tmp_path), group.name, str(recorder_of(metrics).table.extent().size)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -127,7 +136,7 @@ def test_a_collector_of_another_process_stays_what_it_is(tmp_path: Path, caplog:
         ProcessCollector("db", pid=lambda: daemon.pid, registry=registry)
         ProcessCollector("own", pid=os.getpid, registry=registry)
         ProcessCollector("missing", pid=Path(tmp_path, "pid").read_text, registry=registry)
-        metrics = RedMetrics(registry=registry, multiprocess_dir=tmp_path, multiprocess_name="shop")
+        metrics = mounted(registry, tmp_path)
         lines(metrics)
         found = lines(metrics)
         (theirs,) = (
@@ -149,7 +158,7 @@ from red_middleware.workers.cells import WorkerFile
 from red_middleware.workers.directory import open_directory
 from red_middleware.workers.index import Index
 directory = open_directory(sys.argv[2], "owner", sys.argv[1])
-file = WorkerFile(directory, 40_000, Index(directory).id)
+file = WorkerFile(directory, int(sys.argv[3]), Index(directory).id)
 print("ready", flush=True)
 sys.stdin.read()
 """

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import ProcessCollector
 
+from red_middleware.counting.layout import NOTHING
 from red_middleware.workers import cells
 from red_middleware.workers.cells import LOCK, WORKER
 from red_middleware.workers.directory import Directory
@@ -150,7 +151,7 @@ def rewrite(worker: Worker, change: Callable[[Process], Process]) -> None:
     """Change which process the file of the other worker tells of."""
     (name,) = set(names(worker)) - {worker.member.file.name}
     fd = worker.member.directory.open(name, os.O_RDWR)
-    process = change(cells.read(fd, 0).process)
+    process = change(cells.read(fd, NOTHING).process)
     os.pwrite(fd, struct.pack("=QQQ", *process), 16)
     os.close(fd)
 
@@ -179,7 +180,7 @@ def test_a_process_that_ends_before_it_is_measured_takes_no_sum_away(worker: Wor
     with measured(tmp_path) as other:
 
         def late() -> Workers:
-            found = worker.member._workers()
+            found = worker.member.workers()
             other.kill()
             return found
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from red_middleware.table import SCRAPE_SECONDS
+from red_middleware.counting.layout import NOTHING
 from red_middleware.workers import cells
 from red_middleware.workers.cells import ASIDE, CPU_AT, DRAFT, GRAIN_SECONDS, ID_BYTES, LOCK, NEW, RETIRED, WORKER
 from red_middleware.workers.directory import Directory
@@ -33,29 +33,29 @@ def test_the_requests_in_progress_are_those_of_the_living(tmp_path: Path, join: 
     """A killed worker's gauges vanish, its counters stay, for those that come later, too."""
     one = join()
     one.count()
-    one.table.methods["GET"].in_progress.append(None)
+    one.begin()
     with running("live", tmp_path, 10) as other:
         assert other.hear() == ["counted"]
-        assert (one.counts(), one.in_progress(), one.table.read().workers) == ({GET_A: 11}, 2.0, 2)
-        assert one.member.pids == sorted([os.getpid(), other.popen.pid])
+        assert (one.counts(), one.in_progress(), one.workers()) == ({GET_A: 11}, 2.0, 2)
+        assert one.pids() == sorted([os.getpid(), other.popen.pid])
         other.tell()
         assert other.hear() == [[[*GET_A, 11.0]]]
     for worker in (one, join()):
         assert (worker.counts(), worker.in_progress()) == ({GET_A: 11}, 1.0)
-    one.table.methods["GET"].in_progress.pop()
+    one.end()
     assert one.in_progress() == 0.0
-    assert one.table.read().workers == 2
+    assert one.workers() == 2
 
 
 def test_a_dead_worker_whom_another_one_is_about_to_retire_is_still_counted(join: Join) -> None:
     """A scrape that may not fold adds its counters and leaves its gauges out."""
     one, other = join(), join()
     other.count()
-    other.table.methods["GET"].in_progress.append(None)
+    other.begin()
     other.die()
     with closing(Directory("", one.member.directory.open(cells.LOCK, os.O_RDWR | os.O_CREAT))) as lock:
         fcntl.flock(lock.fd, fcntl.LOCK_EX)
-        assert (one.counts(), one.in_progress(), one.table.read().workers) == ({GET_A: 1}, 0.0, 1)
+        assert (one.counts(), one.in_progress(), one.workers()) == ({GET_A: 1}, 0.0, 1)
         assert len(files(one)) == 2
     assert one.counts() == {GET_A: 1}
     assert len(files(one)) == 1
@@ -112,7 +112,7 @@ def test_a_thousand_dead_workers_leave_as_many_files_as_ten(join: Join) -> None:
     one = join(max_label_sets=30)
     left = []
     for number in range(1000):
-        worker = join()
+        worker = join(max_label_sets=30)
         worker.count()
         worker.die()
         if number % 3 == 0:
@@ -191,7 +191,7 @@ def test_a_scrape_beside_one_that_retires_does_not_take_the_dead_for_living(
     """Whoever asks whether a worker lives holds its lock for a moment, as others may."""
     one, other, dead = (join() for _ in range(3))
     dead.count()
-    dead.table.methods["GET"].in_progress.append(None)
+    dead.begin()
     dead.die()
     flock = fcntl.flock
     seen = []
@@ -201,7 +201,7 @@ def test_a_scrape_beside_one_that_retires_does_not_take_the_dead_for_living(
         if operation & fcntl.LOCK_SH:
             with monkeypatch.context() as as_before:
                 as_before.setattr(fcntl, "flock", flock)
-                seen.append((other.counts(), other.in_progress(), other.table.read().workers))
+                seen.append((other.counts(), other.in_progress(), other.workers()))
 
     with monkeypatch.context() as patched:
         patched.setattr(fcntl, "flock", beside)
@@ -216,15 +216,15 @@ def test_no_sum_of_seconds_falls_when_a_worker_retires(join: Join) -> None:
     row = one.row("/a")
     chance = random.Random(7)
     for worker in dying:
-        worker.table.add(worker.row("/a").seconds, chance.uniform(0.0, 10.0 ** chance.randrange(6)))
-        worker.table.add(SCRAPE_SECONDS, chance.random())
+        worker.table.add(worker.row("/a"), "seconds", chance.uniform(0.0, 10.0 ** chance.randrange(6)))
+        worker.table.add(worker.table.own, "scrape_seconds", chance.random())
 
     def found() -> list[float]:
         numbers = one.table.read().cells
-        return [numbers[row.seconds], numbers[SCRAPE_SECONDS]]
+        return [numbers["http"][row.cell("seconds")], numbers["own"][one.table.own.cell("scrape_seconds")]]
 
     before = found()
-    counted = math.fsum(worker.table.cells[row.seconds] for worker in dying)
+    counted = math.fsum(worker.table.http.cells[row.cell("seconds")] for worker in dying)
     assert counted - len(dying) * GRAIN_SECONDS <= before[0] <= counted + 1e-12
     for worker in dying:
         worker.die()
@@ -242,7 +242,7 @@ def test_what_the_dead_used_of_the_processor_is_kept(join: Join) -> None:
         worker.die()
     one.counts()
     with file_of(one, RETIRED).open("rb") as file:
-        assert cells.read(file.fileno(), 0).cpu_seconds == 2 * cells.grained(0.1) == pytest.approx(0.2, abs=3e-6)
+        assert cells.read(file.fileno(), NOTHING).cpu_seconds == 2 * cells.grained(0.1) == pytest.approx(0.2, abs=3e-6)
 
 
 def during_the_reading(monkeypatch: pytest.MonkeyPatch, worker: Worker, work: Callable[[], object]) -> None:
@@ -423,9 +423,9 @@ def test_what_keeps_the_dead_from_being_retired_keeps_no_scrape(join: Join, monk
     one, other = join(), join()
     other.count()
     other.die()
-    write = os.write
+    write = os.pwrite
     with monkeypatch.context() as full:
-        full.setattr(os, "write", lambda fd, content: write(fd, content[:-1]))
+        full.setattr(os, "pwrite", lambda fd, content, at: write(fd, content[:-1], at))
         assert one.counts() == {GET_A: 1}
     assert one.faults == ["retired workers"]
     assert one.counts() == {GET_A: 1}
@@ -538,7 +538,7 @@ def test_cells_by_another_index_are_never_added_up(join: Join) -> None:
     one, other = join(), join()
     one.count()
     other.count()
-    other.table.methods["GET"].in_progress.append(None)
+    other.begin()
     with file_of(other).open("r+b") as file:
         file.write(by_another_index(other))
     for _ in range(2):
