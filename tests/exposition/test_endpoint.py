@@ -20,6 +20,7 @@ from prometheus_client.registry import Collector
 
 from red_middleware import RedASGIMiddleware, RedMetrics, RedWSGIMiddleware
 from red_middleware.families import FAMILIES
+from red_middleware.metrics import recorder_of
 
 from .. import drive
 from ..counts import faults, fresh_metrics
@@ -367,6 +368,31 @@ def test_a_broken_collector_takes_only_itself_away(
             and record.levelno == logging.WARNING] == [
         "instrumentation fault (collector Fixed); the response is not touched"
     ]  # fmt: skip
+
+
+class Refusing(float):
+    """Seconds from which nothing can be subtracted."""
+
+    def __rsub__(self, other: float) -> float:
+        raise ArithmeticError
+
+
+@pytest.mark.parametrize("is_asked", [True, False])
+def test_numbers_that_cannot_be_read_take_only_themselves_away(ask: Ask, is_asked: bool) -> None:
+    """The other families of the registry are all there, and the fault is counted."""
+    seconds = iter([Refusing(1.0)])
+    broken = fresh_metrics(clock=lambda: next(seconds, 2.0))
+    whole = RedMetrics(registry=broken.registry, namespace="whole")
+    Counter("other", "Other.", registry=broken.registry)
+    asked = broken if is_asked else whole
+    for number in (1, 2):
+        found = ask(asked, Request())
+        assert found.status == 200
+        assert [name for name in families(found) if not name.endswith("_created")] == [
+            *(f"whole_{family.name}".removesuffix("_total") for family in FAMILIES), "other",
+        ]  # fmt: skip
+        table = recorder_of(asked).table
+        assert table.read().cells["own"][table.own.cell("faults")] == number
 
 
 def test_collect_may_be_anything_that_raises_at_once(ask: Ask) -> None:
