@@ -5,7 +5,7 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
@@ -19,6 +19,8 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from prometheus_client.registry import Collector
 
 from red_middleware import RedASGIMiddleware, RedMetrics, RedWSGIMiddleware
+from red_middleware.counting.layout import Extent
+from red_middleware.counting.table import Alone, Table
 from red_middleware.families import FAMILIES
 from red_middleware.metrics import recorder_of
 
@@ -370,18 +372,24 @@ def test_a_broken_collector_takes_only_itself_away(
     ]  # fmt: skip
 
 
-class Refusing(float):
-    """Seconds from which nothing can be subtracted."""
+class Unreadable(Alone):
+    """Other workers whose files cannot be read."""
 
-    def __rsub__(self, other: float) -> float:
-        raise ArithmeticError
+    def read(self, table: Table, extent: Extent) -> tuple[Sequence[Sequence[float]], int]:
+        raise OSError
+
+
+def faults_of(metrics: RedMetrics) -> float:
+    """Return the faults of numbers that cannot be shown."""
+    table = recorder_of(metrics).table
+    return table.regions["own"].cells[table.own.cell("faults")]
 
 
 @pytest.mark.parametrize("is_asked", [True, False])
 def test_numbers_that_cannot_be_read_take_only_themselves_away(ask: Ask, is_asked: bool) -> None:
     """The other families of the registry are all there, and the fault is counted."""
-    seconds = iter([Refusing(1.0)])
-    broken = fresh_metrics(clock=lambda: next(seconds, 2.0))
+    broken = fresh_metrics()
+    recorder_of(broken).table.sharing = Unreadable()
     whole = RedMetrics(registry=broken.registry, namespace="whole")
     Counter("other", "Other.", registry=broken.registry)
     asked = broken if is_asked else whole
@@ -391,8 +399,7 @@ def test_numbers_that_cannot_be_read_take_only_themselves_away(ask: Ask, is_aske
         assert [name for name in families(found) if not name.endswith("_created")] == [
             *(f"whole_{family.name}".removesuffix("_total") for family in FAMILIES), "other",
         ]  # fmt: skip
-        table = recorder_of(asked).table
-        assert table.read().cells["own"][table.own.cell("faults")] == number
+        assert faults_of(asked) == number
 
 
 def test_collect_may_be_anything_that_raises_at_once(ask: Ask) -> None:
