@@ -70,7 +70,7 @@ class Options:
     def base(self) -> str | None:
         """Return the directory where groups lie; `None` where none is named."""
         place = self.multiprocess_dir
-        return directory_of_environment() if place == "auto" else place and os.fspath(place)
+        return directory_of_environment() if place == "auto" else None if place is None else os.fspath(place)
 
 
 def refusal(kind: type[Exception], owner: str, option: str, value: object, rule: str) -> Exception:
