@@ -70,9 +70,7 @@ class Options:
     def base(self) -> str | None:
         """Return the directory where groups lie; `None` where none is named."""
         place = self.multiprocess_dir
-        if place == "auto":
-            return directory_of_environment()
-        return None if place is None else os.fspath(place)
+        return directory_of_environment() if place == "auto" else None if place is None else os.fspath(place)
 
 
 def refusal(kind: type[Exception], owner: str, option: str, value: object, rule: str) -> Exception:

@@ -1,1 +1,1 @@
-"""The two shops on real servers with workers, with traffic, and their RED live: `python -m examples.demo`."""
+"""Run the two shops on real servers with workers, send them traffic, show their RED live: `python -m examples.demo`."""

@@ -1,6 +1,6 @@
 """`python -m examples.demo`: serve both shops, send them customers, and show the RED of each route live.
 
-Ctrl-C stops it; `--seconds N` ends it by itself; `--once` draws nothing but the table at the end.
+Ctrl-C ends the demo. With `--seconds N` it ends by itself. With `--once` it draws only the table at the end.
 """
 
 import argparse
@@ -13,12 +13,12 @@ ONCE_SECONDS = 5.0
 
 
 def main() -> int:
-    """Run the command line, and return the exit code: 0 also after Ctrl-C, 1 if a shop could not be kept open."""
+    """Run the command line. Return exit code 0, also after Ctrl-C, or 1 if the demo could not run to its end."""
     parser = argparse.ArgumentParser(prog="python -m examples.demo", description=__doc__)
-    parser.add_argument("--seconds", type=_seconds, help="end after so many seconds")
-    parser.add_argument("--once", action="store_true", help="draw one table at the end, after 5 seconds or --seconds")
-    parser.add_argument("--flask-port", type=int, default=0, metavar="PORT", help="instead of a free one")
-    parser.add_argument("--starlette-port", type=int, default=0, metavar="PORT", help="instead of a free one")
+    parser.add_argument("--seconds", type=_seconds, help="end after this many seconds")
+    parser.add_argument("--once", action="store_true", help="draw only one table, after --seconds or 5 seconds")
+    parser.add_argument("--flask-port", type=int, default=0, metavar="PORT", help="use this one, not a free one")
+    parser.add_argument("--starlette-port", type=int, default=0, metavar="PORT", help="use this one, not a free one")
     options = parser.parse_args()
     missing = [name.replace("_", "-") for name in NEEDED if find_spec(name) is None]
     if missing:
@@ -28,8 +28,8 @@ def main() -> int:
         print("The demo needs gunicorn, which does not run on Windows.", file=sys.stderr)
         return 1
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a narrow table has an ellipsis, which not every encoding has
-    from .run import run  # here, since it imports what may be missing
+        sys.stdout.reconfigure(errors="replace")  # a narrow table has an ellipsis, which some encodings lack
+    from .run import run  # imported here because it needs packages that may be missing
 
     seconds = ONCE_SECONDS if options.once and options.seconds is None else options.seconds
     return run(options.flask_port, options.starlette_port, seconds, live=not options.once)

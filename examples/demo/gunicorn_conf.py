@@ -3,4 +3,4 @@
 worker_class = "gthread"
 threads = 8
 graceful_timeout = 2
-control_socket_disable = True  # else gunicorn 25 and later makes one in the home directory
+control_socket_disable = True  # otherwise gunicorn 25 and later creates one in the home directory

@@ -1,6 +1,6 @@
-"""From scrapes of /metrics to what a person wants to know of each route: rate, share of errors, quantiles.
+"""Turn scrapes of /metrics into what a person wants to know about each route: rate, share of errors, quantiles.
 
-The arithmetic is PromQL's: increases between two scrapes, and `histogram_quantile`.
+The arithmetic is the same as in PromQL: increases between two scrapes, and `histogram_quantile`.
 """
 
 import math
@@ -16,7 +16,7 @@ Route = tuple[str, str]
 
 
 class Scrape:
-    """The samples of one answer of /metrics that the demo shows.
+    """The samples of one answer of /metrics, as far as the demo shows them.
 
     Args:
         text: The answer, in Prometheus's text format.
@@ -55,11 +55,11 @@ class Red(NamedTuple):
     quantiles: tuple[float, ...]
     """Seconds, one for each of the quantiles asked for; NaN without requests."""
     shortest: float
-    """The lowest bound of the histogram, in seconds: what is shorter is not told apart."""
+    """The lowest bound of the histogram, in seconds. The histogram does not distinguish durations below it."""
 
 
 def red_between(before: Scrape, now: Scrape, quantiles: Iterable[float]) -> list[Red]:
-    """Return the RED of every route of the later scrape, in order of route."""
+    """Return the RED of every route in the later scrape, sorted by route."""
     seconds = now.seconds - before.seconds
     rows = []
     for key in sorted(now.requests):
@@ -87,7 +87,8 @@ def quantile(q: float, cumulative: list[tuple[float, int]]) -> float:
 
     Args:
         q: From 0 to 1.
-        cumulative: Upper bounds in seconds, ascending, the last one infinite, each with the requests within it.
+        cumulative: Pairs of an upper bound in seconds and the number of requests within it, in ascending order. The
+            last bound is infinite.
     """
     total = cumulative[-1][1]
     if not total:

@@ -1,4 +1,4 @@
-"""The course of the demo: open the shops, let customers in, look once a second, close everything whatever happens."""
+"""Run the demo: open the shops, let customers in, look once a second, and close everything whatever happens."""
 
 import asyncio
 import signal
@@ -26,20 +26,20 @@ Look = list[Scrape]
 
 
 class Unanswered(NamedTuple):
-    """Why there was nothing to see."""
+    """A shop did not answer a scrape, and why."""
 
     shop: Shop
     reason: str
 
 
 def run(flask_port: int, starlette_port: int, seconds: float | None, live: bool) -> int:
-    """Run the demo, and return its exit code.
+    """Run the demo and return its exit code.
 
     Args:
-        flask_port: Where the shop on Flask listens; 0 is a free port.
-        starlette_port: The same for the shop on Starlette.
-        seconds: When it ends by itself; `None`: with Ctrl-C.
-        live: Whether to redraw the table once a second, where the output is a terminal.
+        flask_port: The port of the shop on Flask; 0 means a free port.
+        starlette_port: The port of the shop on Starlette, in the same way.
+        seconds: After how many seconds the demo ends by itself; `None` means that it waits for Ctrl-C.
+        live: Whether to redraw the table once a second if the output is a terminal.
     """
     free = free_ports(2)
     shops = [flask_shop(flask_port or free[0]), starlette_shop(starlette_port or free[1])]
@@ -48,7 +48,7 @@ def run(flask_port: int, starlette_port: int, seconds: float | None, live: bool)
     except ShopClosedError as reason:
         print(reason, file=sys.stderr)
         return 1
-    except KeyboardInterrupt:  # before the signals had their handlers
+    except KeyboardInterrupt:  # it came before the signal handlers were set
         pass
     return 0
 
@@ -56,12 +56,12 @@ def run(flask_port: int, starlette_port: int, seconds: float | None, live: bool)
 async def _run(shops: Sequence[Shop], seconds: float | None, live: bool) -> None:
     stop = asyncio.Event()
     for sign in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if sign is not signal.SIGHUP or signal.getsignal(sign) is not signal.SIG_IGN:  # as nohup has it
+        if sign is not signal.SIGHUP or signal.getsignal(sign) is not signal.SIG_IGN:  # nohup ignores SIGHUP: so do we
             asyncio.get_running_loop().add_signal_handler(sign, stop.set)
     console = Console(highlight=False)
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(
-            # A connection for each scrape: any worker may answer it, with the totals of all.
+            # Each scrape opens a new connection, so any worker may answer it, with the totals of all.
             httpx.AsyncClient(timeout=5, trust_env=False, limits=httpx.Limits(max_keepalive_connections=0))
         )
         for shop in shops:
@@ -87,14 +87,14 @@ async def _run(shops: Sequence[Shop], seconds: float | None, live: bool) -> None
 
 
 async def _opened(shops: Sequence[Shop], client: httpx.AsyncClient, stop: asyncio.Event) -> Look | None:
-    """Return the first look at the shops, or `None` if the demo is to stop before they are open."""
+    """Return the first look at the shops, or `None` if the demo is stopped before they are open."""
     deadline = time.monotonic() + OPENING_SECONDS
     while not stop.is_set():
         look = await _look(shops, client)
         if not isinstance(look, Unanswered):
             return look
         if time.monotonic() > deadline:
-            raise look.shop.closed(f"/metrics is not to be had after {OPENING_SECONDS:.0f} s: {look.reason}")
+            raise look.shop.closed(f"/metrics does not answer after {OPENING_SECONDS:.0f} s: {look.reason}")
         await _pause(0.1, stop)
     return None
 
@@ -107,7 +107,7 @@ async def _watch(
     stop: asyncio.Event,
     console: Console | None,
 ) -> Look:
-    """Look at the shops once a second until the end, and return the last look. Draws if there is a console."""
+    """Look at the shops once a second until the end, and return the last look. Draw the table if there is a console."""
     looks = deque([first], maxlen=WINDOW_SECONDS + 1)
     end = float("inf") if seconds is None else time.monotonic() + seconds
     hint = "Ctrl-C ends it" if seconds is None else f"ends after {seconds:g} s, or with Ctrl-C"
@@ -116,7 +116,7 @@ async def _watch(
         while not stop.is_set() and time.monotonic() < end:
             await _pause(min(1.0, end - time.monotonic()), stop)
             look = await _look(shops, client)
-            if isinstance(look, Unanswered):  # too busy
+            if isinstance(look, Unanswered):  # it is too busy: try again in a second
                 continue
             looks.append(look)
             if drawing is not None:
@@ -128,7 +128,7 @@ async def _watch(
 
 
 async def _look(shops: Sequence[Shop], client: httpx.AsyncClient) -> Look | Unanswered:
-    """Scrape the shops, and see that their servers live."""
+    """Scrape the shops, and check that their servers are alive."""
     look = []
     for shop in shops:
         reason = ""
@@ -148,7 +148,7 @@ async def _look(shops: Sequence[Shop], client: httpx.AsyncClient) -> Look | Unan
 
 
 async def _pause(seconds: float, stop: asyncio.Event) -> None:
-    """Wait, but not for long once the demo is to stop."""
+    """Wait for some seconds, or until the demo is stopped."""
     try:
         await asyncio.wait_for(stop.wait(), seconds)
     except asyncio.TimeoutError:

@@ -1,4 +1,4 @@
-"""What the terminal shows: one table of routes, below it what else each shop says of itself and where."""
+"""What the terminal shows: a table of routes, and below it each shop's other numbers and the address of its metrics."""
 
 import math
 from collections.abc import Sequence
@@ -15,12 +15,12 @@ QUANTILES = (0.5, 0.95, 0.99)
 LEGEND = """
 req/s to p99 ms: over the time in the title; all other counts: since the start
 errors: share of 5xx answers; <5: in the histogram's first bucket, up to 5 ms
-_unmatched: no route declared for it (404, 405); _OTHER: a method like PURGE
-workers: those that have served; every number is that of all of them together
-active: requests in progress; left early: clients gone during the answer
+_unmatched: no declared route (404, 405); _OTHER: an unusual method, like PURGE
+workers: how many have served a request; all numbers are sums over all workers
+active: requests in progress; left early: clients that left during the answer
 orders: the shop's own metric"""
 ROOMY_LINES = 32
-"""How high a terminal must be for the tables with the legend."""
+"""How many lines a terminal needs to show the tables with the legend."""
 NOTHING = Text("-", "dim")
 
 
@@ -30,13 +30,13 @@ def screen(
     """Draw the RED of the shops.
 
     Args:
-        shops: In the order in which they are shown.
-        before: A scrape of each shop from the beginning of the time that is shown.
-        now: The same from its end.
-        title: Above the table.
-        legend: Whether to explain the words below it.
+        shops: The shops, in the order in which they are shown.
+        before: A scrape of each shop, taken at the beginning of the time that is shown.
+        now: A scrape of each shop, taken at the end of this time.
+        title: The text above the table.
+        legend: Whether to explain the words below the tables.
     """
-    # 80 columns and 24 lines are enough for all but the legend.
+    # Everything except the legend fits into 80 columns and 24 lines.
     routes = Table(
         title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", show_edge=False, padding=0
     )
@@ -87,6 +87,6 @@ def _share(share: float) -> Text:
 def _milliseconds(seconds: float, shortest: float) -> Text:
     if math.isnan(seconds):
         return NOTHING
-    if seconds <= shortest:  # the histogram tells no more, and a guess within its first bucket would look exact
+    if seconds <= shortest:  # a guess within the first bucket would look exact
         return Text(f"<{shortest * 1000:g}", "dim")
     return Text(f"{seconds * 1000:.0f}")

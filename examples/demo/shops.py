@@ -1,6 +1,6 @@
-"""The two shops as child processes: start them, see that they live, stop them.
+"""The two shops as child processes: start them, check that they are alive, stop them.
 
-Of metrics it knows only the directories where workers share them, which it removes at the end.
+This module knows one thing about metrics: the directories where workers share them. It removes them at the end.
 """
 
 import asyncio
@@ -21,17 +21,17 @@ LAST_LINES = 20
 
 
 class ShopClosedError(Exception):
-    """A shop did not open, or its server ended by itself; the message holds its last words."""
+    """A shop did not open, or its server ended by itself. The message shows the last lines of its output."""
 
 
 class Shop:
-    """One of the examples on its server.
+    """One of the example shops, on its server.
 
     Args:
-        name: What the table calls it.
+        name: Its name in the table.
         stream: The path of its streamed route.
-        port: Where it listens, on this machine only.
-        command: The module that serves it, with its arguments.
+        port: The port where it listens, on this machine only.
+        command: The module that serves it, and the arguments.
     """
 
     def __init__(self, name: str, stream: str, port: int, command: list[str]) -> None:
@@ -41,15 +41,15 @@ class Shop:
         self.url = f"http://{HOST}:{port}"
         self.command = command
         self.process: Process | None = None
-        # Not a pipe, which would stop the server once it is full. `stop` closes it.
+        # This is no pipe, because a full pipe would block the server. `stop` closes the file.
         self.output: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
         self.shared = tempfile.TemporaryDirectory(prefix="red_demo-", ignore_cleanup_errors=True)
 
     async def start(self) -> None:
-        """Start the server in a session of its own, so that a Ctrl-C reaches only the demo, which then stops it.
+        """Start the server in its own session, so that Ctrl-C reaches only the demo, which then stops the server.
 
         Raises:
-            ShopClosedError: The port is taken; the server would try it for long.
+            ShopClosedError: The port is taken. The server itself would keep trying for a long time.
         """
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -62,7 +62,7 @@ class Shop:
             cwd=ROOT, stdin=asyncio.subprocess.DEVNULL, stdout=self.output, stderr=self.output, start_new_session=True,
             env=os.environ | {
                 "PROMETHEUS_MULTIPROC_DIR": self.shared.name,  # for the shop's own metric
-                "RED_MULTIPROCESS_DIR": self.shared.name,  # not needed, but the demo is to leave nothing behind
+                "RED_MULTIPROCESS_DIR": self.shared.name,  # not needed, but so the demo leaves no files behind
             },
         )  # fmt: skip
 
@@ -72,7 +72,7 @@ class Shop:
             raise self.closed(f"the server ended with exit code {self.process.returncode}")
 
     def closed(self, reason: str) -> ShopClosedError:
-        """Return an error that tells what the server was and what it said last."""
+        """Return an error that shows the server's command and the last lines of its output."""
         self.output.seek(0)
         lines = self.output.read().decode(errors="replace").splitlines()
         return ShopClosedError(
@@ -80,7 +80,7 @@ class Shop:
         )
 
     async def stop(self) -> None:
-        """End the server with its workers, by force if need be, and reap it."""
+        """End the server and its workers, by force if necessary, and wait for the server's end."""
         process = self.process
         if process is not None:
             if process.returncode is None:
@@ -90,7 +90,7 @@ class Shop:
             except asyncio.TimeoutError:
                 pass
             try:
-                os.killpg(process.pid, signal.SIGKILL)  # workers that outlived their server, too
+                os.killpg(process.pid, signal.SIGKILL)  # this also ends workers that outlived their server
             except ProcessLookupError:
                 pass
             await process.wait()
@@ -99,21 +99,21 @@ class Shop:
 
 
 def flask_shop(port: int) -> Shop:
-    """Return the shop on Flask under gunicorn, with workers that have threads."""
+    """Return the shop on Flask. It runs under gunicorn, with workers that have threads."""
     command = ["gunicorn", "--config", "python:examples.demo.gunicorn_conf", "--bind", f"{HOST}:{port}"]
     command += ["--workers", str(WORKERS)]
     return Shop("Flask", "/export.csv", port, [*command, "examples.flask_app.app:app"])
 
 
 def starlette_shop(port: int) -> Shop:
-    """Return the shop on Starlette under uvicorn, with as many workers."""
+    """Return the shop on Starlette. It runs under uvicorn, with the same number of workers."""
     command = ["uvicorn", "--host", HOST, "--port", str(port), "--workers", str(WORKERS)]
     command += ["--timeout-graceful-shutdown", "2"]
     return Shop("Starlette", "/feed", port, [*command, "examples.starlette_app.app:app"])
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports on which nobody listens now, all different."""
+    """Return different ports on which nobody listens now."""
     sockets = [socket.socket() for _ in range(count)]
     try:
         for each in sockets:

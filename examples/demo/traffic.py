@@ -1,4 +1,4 @@
-"""The customers: a bounded, mixed and repeatable stream of requests. They do not look at the answers."""
+"""The customers of the shops: a bounded, mixed and repeatable stream of requests. They ignore the answers."""
 
 import asyncio
 import random
@@ -10,10 +10,10 @@ import httpx
 from .shops import Shop
 
 REQUESTS_PER_SECOND = 20.0
-"""To each shop."""
+"""How many requests each shop gets in a second."""
 
 AT_ONCE = 6
-"""Requests open at the same time, to each shop: fewer than a worker's threads, so that /metrics always finds one."""
+"""How many requests to each shop are open at once. A worker has more threads, so one is always free for /metrics."""
 
 PATIENCE_SECONDS = 3.0
 
@@ -23,7 +23,7 @@ Visit = Callable[[httpx.AsyncClient, Shop, random.Random], Awaitable[object]]
 
 
 async def visit(shop: Shop) -> None:
-    """Send one request of each kind, then a mix, until cancelled, which waits for the answers to those under way."""
+    """Send one request of each kind, then a mix, until cancelled. Then wait for the answers to all open requests."""
     dice = random.Random(f"{SEED} {shop.name}")
     kinds, weights = zip(*VISITS.items(), strict=True)
     open_now: set[asyncio.Task[None]] = set()
@@ -42,7 +42,7 @@ async def visit(shop: Shop) -> None:
 async def _send(request: Awaitable[object]) -> None:
     try:
         await request
-    except httpx.TransportError:  # a connection that the server closed; the next one is new
+    except httpx.TransportError:  # the server closed the connection; the next request opens a new one
         pass
 
 
@@ -110,4 +110,4 @@ VISITS: dict[Visit, int] = {
     use_a_strange_method: 1,
     check_health: 1,
 }
-"""What customers do, and how often among a hundred."""
+"""What customers do, and how often in a hundred requests."""

@@ -1,4 +1,4 @@
-"""A small shop on Flask. One line, and /metrics shows the RED of each route beside a metric of the shop's own.
+"""A small shop on Flask. With one line, /metrics shows the RED of each route, and the shop's own metric.
 
 From the repository's root:
 
@@ -7,8 +7,9 @@ From the repository's root:
     curl http://127.0.0.1:8000/hello http://127.0.0.1:8000/items/1 http://127.0.0.1:8000/metrics
     prometheus --config.file=examples/flask_app/prometheus.yml
 
-Whichever worker answers /metrics, the RED is that of all four. The shop's own metric is a plain prometheus_client one:
-start gunicorn with PROMETHEUS_MULTIPROC_DIR=<an empty directory>, else it is that of the worker which answers.
+Any worker can answer /metrics, and the RED is always that of all four. The shop's own metric is a plain
+prometheus_client metric. Start gunicorn with PROMETHEUS_MULTIPROC_DIR=<an empty directory> to see its total over all
+workers. Otherwise you see only the number of the worker that answers.
 """
 
 import logging
@@ -48,7 +49,7 @@ def item(item_id: int) -> Response:
 
 @app.post("/checkout")
 def checkout() -> Response:
-    """Take an order such as `{"item_id": 1, "card": "4242"}`; the card 0000 is one that the provider fails on."""
+    """Take an order such as `{"item_id": 1, "card": "4242"}`; for the card 0000 the payment provider fails."""
     order = request.get_json()
     try:
         product, card = ITEMS[order["item_id"]], order["card"]
@@ -80,7 +81,7 @@ def healthz() -> str:
 def rows() -> Iterator[str]:
     yield "day,product,sold\n"
     for day in range(1, 31):
-        time.sleep(0.005)  # as a database hands them out
+        time.sleep(0.005)  # the time that a database takes for a row
         yield f"{day},{ITEMS[day % len(ITEMS) + 1]},{day * 7 % 10}\n"
 
 

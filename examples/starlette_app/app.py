@@ -1,4 +1,4 @@
-"""A small shop on Starlette. One line, and /metrics shows the RED of each route beside a metric of the shop's own.
+"""A small shop on Starlette. With one line, /metrics shows the RED of each route, and the shop's own metric.
 
 From the repository's root:
 
@@ -7,10 +7,12 @@ From the repository's root:
     curl http://127.0.0.1:8001/hello http://127.0.0.1:8001/items/1 http://127.0.0.1:8001/metrics
     prometheus --config.file=examples/starlette_app/prometheus.yml
 
-Whichever worker answers /metrics, the RED is that of all four. The shop's own metric is a plain prometheus_client one:
-start uvicorn with PROMETHEUS_MULTIPROC_DIR=<an empty directory>, else it is that of the worker which answers.
+Any worker can answer /metrics, and the RED is always that of all four. The shop's own metric is a plain
+prometheus_client metric. Start uvicorn with PROMETHEUS_MULTIPROC_DIR=<an empty directory> to see its total over all
+workers. Otherwise you see only the number of the worker that answers.
 
-`RedMetrics` is there for an objective: the share of requests within 0.3 s is exact, since 0.3 is a bucket's bound.
+The shop makes its own `RedMetrics` to set an objective of 0.3 s. This makes 0.3 the bound of a bucket, so the share of
+requests within 0.3 s is exact.
 """
 
 import asyncio
@@ -51,7 +53,7 @@ async def item(request: Request) -> JSONResponse:
 
 
 async def checkout(request: Request) -> JSONResponse:
-    """Take an order such as `{"item_id": 1, "card": "4242"}`; the card 0000 is one that the provider fails on."""
+    """Take an order such as `{"item_id": 1, "card": "4242"}`; for the card 0000 the payment provider fails."""
     try:
         order = await request.json()
         product, card = ITEMS[order["item_id"]], order["card"]
@@ -78,7 +80,7 @@ async def healthz(request: Request) -> PlainTextResponse:
 
 async def prices() -> AsyncIterator[str]:
     for tick in range(30):
-        await asyncio.sleep(0.005)  # as the market makes them
+        await asyncio.sleep(0.005)  # the time between two prices on the market
         yield json.dumps({"product": ITEMS[tick % len(ITEMS) + 1], "price": 10 + tick * 7 % 10}) + "\n"
 
 
