@@ -107,7 +107,7 @@ class Recorder:
                 try:
                     self._begin(source)
                 except Exception as error:
-                    self.fault("numbers of a worker alone", error)
+                    self.fault("beginning", error)
                 finally:
                     self._is_beginning = False
         finally:

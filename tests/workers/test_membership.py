@@ -162,6 +162,22 @@ def test_a_group_that_settled_without_routes_stays_settled(named: Named, caplog:
     assert [message for message in caplog.messages if "49 routes declared late" in message]
 
 
+def test_a_mounting_that_fails_keeps_no_request_from_being_counted(named: Named) -> None:
+    """The next request begins anew, without it. Nor does one that is gone."""
+    metrics = named()
+    Mounting(metrics, ROUTES)
+    gc.collect()
+    broken = Mounting(metrics, [("/", 5)])  # type: ignore[list-item]  # what a reader may have got wrong
+    count(metrics)
+    assert state_of(metrics) is State.EARLY
+    count(metrics)
+    assert state_of(metrics) is State.JOINED
+    found = metrics.snapshot()
+    assert (total(found), found["red_instrumentation_errors_total"]) == (2.0, 1.0)
+    assert metrics.bound().rows == 100
+    assert broken.routes
+
+
 # From alone
 
 
@@ -283,6 +299,19 @@ def test_from_any_to_early_in_a_forked_child(tmp_path: Path, state: State) -> No
     status, said = ended("fork_from", tmp_path, state.value)
     assert status == 0, said
     assert ("this worker's numbers are its own" in said) == (state in (State.ALONE, State.LEFT))
+
+
+def test_from_early_to_early_in_another_process(named: Named, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What tells of a fork that ran no hooks, seen from close by: what was counted is another process's."""
+    metrics = named()
+    with monkeypatch.context() as master:
+        master.setitem(sys.modules, "uwsgi", SimpleNamespace(worker_id=lambda: 0))
+        count(metrics, "/warm-up")
+    recorder_of(metrics).membership.pid += 1  # the master's
+    count(metrics, "/a")
+    assert state_of(metrics) is State.JOINED
+    assert {route for _, route in routes_of(metrics)} == {"/a"}
+    assert total(metrics.snapshot()) == 1.0
 
 
 def test_from_early_to_early_after_a_fork_that_runs_no_hooks(tmp_path: Path) -> None:
