@@ -115,11 +115,13 @@ class Recorder:
         return self.table.methods
 
     def _begin(self, source: Source | None) -> None:
-        mountings, self._mountings = self._mountings, []
-        for reference in mountings:
-            mounting = reference()
-            if mounting is not None:
-                mounting.learn(source or {})
+        while self._mountings:
+            mounting = self._mountings[0]()
+            try:
+                if mounting is not None:
+                    mounting.learn(source or {})
+            finally:  # not before: a child that another thread forks meanwhile has to learn the routes itself
+                del self._mountings[0]
         # Nobody knows the routes before there is a mounting or a request. A scrape must not settle the capacity then.
         self._knows_routes = may_settle = self._knows_routes or source is not None
         if may_settle and not self.table.settled:

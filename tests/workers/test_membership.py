@@ -4,7 +4,6 @@ import gc
 import logging
 import shutil
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,28 +11,14 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from red_middleware import RedMetrics
-from red_middleware.counting.exchange import Source
 from red_middleware.metrics import recorder_of
 from red_middleware.workers import State
 
 from ..drive import begun, count, declare, restart
-from .members import HOME, SENTINEL_ROWS, Named, bring, ended, groups, member_of, state_of, total
+from .members import HOME, SENTINEL_ROWS, Mounting, Named, bring, ended, groups, member_of, state_of, total
 
 ROUTES = [(f"/{n}", ["GET"]) for n in range(50)]
 KNOWN_AGAIN = "this worker's numbers are those of its group now, with all that it counted alone"
-
-
-class Mounting:
-    """What a middleware is to a recorder: it declares routes when the first request or scrape comes."""
-
-    def __init__(self, metrics: RedMetrics, routes: Iterable[tuple[str, Iterable[str]]] = ()) -> None:
-        self.metrics = metrics
-        self.routes = routes
-        recorder_of(metrics).mount(self)
-
-    def learn(self, source: Source) -> None:
-        """See `recorder.Mounted`."""
-        declare(self.metrics, self.routes)
 
 
 def of_one_group(one: RedMetrics, other: RedMetrics) -> None:
@@ -317,6 +302,12 @@ def test_from_early_to_early_in_another_process(named: Named, monkeypatch: pytes
 def test_from_early_to_early_after_a_fork_that_runs_no_hooks(tmp_path: Path) -> None:
     """As uWSGI's: another pid tells. What the master counted is the master's, and each worker joins by itself."""
     assert ended("fork_without_hooks", tmp_path) == (0, "")
+
+
+def test_a_child_that_is_forked_while_routes_are_learned_learns_them_itself(tmp_path: Path) -> None:
+    """Its parent's thread that was about it is not in the child; without the routes their rows would be few."""
+    status, said = ended("fork_while_routes_are_learned", tmp_path)
+    assert status == 0, said
 
 
 def test_after_a_fork_a_second_handle_decides_anew_when_the_first_is_gone(named: Named) -> None:
