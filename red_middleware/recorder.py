@@ -133,6 +133,7 @@ class Recorder:
             serving.add(True)
         if self.table is not before:
             self.declare(before.declared.items())  # says so if the group had no room for them
+            self._announce()  # the other workers may have raised the bound
         if is_decided and not self._mountings:
             self.methods = self.table.methods
 

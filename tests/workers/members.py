@@ -524,7 +524,7 @@ class Mounting:
     def __init__(
         self,
         metrics: RedMetrics,
-        routes: Iterable[tuple[str, Iterable[str]]] = (),
+        routes: Sequence[tuple[str, Iterable[str]]] = (),
         first: Callable[[], object] = lambda: None,
     ) -> None:
         self.metrics = metrics

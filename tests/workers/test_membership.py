@@ -104,7 +104,7 @@ def test_a_scrape_without_a_mounting_does_not_settle_the_capacity_of_a_group(nam
     count(metrics, "/7")
     assert state_of(metrics) is State.JOINED
     assert metrics.bound().rows == recorder_of(metrics).table.http.capacity == SENTINEL_ROWS + len(ROUTES)
-    assert mounting.routes is ROUTES
+    assert len(mounting.routes) == len(ROUTES)
     assert len(groups(tmp_path)) == 1
 
 
@@ -129,6 +129,22 @@ def test_a_scrape_without_a_mounting_joins_a_group_that_has_settled(named: Named
     found = other.snapshot()
     assert state_of(other) is State.JOINED
     assert (total(found), found["red_workers"]) == (1.0, 2.0)
+
+
+def test_who_joins_a_group_whose_capacity_was_raised_says_so(named: Named, caplog: pytest.LogCaptureFixture) -> None:
+    """The bound is the group's, whoever declared the routes; it is logged once."""
+    one, other = named(max_label_sets=SENTINEL_ROWS), named(max_label_sets=SENTINEL_ROWS)
+    of_one_group(one, other)
+    mounting = Mounting(one, ROUTES)
+    count(one)
+    caplog.clear()
+    with caplog.at_level(logging.INFO, "red_middleware"):
+        for _ in range(2):
+            count(other)
+            assert other.bound() == one.bound()
+    rows = SENTINEL_ROWS + len(mounting.routes)
+    assert len([message for message in caplog.messages if f"raised to {rows}" in message]) == 1
+    assert f"{rows} label sets" in caplog.messages[-1]
 
 
 def test_a_group_that_settled_without_routes_stays_settled(named: Named, caplog: pytest.LogCaptureFixture) -> None:
