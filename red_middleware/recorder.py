@@ -105,7 +105,7 @@ class Recorder:
                 try:
                     self._begin(source)
                 except Exception as error:
-                    self.fault("numbers of a worker alone", error)
+                    self.fault("beginning", error)
                 finally:
                     self._is_beginning = False
         finally:
@@ -136,7 +136,7 @@ class Recorder:
             serving.add(True)
         if self.table is not before:
             self.declare(before.declared.items())  # warns if the group had no room for them
-            self._announce()
+            self._announce()  # the other workers may have raised the bound
         if is_decided and not self._mountings:
             self.methods = self.table.methods
 
