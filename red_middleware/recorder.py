@@ -105,7 +105,7 @@ class Recorder:
                 try:
                     self._begin(source)
                 except Exception as error:
-                    self.fault("numbers of a worker alone", error)
+                    self.fault("beginning", error)
                 finally:
                     self._is_beginning = False
         finally:
@@ -114,14 +114,14 @@ class Recorder:
 
     def _learn(self, source: Source | None) -> None:
         """Let the mountings declare their routes that have not yet."""
-        for reference in list(self._mountings):
-            mounting = reference()
+        while pending := self._mountings[:1]:  # another thread that waited in vain may be here too
+            mounting = pending[0]()
             try:
                 if mounting is not None:
                     mounting.learn(source or {})
-            finally:  # only now: a child that is forked meanwhile has no thread that goes on with it
-                if reference in self._mountings:
-                    self._mountings.remove(reference)
+            finally:  # not before: a child that another thread forks meanwhile has to learn the routes itself
+                if pending[0] in self._mountings:
+                    self._mountings.remove(pending[0])
 
     def _begin(self, source: Source | None) -> None:
         self._learn(source)
@@ -136,7 +136,7 @@ class Recorder:
             serving.add(True)
         if self.table is not before:
             self.declare(before.declared.items())  # warns if the group had no room for them
-            self._announce()
+            self._announce()  # the other workers may have raised the bound
         if is_decided and not self._mountings:
             self.methods = self.table.methods
 

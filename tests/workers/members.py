@@ -15,7 +15,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final
@@ -23,6 +24,7 @@ from typing import Any, Final
 from prometheus_client import CollectorRegistry
 
 from red_middleware import RedMetrics
+from red_middleware.counting.exchange import Source
 from red_middleware.counting.layout import Key, layout
 from red_middleware.counting.rows import Row
 from red_middleware.counting.table import ALONE, Table
@@ -33,7 +35,7 @@ from red_middleware.workers.directory import Directory, open_directory
 from red_middleware.workers.index import NAME as INDEX
 from red_middleware.workers.member import Member
 
-from ..drive import begun, count
+from ..drive import begun, count, declare
 
 ROOT: Final = Path(__file__).parents[2]
 DEADLINE_SECONDS: Final = 60
@@ -516,6 +518,54 @@ def fork_with_the_second_handle(base: str) -> None:
     assert (total(found), found["red_workers"]) == (2.0, 1.0)
 
 
+class Mounting:
+    """What a middleware is to a recorder: it declares routes when the first request or scrape comes."""
+
+    def __init__(
+        self,
+        metrics: RedMetrics,
+        routes: Sequence[tuple[str, Iterable[str]]] = (),
+        first: Callable[[], object] = lambda: None,
+    ) -> None:
+        self.metrics = metrics
+        self.routes = routes
+        self.first = first
+        recorder_of(metrics).mount(self)
+
+    def learn(self, source: Source) -> None:
+        """See `recorder.Mounted`."""
+        self.first()
+        declare(self.metrics, self.routes)
+
+
+def fork_while_routes_are_learned(base: str) -> None:
+    """Fork while another thread waits for the routes of the first of two mountings: the child learns those of both."""
+    metrics = named(base)
+    entered, leave = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        entered.set()
+        leave.wait()
+
+    mountings = [Mounting(metrics, [(f"/{app}/{n}", ["GET"]) for n in range(1000)], wait) for app in "ab"]
+    thread = threading.Thread(target=count, args=(metrics, "/a/1"))
+    thread.start()
+    entered.wait()
+    pid = os.fork()
+    if not pid:
+        signal.alarm(DEADLINE_SECONDS)
+        leave.set()
+        count(metrics, "/b/1")
+        is_right = state_of(metrics) is State.JOINED and metrics.bound().rows == SENTINEL_ROWS + 1000 * len(mountings)
+        os._exit(0 if is_right else 1)
+    _, status = os.wait()
+    leave.set()
+    thread.join()
+    assert status == 0
+    assert metrics.bound().rows == SENTINEL_ROWS + 1000 * len(mountings)
+    assert total(metrics.snapshot()) == 2.0
+
+
 def has_route(found: Mapping[str, float], route: str) -> bool:
     """Tell whether a snapshot shows a route."""
     return any(f'"{route}"' in text for text in found)
@@ -657,6 +707,7 @@ SCENARIOS: Final[Mapping[str, Callable[..., None]]] = {
         fork,
         fork_without_hooks,
         fork_from,
+        fork_while_routes_are_learned,
         fork_with_the_second_handle,
         fork_in_the_middle,
         close_all,

@@ -1,7 +1,7 @@
 """What a worker counted alone is carried to its group: all of it, once, under the same labels where there is room."""
 
 from red_middleware.counting.labels import OTHER, OVERFLOW, UNMATCHED
-from red_middleware.counting.layout import STATUS_CELLS, layout
+from red_middleware.counting.layout import STATUS_CELLS, Field, Kind, Unit, layout
 from red_middleware.counting.rows import Row
 from red_middleware.counting.table import Table
 from red_middleware.workers.carry import carry
@@ -78,3 +78,17 @@ def test_what_finds_no_room_in_the_group_is_folded_there(join: Join) -> None:
     assert sum(found.values()) == 3.0 + 2 * STATUS_CELLS
     assert found["/a", 0] == 1.0 + 1.0 + STATUS_CELLS
     assert group.faults == []
+
+
+def test_what_is_the_case_now_is_not_carried() -> None:
+    """A gauge beside counters in one row: it goes down where it went up."""
+    kinds = (*layout(BOUNDS, 100), Kind("site", ("site",), [Field("open", Unit.GAUGE), Field("opened")], 3, [(OTHER,)]))
+    here, there = Table(kinds), Table(kinds)
+    for table, site in ((there, "b"), (here, "a"), (here, "b")):
+        row = table.admit(table.regions["site"], (site,))
+        table.add(row, "open")
+        table.add(row, "opened", 2.0)
+    carry(here, there)
+    for table, expected in ((here, {"a": [1.0, 0.0], "b": [1.0, 0.0]}), (there, {"a": [0.0, 2.0], "b": [1.0, 4.0]})):
+        rows = table.read().rows["site"]
+        assert {row.key[0]: shown(table, row, "open", "opened") for row in rows} == expected

@@ -254,18 +254,18 @@ def test_a_file_that_was_being_made_when_a_thread_forked_is_let_go(
     directory: Directory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its lock was opened and its number not noted yet: what the child has of it is found all the same."""
-    opened = Directory.open
+    opened = os.open
     kept: list[WorkerFile] = []
 
-    def forked(directory: Directory, name: str, flags: int) -> int:
-        number = opened(directory, name, flags)
+    def forked(name: str, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        number = opened(name, flags, mode, dir_fd=dir_fd)
         if kept[0].status is not None:
             kept[0].abandon()  # as the child does
             assert open_files(directory.path) == [directory.path]
             raise InterruptedError
         return number
 
-    monkeypatch.setattr(Directory, "open", forked)
+    monkeypatch.setattr(os, "open", forked)
     with pytest.raises(OSError, match="Bad file descriptor"):  # of the parent's, here in the same process
         WorkerFile(directory, 1, kept=kept)
     assert kept == []

@@ -1,10 +1,11 @@
 """The group's index: one order of additions for all, whoever is killed, stopped or overtaken."""
 
+import fcntl
 import os
 import struct
 import zlib
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, closing
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -74,14 +75,14 @@ def test_an_index_whose_maker_was_killed_is_made_anew(directory: Directory, leng
 
 def test_two_workers_that_begin_at_once_make_one_index(directory: Directory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both see that there is none; the one who gets the lock later finds the other's, and leaves it as it is."""
-    locked = Index.locked
+    flock = fcntl.flock
 
-    def overtaken(index: Index, patience_seconds: float) -> AbstractContextManager[int]:
+    def overtaken(fd: int, operation: int) -> None:
         monkeypatch.undo()
         add(Index(directory), b"1")
-        return locked(index, patience_seconds)
+        flock(fd, operation)
 
-    monkeypatch.setattr(Index, "locked", overtaken)
+    monkeypatch.setattr(fcntl, "flock", overtaken)
     assert add(Index(directory)) == [b"1"]
 
 

@@ -492,6 +492,18 @@ def test_a_worker_whose_directory_is_removed_goes_on_alone(join: Join) -> None:
     assert one.faults == [LEFT]
 
 
+def test_a_directory_that_is_removed_in_the_middle_of_a_scrape_fails_none(join: Join) -> None:
+    """The index was read, and the cells are not there any more: the worker's own are shown."""
+    one = join()
+    one.count()
+    shutil.rmtree(one.member.directory.path)
+    parts, workers = one.member.read(one.table, one.table.extent())
+    assert (sum(parts[-1]), workers) == (2.0, 1)  # its status, and its bucket
+    assert one.is_isolated
+    assert one.faults == [LEFT]
+    assert one.counts() == {GET_A: 1}
+
+
 def test_a_worker_whose_group_began_anew_while_it_was_robbed_goes_on_alone(join: Join) -> None:
     """Its rows are not those of the new index."""
     one = join()

@@ -4,7 +4,6 @@ import gc
 import logging
 import shutil
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,28 +11,14 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from red_middleware import RedMetrics
-from red_middleware.counting.exchange import Source
 from red_middleware.metrics import recorder_of
 from red_middleware.workers import State
 
 from ..drive import begun, count, declare, restart
-from .members import HOME, SENTINEL_ROWS, Named, bring, ended, groups, member_of, state_of, total
+from .members import HOME, SENTINEL_ROWS, Mounting, Named, bring, ended, groups, member_of, state_of, total
 
 ROUTES = [(f"/{n}", ["GET"]) for n in range(50)]
 KNOWN_AGAIN = "this worker's numbers are those of its group now, with all that it counted alone"
-
-
-class Mounting:
-    """What a middleware is to a recorder: it declares routes when the first request or scrape comes."""
-
-    def __init__(self, metrics: RedMetrics, routes: Iterable[tuple[str, Iterable[str]]] = ()) -> None:
-        self.metrics = metrics
-        self.routes = routes
-        recorder_of(metrics).mount(self)
-
-    def learn(self, source: Source) -> None:
-        """See `recorder.Mounted`."""
-        declare(self.metrics, self.routes)
 
 
 def of_one_group(one: RedMetrics, other: RedMetrics) -> None:
@@ -119,7 +104,7 @@ def test_a_scrape_without_a_mounting_does_not_settle_the_capacity_of_a_group(nam
     count(metrics, "/7")
     assert state_of(metrics) is State.JOINED
     assert metrics.bound().rows == recorder_of(metrics).table.http.capacity == SENTINEL_ROWS + len(ROUTES)
-    assert mounting.routes is ROUTES
+    assert len(mounting.routes) == len(ROUTES)
     assert len(groups(tmp_path)) == 1
 
 
@@ -146,6 +131,22 @@ def test_a_scrape_without_a_mounting_joins_a_group_that_has_settled(named: Named
     assert (total(found), found["red_workers"]) == (1.0, 2.0)
 
 
+def test_who_joins_a_group_whose_capacity_was_raised_says_so(named: Named, caplog: pytest.LogCaptureFixture) -> None:
+    """The bound is the group's, whoever declared the routes; it is logged once."""
+    one, other = named(max_label_sets=SENTINEL_ROWS), named(max_label_sets=SENTINEL_ROWS)
+    of_one_group(one, other)
+    mounting = Mounting(one, ROUTES)
+    count(one)
+    caplog.clear()
+    with caplog.at_level(logging.INFO, "red_middleware"):
+        for _ in range(2):
+            count(other)
+            assert other.bound() == one.bound()
+    rows = SENTINEL_ROWS + len(mounting.routes)
+    assert len([message for message in caplog.messages if f"raised to {rows}" in message]) == 1
+    assert f"{rows} label sets" in caplog.messages[-1]
+
+
 def test_a_group_that_settled_without_routes_stays_settled(named: Named, caplog: pytest.LogCaptureFixture) -> None:
     """Its cells are in files that do not grow: routes that come late take free rows, or are told to have none."""
     metrics = named(max_label_sets=SENTINEL_ROWS + 1)
@@ -160,6 +161,22 @@ def test_a_group_that_settled_without_routes_stays_settled(named: Named, caplog:
     assert found['http_requests_total{method="GET",route="_overflow",status="200"}'] == len(ROUTES) - 1
     assert found["red_instrumentation_errors_total"] == 0.0
     assert [message for message in caplog.messages if "49 routes declared late" in message]
+
+
+def test_a_mounting_that_fails_keeps_no_request_from_being_counted(named: Named) -> None:
+    """The next request begins anew, without it. Nor does one that is gone."""
+    metrics = named()
+    Mounting(metrics, ROUTES)
+    gc.collect()
+    broken = Mounting(metrics, [("/", 5)])  # type: ignore[list-item]  # what a reader may have got wrong
+    count(metrics)
+    assert state_of(metrics) is State.EARLY
+    count(metrics)
+    assert state_of(metrics) is State.JOINED
+    found = metrics.snapshot()
+    assert (total(found), found["red_instrumentation_errors_total"]) == (2.0, 1.0)
+    assert metrics.bound().rows == 100
+    assert broken.routes
 
 
 # From alone
@@ -285,9 +302,28 @@ def test_from_any_to_early_in_a_forked_child(tmp_path: Path, state: State) -> No
     assert ("this worker's numbers are its own" in said) == (state in (State.ALONE, State.LEFT))
 
 
+def test_from_early_to_early_in_another_process(named: Named, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What tells of a fork that ran no hooks, seen from close by: what was counted is another process's."""
+    metrics = named()
+    with monkeypatch.context() as master:
+        master.setitem(sys.modules, "uwsgi", SimpleNamespace(worker_id=lambda: 0))
+        count(metrics, "/warm-up")
+    recorder_of(metrics).membership.pid += 1  # the master's
+    count(metrics, "/a")
+    assert state_of(metrics) is State.JOINED
+    assert {route for _, route in routes_of(metrics)} == {"/a"}
+    assert total(metrics.snapshot()) == 1.0
+
+
 def test_from_early_to_early_after_a_fork_that_runs_no_hooks(tmp_path: Path) -> None:
     """As uWSGI's: another pid tells. What the master counted is the master's, and each worker joins by itself."""
     assert ended("fork_without_hooks", tmp_path) == (0, "")
+
+
+def test_a_child_that_is_forked_while_routes_are_learned_learns_them_itself(tmp_path: Path) -> None:
+    """Its parent's thread that was about it is not in the child; without the routes their rows would be few."""
+    status, said = ended("fork_while_routes_are_learned", tmp_path)
+    assert status == 0, said
 
 
 def test_after_a_fork_a_second_handle_decides_anew_when_the_first_is_gone(named: Named) -> None:

@@ -17,7 +17,6 @@ from prometheus_client import ProcessCollector
 from red_middleware.counting.layout import NOTHING
 from red_middleware.workers import cells
 from red_middleware.workers.cells import LOCK, WORKER
-from red_middleware.workers.directory import Directory
 from red_middleware.workers.proc import Process
 from red_middleware.workers.processes import GroupProcesses, Workers
 
@@ -126,22 +125,23 @@ def test_a_worker_that_is_retired_during_a_scrape_counts_once(
     worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is never counted both among the living and among the dead."""
-    listing = Directory.names
+    listing = os.listdir
     reaper = joined(tmp_path)
     with measured(tmp_path) as other:
         before = cpu_seconds(worker)
-        listings = iter(range(100))
+        listings = iter(range(1000))
 
-        def listed(directory: Directory) -> list[str]:
-            if directory is worker.member.directory and next(listings) == 1:  # after those whose CPU is to be stored
+        def listed(fd: int) -> list[str]:
+            if next(listings) == 1:  # after those whose CPU is to be stored
                 other.kill()
                 reaper.counts()
                 assert len(names(reaper)) == 2
-            return listing(directory)
+            return listing(fd)
 
-        monkeypatch.setattr(Directory, "names", listed)
+        monkeypatch.setattr(os, "listdir", listed)
         total = measure(worker)["process_cpu_seconds_total"]
         monkeypatch.undo()
+        assert other.popen.returncode is not None  # it was killed meanwhile
         assert before <= total < before + BURN_SECONDS
         assert total <= cpu_seconds(worker) < total + BURN_SECONDS
     reaper.die()
@@ -279,9 +279,9 @@ def test_what_is_no_file_of_a_living_process_is_passed_over(
         rewrite(worker, lambda process: process._replace(pid=2**22 + 1))  # more than any process id
         Path(worker.member.directory.path, f"{WORKER}garbage").write_bytes(b"garbage")
         burn()
-        listing = Directory.names
+        listing = os.listdir
         own = worker.member.file.name
-        monkeypatch.setattr(Directory, "names", lambda directory: sorted(listing(directory), key=own.__eq__))
+        monkeypatch.setattr(os, "listdir", lambda fd: sorted(listing(fd), key=own.__eq__))
         found = measure(worker)
     assert set(found) == ALWAYS | SUMS
     assert found["process_max_fds"] == alone()["process_max_fds"]

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -245,17 +246,17 @@ def test_what_the_dead_used_of_the_processor_is_kept(join: Join) -> None:
         assert cells.read(file.fileno(), NOTHING).cpu_seconds == 2 * cells.grained(0.1) == pytest.approx(0.2, abs=3e-6)
 
 
-def during_the_reading(monkeypatch: pytest.MonkeyPatch, worker: Worker, work: Callable[[], object]) -> None:
+def during_the_reading(monkeypatch: pytest.MonkeyPatch, work: Callable[[], object]) -> None:
     """Do something when a scrape, the next one, has read `retired` and is about to list the workers."""
-    names = Directory.names
-    calls = iter(range(100))
+    names = os.listdir
+    calls = iter(range(1000))
 
-    def listed(directory: Directory) -> list[str]:
-        if directory is worker.member.directory and next(calls) == 1:  # after `_fold`
+    def listed(fd: int) -> list[str]:
+        if next(calls) == 1:  # after the scrape has folded the dead
             work()
-        return names(directory)
+        return names(fd)
 
-    monkeypatch.setattr(Directory, "names", listed)
+    monkeypatch.setattr(os, "listdir", listed)
 
 
 def test_a_scrape_that_others_overtook_begins_anew(join: Join, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -271,8 +272,9 @@ def test_a_scrape_that_others_overtook_begins_anew(join: Join, monkeypatch: pyte
             worker.die()
             assert other.counts() == {GET_A: 3}
 
-    during_the_reading(monkeypatch, one, retire)
+    during_the_reading(monkeypatch, retire)
     assert one.counts() == {GET_A: 3}
+    assert len(files(one)) == 2  # it did happen meanwhile
     assert one.faults == []
 
 
@@ -282,30 +284,30 @@ def test_a_file_that_vanishes_under_a_scrape_is_looked_for_in_retired(
     """It was listed, and is gone when it is to be opened."""
     one, other, dying = (join() for _ in range(3))
     dying.count()
-    opened = Directory.open
+    opened = os.open
 
-    def late(directory: Directory, name: str, flags: int, mode: int = 0o600) -> int:
-        if directory is one.member.directory and name == dying.member.file.name and flags == os.O_RDONLY:
+    def late(name: str, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        if name == dying.member.file.name:
             monkeypatch.undo()
             dying.die()
             assert other.counts() == {GET_A: 1}
-        return opened(directory, name, flags, mode)
+        return opened(name, flags, mode, dir_fd=dir_fd)
 
-    monkeypatch.setattr(Directory, "open", late)
+    monkeypatch.setattr(os, "open", late)
     assert one.counts() == {GET_A: 1}
 
 
 def test_a_scrape_that_never_sees_two_equal_moments_gives_up(join: Join, monkeypatch: pytest.MonkeyPatch) -> None:
     """No endless loop, whatever happens to the files."""
     one = join()
-    opened = Directory.open
+    opened = os.open
 
-    def vanished(directory: Directory, name: str, flags: int, mode: int = 0o600) -> int:
+    def vanished(name: str, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
         if name == one.member.file.name:
             raise FileNotFoundError(errno.ENOENT, name)
-        return opened(directory, name, flags, mode)
+        return opened(name, flags, mode, dir_fd=dir_fd)
 
-    monkeypatch.setattr(Directory, "open", vanished)
+    monkeypatch.setattr(os, "open", vanished)
     with pytest.raises(TimeoutError, match="workers retire faster than their cells can be read"):
         one.counts()
 
@@ -324,8 +326,8 @@ def test_unfinished_files_are_removed_when_they_are_old(join: Join) -> None:
 def test_an_unfinished_file_may_be_finished_before_it_is_looked_at(join: Join, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its worker is counted at the next scrape at the latest."""
     one = join()
-    names = Directory.names
-    monkeypatch.setattr(Directory, "names", lambda directory: [*names(directory), f"{NEW}finished"])
+    names = os.listdir
+    monkeypatch.setattr(os, "listdir", lambda fd: [*names(fd), f"{NEW}finished"])
     one.count()
     assert one.counts() == {GET_A: 1}
     assert one.faults == []
@@ -578,16 +580,16 @@ def test_files_that_somebody_removes_are_not_looked_for(join: Join, monkeypatch:
         dead = join()
         dead.die()
         left = [missed]
-        status = Directory.stat
+        status = os.stat
 
-        def vanishing(directory: Directory, name: str) -> os.stat_result:
+        def vanishing(name: object, **options: Any) -> os.stat_result:
             if name == dead.member.file.name:  # noqa: B023
                 left[0] -= 1  # noqa: B023
                 if not left[0]:  # noqa: B023
                     file_of(dead).unlink()  # noqa: B023
-            return status(directory, name)  # noqa: B023
+            return status(name, **options)  # type: ignore[arg-type]  # noqa: B023
 
         with monkeypatch.context() as patched:
-            patched.setattr(Directory, "stat", vanishing)
+            patched.setattr(os, "stat", vanishing)
             assert one.counts() == {GET_A: 1}
     assert one.faults == []
