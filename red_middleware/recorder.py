@@ -12,6 +12,7 @@ import time
 import weakref
 from _thread import RLock
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Final, Protocol
 
 from prometheus_client import CollectorRegistry
@@ -120,7 +121,7 @@ class Recorder:
                 if mounting is not None:
                     mounting.learn(source or {})
             finally:  # not before: a child that another thread forks meanwhile has to learn the routes itself
-                if pending[0] in self._mountings:
+                with suppress(ValueError):  # the other thread was faster
                     self._mountings.remove(pending[0])
 
     def _begin(self, source: Source | None) -> None:
