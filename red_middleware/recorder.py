@@ -12,6 +12,7 @@ import time
 import weakref
 from _thread import RLock
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Final, Protocol
 
 from prometheus_client import CollectorRegistry
@@ -114,14 +115,14 @@ class Recorder:
 
     def _learn(self, source: Source | None) -> None:
         """Let the mountings declare their routes that have not yet."""
-        for reference in list(self._mountings):
-            mounting = reference()
+        while pending := self._mountings[:1]:  # another thread that waited in vain may be here too
+            mounting = pending[0]()
             try:
                 if mounting is not None:
                     mounting.learn(source or {})
-            finally:  # only now: a child that is forked meanwhile has no thread that goes on with it
-                if reference in self._mountings:
-                    self._mountings.remove(reference)
+            finally:  # not before: a child that another thread forks meanwhile has to learn the routes itself
+                with suppress(ValueError):  # the other thread was faster
+                    self._mountings.remove(pending[0])
 
     def _begin(self, source: Source | None) -> None:
         self._learn(source)
