@@ -20,11 +20,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.registry import Collector
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
 
 from red_middleware import RedASGIMiddleware, RedMetrics
+from red_middleware.routes import Routes, Source
 
-from .counts import check_one_request, counted, fresh_metrics, one_request
-from .drive import ASGIApp, ASGIServer, Clock, Message, Receive, Scope, Send, by_hand, scope
+from .counts import check_one_request, counted, fresh_metrics, one_request, requests
+from .drive import ASGIApp, ASGIServer, Clock, Message, Receive, Scope, Send, ask_asgi, by_hand, scope
 
 Runner = Callable[[Callable[[], Any]], Any]
 
@@ -734,3 +738,34 @@ def test_the_endpoint_answers_while_trio_is_half_imported(run: Runner, monkeypat
 
     run(main)
     assert server.sent[0]["status"] == 200
+
+
+def test_an_app_with_a_route_where_the_endpoint_would_be_answers_its_first_request_there_itself() -> None:
+    """No answer may change hands between the first request and the second."""
+    metrics = fresh_metrics()
+    own = Starlette(routes=[Route("/metrics", PlainTextResponse("the app's"))])
+    app = RedASGIMiddleware(own, metrics=metrics)
+    assert [ask_asgi(app, "/metrics").body for _ in range(2)] == [b"the app's"] * 2
+    assert requests(metrics) == {("GET", "/metrics", "200"): 2}
+
+
+class Silent:
+    """A reader of a framework that is imported, and serves nothing here."""
+
+    module = "sys"
+
+    def learn(self, app: object, source: Source) -> bool:
+        return False
+
+    def route(self, source: Source, path: str, error: BaseException | None = None) -> str | None:
+        return None
+
+
+def test_another_framework_is_asked_where_the_first_does_not_know() -> None:
+    """An app of one may serve an app of the other."""
+    metrics = fresh_metrics()
+    app = RedASGIMiddleware(Starlette(routes=[Route("/a", PlainTextResponse("a"))]), metrics=metrics)
+    routes = app.mounting.routes
+    app.mounting.routes = Routes([Silent(), *routes.readers], None, routes.fault)
+    ask_asgi(app, "/a")
+    assert requests(metrics) == {("GET", "/a", "200"): 1}
