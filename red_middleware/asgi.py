@@ -165,7 +165,7 @@ class _Call:
             except Exception as fault:
                 route = None
                 routes.fault("route", fault)
-            if route is None and routes.others:
+            if route is None and len(sys.modules) != routes.modules:
                 route = routes.ask_others(self.scope, exchange.path)
             try:
                 exchange.respond(message.get("status"), route, message.get("headers", ()))

@@ -95,13 +95,13 @@ class RedWSGIMiddleware:
             response.fail(error)
             raise
         kind = type(body)
-        plain, beside = self.plain_body
-        if kind is plain and environ.get("wsgi.file_wrapper") is beside:
-            return response
         if kind is list:
             response.__class__ = _SizedResponse
             return response
+        plain, beside = self.plain_body
         wrapper = environ.get("wsgi.file_wrapper")
+        if kind is plain and wrapper is beside:
+            return response
         watched = response.as_sized_as(body, wrapper)
         if type(watched) is _Response and (wrapper is None or issubclass(type(wrapper), type)):
             self.plain_body = kind, wrapper
@@ -145,7 +145,7 @@ class _Response:
         except Exception as fault:
             route = None
             routes.fault("route", fault)
-        if route is None and routes.others:
+        if route is None and len(sys.modules) != routes.modules:
             route = routes.ask_others(self.environ, exchange.path)
         try:
             exchange.respond(status, route, headers)

@@ -32,8 +32,8 @@ class Routes:
     route is chosen then: its app was made later. The chosen reader is asked before all others. Readers of frameworks
     that nobody imported are not asked at all.
 
-    When a response begins, an adapter calls `ask`, and `ask_others` where that knew nothing and there are `others`. So
-    each is asked once. Where an exception came before a response, it calls `find` alone.
+    When a response begins, an adapter calls `ask`. Where that knew nothing, and the number of imported modules is not
+    `modules`, it calls `ask_others`. So each is asked once. Where an exception came before a response, it calls `find`.
 
     Args:
         readers: In the order in which they are asked until one is chosen.
@@ -46,13 +46,13 @@ class Routes:
 
     Without a `route_of` it is the reader's own method: no call stands between.
     """
-    others: Sequence[Reader]
-    """Whom `ask` does not ask."""
+    modules: int
+    """How many modules were imported when `ask` asked every reader whose framework is; -1 while it does not."""
 
     def __init__(
         self, readers: Sequence[Reader], route_of: RouteOf | None, fault: Callable[[str, BaseException], None]
     ) -> None:
-        self.readers = readers
+        self.readers: Sequence[Reader] = readers
         self.route_of = route_of
         self.fault = fault
         self._is_chosen = False
@@ -60,7 +60,8 @@ class Routes:
 
     def ask_others(self, source: Source, path: str) -> str | None:
         """Return the route that another reader knows, after `ask`. The arguments are those of `find`."""
-        return self._ask_each(source, path, None, self._asked)
+        self._look_around()
+        return self._ask_each(self._others, source, path, None)
 
     def find(self, source: Source, path: str, error: BaseException | None = None) -> str | None:
         """Return the route, the whole way. It raises nothing.
@@ -71,7 +72,10 @@ class Routes:
             error: The exception that left the app before a response.
         """
         route = self._ask_user(source)
-        return self._ask_each(source, path, error) if route is None else route
+        if route is not None:
+            return route
+        self._look_around()
+        return self._ask_each(self._imported, source, path, error)
 
     def learn(self, app: object, source: Source) -> None:
         """Let every reader declare what it finds, and choose one. See `Reader.learn`."""
@@ -87,13 +91,21 @@ class Routes:
             self._put_first(finders[0])
 
     def _put_first(self, reader: Reader) -> None:
-        self.others = [other for other in self.readers if other is not reader]
-        self.readers = [reader, *self.others]
-        self._imported: Sequence[Reader] = ()
-        self._modules = -1  # how many modules were imported when `_imported` was found out
-        self._asked: Reader | None = reader
+        self.readers = sorted(self.readers, key=lambda other: other is not reader)
+        self._not_asked: Sequence[Reader] = self.readers[1:]
+        self.modules = self._seen = -1
+        self._look_around()
         self._ask_first = reader.route
         self.ask = reader.route if self.route_of is None else self._ask_user_and_first
+
+    def _look_around(self) -> None:
+        """Find out which frameworks are imported, if there are more modules than before."""
+        modules = len(sys.modules)
+        if modules != self._seen:
+            self._imported = [reader for reader in self.readers if reader.module in sys.modules]
+            self._others = [reader for reader in self._not_asked if reader.module in sys.modules]
+            self._seen = modules
+            self.modules = -1 if self._others else modules
 
     def _ask_user_and_first(self, source: Source, path: str) -> str | None:
         route = self._ask_user(source)
@@ -108,16 +120,9 @@ class Routes:
         return None
 
     def _ask_each(
-        self, source: Source, path: str, error: BaseException | None, asked: Reader | None = None
+        self, readers: Sequence[Reader], source: Source, path: str, error: BaseException | None
     ) -> str | None:
-        """Ask the readers whose framework is imported, but for the one that was asked already."""
-        modules = len(sys.modules)
-        if modules != self._modules:
-            self._imported = [reader for reader in self.readers if reader.module in sys.modules]
-            self._modules = modules
-        for reader in self._imported:
-            if reader is asked:
-                continue
+        for reader in readers:
             try:
                 route = reader.route(source, path, error)
             except Exception as fault:
@@ -127,6 +132,7 @@ class Routes:
                 if not self._is_chosen:
                     self._is_chosen = True
                     self._put_first(reader)
-                    self._asked = None  # a request in another thread has asked only who was the first before
+                    # A request in another thread may have asked only the reader that was the first before.
+                    self._not_asked, self._seen, self.modules = self.readers, -1, -1
                 return route
         return None

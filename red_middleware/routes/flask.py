@@ -57,9 +57,13 @@ class FlaskReader:
     def route(self, source: Source, path: str, error: BaseException | None = None) -> str | None:
         """Return the rule that serves the request, with its mount."""
         request: Any = source.get("werkzeug.request")
-        rule: Any = getattr(request, "url_rule", None)  # Werkzeug's own request has none
-        if rule is not None and rule.map is self.plain_map:
-            return rule.rule  # type: ignore[no-any-return]  # a string, by Werkzeug's annotation
+        rule: Any = None
+        if request is not None:
+            rule = getattr(request, "url_rule", None)  # Werkzeug's own request has none
+            if rule is not None and rule.map is self.plain_map:
+                return rule.rule  # type: ignore[no-any-return]  # a string, by Werkzeug's annotation
+        elif not self.mounts and "flask.app" not in sys.modules:
+            return None
         if rule is None and "flask.app" in sys.modules and getattr(request, "routing_exception", None) is None:
             rule, source = _rule_elsewhere(source, error)  # else it is a 404, a 405 or a redirect of the router
         mount = self._mount(source, path) if self.mounts else ""

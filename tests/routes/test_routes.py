@@ -59,7 +59,8 @@ def as_adapters_do(routes: Routes, path: str, source: Source | None = None) -> s
     except Exception as error:
         route = None
         routes.fault("route", error)
-    return routes.ask_others(source, path) if route is None and routes.others else route
+    asks_on = route is None and len(sys.modules) != routes.modules
+    return routes.ask_others(source, path) if asks_on else route
 
 
 WAYS = [as_adapters_do, lambda routes, path: routes.find({}, path)]
