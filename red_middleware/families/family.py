@@ -4,7 +4,7 @@
 Everything here is a pure function of a `Reading`.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import accumulate
 from typing import Final, NamedTuple
 
@@ -86,7 +86,7 @@ _SUFFIXES: Final[Mapping[str, tuple[str, ...]]] = {
     "summary": ("_count", "_sum"),
 }
 
-Values = Callable[[Sequence[float], int, int], Sequence[float]]
+Values = Callable[[Sequence[float], int, int], tuple[float, ...]]
 """Returns what a family shows of a row, given the cells, where the row begins, and how many codes it has."""
 
 
@@ -104,8 +104,6 @@ class Shown:
             self.named = [("_count", {}), ("_sum", {})]
         else:
             self.named = [("", {})]
-        self.most = first.width if first.is_coded else len(self.named)
-        """How many series a row can make."""
         self.values: Values = _values(kind, family)
 
     def series(self, row: Row, codes: tuple[int, ...]) -> list[Series]:
@@ -120,44 +118,52 @@ def _values(kind: Kind, family: Family) -> Values:
     offsets = [kind.offsets[name] for name in family.fields]
     start, width = offsets[0], kind.field(family.fields[0]).width
 
-    def plain(cells: Sequence[float], row: int, codes: int) -> Sequence[float]:
-        return [cells[row + offset] for offset in offsets]
+    def single(cells: Sequence[float], row: int, codes: int) -> tuple[float, ...]:
+        return (cells[row + start],)
 
-    def timed(cells: Sequence[float], row: int, codes: int) -> Sequence[float]:
-        return [float(cells[row + offset]) for offset in offsets]  # a clock may say NumPy's, whose repr is no number
+    def several(cells: Sequence[float], row: int, codes: int) -> tuple[float, ...]:
+        return tuple(
+            float(cells[row + offset]) for offset in offsets
+        )  # a clock may say NumPy's, whose repr is no number
 
-    def coded(cells: Sequence[float], row: int, codes: int) -> Sequence[float]:
+    def coded(cells: Sequence[float], row: int, codes: int) -> tuple[float, ...]:
         end = row + start + width
-        return [*reversed(cells[end - codes : end]), cells[row + start]]
+        return (*cells[end - codes : end][::-1], cells[row + start])
 
-    def histogram(cells: Sequence[float], row: int, codes: int) -> Sequence[float]:
-        buckets = list(accumulate(cells[row + start : row + start + width]))
-        return [*buckets, buckets[-1], float(cells[row + offsets[1]])]  # as in `timed`
+    def histogram(cells: Sequence[float], row: int, codes: int) -> tuple[float, ...]:
+        first = row + start
+        found = [*accumulate(cells[first : first + width])]
+        found += found[-1], float(cells[row + offsets[1]])  # as in `several`
+        return tuple(found)
 
     if family.type == "histogram":
         return histogram
     if kind.field(family.fields[0]).is_coded:
         return coded
-    return timed if kind.field(family.fields[-1]).unit is Unit.SECONDS else plain
+    return several if kind.field(family.fields[-1]).unit is Unit.SECONDS else single
 
 
-def shown(families: Iterable[Family], kinds: Iterable[Kind]) -> dict[str, list[Shown]]:
-    """Return, by the name of each kind, how its families show its rows."""
-    return {kind.name: [Shown(family, kind) for family in families if family.kind == kind.name] for kind in kinds}
+def most_series(family: Family, kind: Kind) -> int:
+    """Return how many series a row of a kind can make: none of a kind that the family does not show."""
+    if family.kind != kind.name:
+        return 0
+    width = kind.field(family.fields[0]).width
+    return width + 2 if family.type == "histogram" else 2 if family.type == "summary" else width
 
 
-def counted_rows(kind: Kind, reading: Reading) -> Iterator[Row]:
-    """Yield the rows of a kind that are shown: a row that has counted nothing is space and not series."""
+def counted_rows(kind: Kind, reading: Reading) -> Iterable[Row]:
+    """Return the rows of a kind that are shown: a row that has counted nothing is space and not series."""
     width, cells, rows = kind.width, reading.cells[kind.name], reading.rows[kind.name]
-    return iter(rows) if kind.is_closed else (row for row in rows if any(cells[row.start : row.start + width]))
+    if kind.is_closed:
+        return rows
+    likely = kind.offsets[kind.coded.name] + kind.coded.width - 1 if kind.coded else 0  # that of the first code
+    return [row for row in rows if cells[row.start + likely] or any(cells[row.start : row.start + width])]
 
 
-def bound(families: Iterable[Family], kinds: Iterable[Kind], capacities: Mapping[str, int]) -> Bound:
+def bound(families: Sequence[Family], kinds: Sequence[Kind], capacities: Mapping[str, int]) -> Bound:
     """Return the most that rows of these kinds can hold and show, given how many rows of each kind there can be."""
-    kinds = list(kinds)
-    families = list(families)
-    series = sum(capacities[name] * one.most for name, found in shown(families, kinds).items() for one in found)
-    series += sum(family.value is not None for family in families)
+    series = sum(family.value is not None for family in families)
+    series += sum(capacities[kind.name] * most_series(family, kind) for kind in kinds for family in families)
     return Bound(capacities["http"], sum(capacities[kind.name] * kind.width for kind in kinds), series)
 
 

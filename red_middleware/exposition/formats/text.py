@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from ...counting.layout import Kind, Unit
 from ...counting.rows import Row
-from ...families.family import Family, Reading, Shown, counted_rows, number, sample_text
+from ...families.family import Family, Reading, Shown, Values, counted_rows, number, sample_text
 
 Metadata = Callable[[str, Family], str]
 
@@ -38,7 +38,7 @@ class Text:
         self.names = names
         named = list(zip(names, families, strict=True))
         self.views = [
-            (kind, [_View(Shown(family, kind), name) for name, family in named if family.kind == kind.name])
+            _View(kind, [(name, Shown(family, kind)) for name, family in named if family.kind == kind.name])
             for kind in kinds
         ]
 
@@ -52,11 +52,8 @@ class Text:
         """
         lines: dict[str, list[bytes]] = {name: [] for name in self.names}
         series = sum(family.value is not None for family in self.families)
-        for kind, views in self.views:
-            cells = reading.cells[kind.name]
-            for row in counted_rows(kind, reading):
-                for view in views:
-                    series += view.add(row, cells, lines[view.name])
+        for view in self.views:
+            series += view.add(reading, lines)
         parts: list[bytes] = []
         for name, family in zip(self.names, self.families, strict=True):
             if family.value is not None:
@@ -68,38 +65,51 @@ class Text:
 
 
 class _View:
-    """One family's lines, by row, each with a `%` where its number goes: bytes fill in faster than strings."""
+    """The lines of one kind of rows, each with a `%` where its number goes: bytes fill in faster than strings."""
 
-    def __init__(self, shown: Shown, name: str) -> None:
-        self.shown = shown
-        self.values = shown.values
-        self.is_sparse = shown.family.is_sparse
-        self.name = name
-        self.rows: dict[int, tuple[Row, tuple[int, ...], list[bytes], bytes]] = {}
+    def __init__(self, kind: Kind, named: Sequence[tuple[str, Shown]]) -> None:
+        self.kind = kind
+        self.named = named
+        self.rows: dict[int, _RowLines] = {}
 
-    def add(self, row: Row, cells: Sequence[float], lines: list[bytes]) -> int:
-        """Append the lines of a row, and return how many."""
-        kept = self.rows.get(row.number)
-        codes = row.codes
-        if kept is None or kept[0] is not row or kept[1] is not codes:
-            kept = self.rows[row.number] = self._format(row, codes)
-        _, _, single, all_lines = kept
-        values = self.values(cells, row.start, len(codes))
-        if not self.is_sparse:
-            lines.append(all_lines % tuple(values))
-            return len(single)
-        before = len(lines)
-        lines += [line % value for line, value in zip(single, values, strict=True) if value]
-        return len(lines) - before
+    def add(self, reading: Reading, lines: Mapping[str, list[bytes]]) -> int:
+        """Append the lines of all rows to those of their families, and return how many."""
+        series = 0
+        kept = self.rows
+        cells = reading.cells[self.kind.name]
+        into = [lines[name].append for name, _ in self.named]
+        for row in counted_rows(self.kind, reading) if into else ():
+            codes, start = row.codes, row.start
+            formatted = kept.get(row.number)
+            if formatted is None or formatted[0] is not row or formatted[1] is not codes:
+                formatted = kept[row.number] = (row, codes, [self._format(*one, row, codes) for one in self.named])
+            count = len(codes)
+            for add, (values, block, single) in zip(into, formatted[2]):  # noqa: B905  # of one length, in a hot loop
+                numbers = values(cells, start, count)
+                if block is not None:
+                    add(block % numbers)
+                    series += len(numbers)
+                else:
+                    for line, value in zip(single, numbers):  # noqa: B905
+                        if value:
+                            add(line % value)
+                            series += 1
+        return series
 
-    def _format(self, row: Row, codes: tuple[int, ...]) -> tuple[Row, tuple[int, ...], list[bytes], bytes]:
-        last = self.shown.kind.field(self.shown.family.fields[-1])
-        is_timed = last.unit is Unit.SECONDS
+    def _format(self, name: str, shown: Shown, row: Row, codes: tuple[int, ...]) -> "_FamilyLines":
+        is_timed = self.kind.field(shown.family.fields[-1]).unit is Unit.SECONDS
         single = [
-            _line(self.name, suffix, labels, is_timed and suffix in ("", "_sum"))
-            for suffix, labels in self.shown.series(row, codes)
+            _line(name, suffix, labels, is_timed and suffix in ("", "_sum"))
+            for suffix, labels in shown.series(row, codes)
         ]
-        return row, codes, single, b"".join(single)
+        return shown.values, None if shown.family.is_sparse else b"".join(single), single
+
+
+_FamilyLines = tuple[Values, bytes | None, list[bytes]]
+"""What one family shows of one row: where its values are, its lines in one unless some may be left out, each line."""
+
+_RowLines = tuple[Row, tuple[int, ...], list[_FamilyLines]]
+"""A row, the codes that it had when it was formatted, and the lines of its families."""
 
 
 def _line(name: str, suffix: str, labels: Mapping[str, str], is_float: bool) -> bytes:
