@@ -1,7 +1,7 @@
 """Bottle (0.12.25 and later): the rule that matched, with every mount.
 
-Bottle leaves the route in the environ. Where a Bottle app is mounted as a WSGI app, as 0.12 does always, its rules lack
-the prefix. That is known by the app, unless the mount was added after the first request.
+Bottle leaves the route in the environ. The rules of a Bottle app that is mounted as a WSGI app, which 0.12 always does,
+lack the prefix. The walk over the app's routes knows it, unless the mount was added after the first request.
 """
 
 from collections.abc import Iterator
@@ -35,10 +35,9 @@ class BottleReader:
         route = source.get("bottle.route")
         if route is None:
             return None
-        prefixes = self.prefixes.get(route.app)
-        if prefixes is None:
+        if route.app not in self.prefixes:
             self.declare(list(self._templates(route.app, "")))
-            prefixes = self.prefixes.get(route.app, {""})
+        prefixes = self.prefixes.get(route.app, {""})
         if len(prefixes) > 1:
             prefixes = {prefix for prefix in prefixes if f"{path}/".startswith(f"{prefix}/")} or prefixes
         target = route.config.get("mountpoint.target")  # a Bottle app that has no route for the request, or any other
@@ -57,5 +56,4 @@ class BottleReader:
 
 
 def _rule(route: Any, target: object) -> str:
-    rule: str = route.rule
-    return rule if target is None else rule.removesuffix("/<:re:.*>")  # which Bottle adds to a mount's prefix
+    return str(route.rule if target is None else route.rule.removesuffix("/<:re:.*>"))  # Bottle adds it to a mount's

@@ -2,6 +2,7 @@
 
 import math
 from itertools import accumulate
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -156,6 +157,15 @@ def test_the_registry_knows_the_names_that_are_shown(namespace: str) -> None:
         assert {collected.name, *(sample.name for sample in collected.samples)} <= names
         assert names <= set(metrics.registry._names_to_collectors)
     assert sum(len(family.samples) for family in metrics.collect()) == len(metrics.snapshot())
+
+
+def test_the_formula_that_the_documents_state_follows_from_the_layout() -> None:
+    """Whoever adds a field is told where it stands in prose."""
+    small, large = (fresh_metrics(max_label_sets=rows, buckets=[1.0]).bound() for rows in (100, 101))
+    of_a_row = large.series - small.series
+    formula = f"(buckets + {of_a_row - 1}) + {small.series - 100 * of_a_row}"
+    assert formula in str(RedMetrics.bound.__doc__)
+    assert f"label sets x {formula}" in Path(__file__).parents[2].joinpath("README.md").read_text(encoding="utf-8")
 
 
 @given(
