@@ -62,7 +62,7 @@ class RedASGIMiddleware:
             return await self.app(scope, receive, send)
         try:
             path, method, root = scope["path"], scope["method"], scope["root_path"]
-        except KeyError:  # left out where it is empty, or by a caller that is no server
+        except KeyError:  # a server may leave out an empty value, and a test any
             path, method, root = scope.get("path", ""), scope.get("method"), scope.get("root_path")
         if root:
             path = _relative_path(path, root)
@@ -121,10 +121,10 @@ class _Call:
         message = await self.receive_message()
         try:
             left = message["type"] == "http.disconnect"
-        except Exception:  # no message at all: the application's to refuse
+        except Exception:  # not a message: the application will refuse it
             left = False
         if left:
-            if self.ending:  # some servers say so at the end of every response, before the last send returns
+            if self.ending:  # some servers say this at the end of every response, before the last `send` returns
                 self.left = True
             else:
                 self.exchange.disconnect()
@@ -141,14 +141,14 @@ class _Call:
                     self.ending = last = not message.get("more_body")
                 else:
                     self.ending = last = kind in _ENDS and self._is_last(kind, message)
-        except Exception:  # no message at all: the server's to refuse
+        except Exception:  # not a message: the server will refuse it
             begins = last = False
         send_message = self.send_message
         try:
             await send_message(message)
         except BaseException as error:
             self.ending = False
-            if self.left and not isinstance(error, Exception):  # cancelled by who listens for the end (Starlette)
+            if self.left and not isinstance(error, Exception):  # Starlette cancels `send` when it hears of the end
                 self.exchange.finish()
             elif self.left or isinstance(error, OSError):  # OSError: ASGI 2.4, "disconnected client"
                 self.exchange.disconnect()
@@ -175,7 +175,7 @@ class _Call:
                 self.routes.fault("response headers", fault)
 
     def end(self, error: BaseException | None) -> None:
-        """The application is through: with an exception, or without the end of a response."""
+        """The application ended: with an exception, or without the end of a response."""
         exchange = self.exchange
         if exchange.outcome is None and not exchange.finished:
             exchange.respond(SERVER_ERROR, self.routes.find(self.scope, exchange.path, error))
@@ -215,12 +215,12 @@ def _request(scope: Scope) -> Request:
 
 
 async def _off_the_loop(work: Callable[[], Answer]) -> Answer:
-    """Run in a thread of the event loop at hand, so that a scrape stalls no request; here, where there is no loop."""
+    """Run in a thread of the running event loop, so that a scrape stalls no request. Without a loop, run here."""
     try:
         trio = sys.modules["trio"]
         trio.lowlevel.current_task()
     except (KeyError, AttributeError, RuntimeError):
-        # asyncio, or a coroutine driven by hand: trio may be imported, or half of it, for another thread
+        # asyncio, or no loop at all; another thread may have imported trio, or half of it
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:

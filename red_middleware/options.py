@@ -118,7 +118,7 @@ def first_seconds(owner: str, option: str, clock: Any) -> float:
     try:
         seconds = clock()
         finite = isinstance(seconds, int | float) and math.isfinite(seconds)
-    except Exception as error:  # an int may be too long to be finite
+    except Exception as error:  # a huge int does not fit a float
         raise refusal(ValueError, owner, option, clock, rule) from error
     if not finite:
         raise refusal(ValueError, owner, option, clock, f"{rule}, not {seconds!r}")

@@ -1,7 +1,7 @@
 """RedWSGIMiddleware: when a request is started, answered and finished in WSGI (PEP 3333).
 
 It tells `counting.exchange` so, and answers the metrics endpoint. A request is finished when its body is exhausted or
-closed, whichever comes first: servers close right after the last byte, test clients often never.
+closed, whichever comes first. Servers close it right after the last byte; test clients often never do.
 """
 
 import math
@@ -70,7 +70,7 @@ class RedWSGIMiddleware:
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         try:
             path, method = environ["PATH_INFO"], environ["REQUEST_METHOD"]
-        except KeyError:  # PEP 3333: what is empty may be left out
+        except KeyError:  # PEP 3333: a server may leave out an empty value
             path, method = environ.get("PATH_INFO", ""), environ.get("REQUEST_METHOD")
         mounting = self.mounting
         if path in mounting.special:
@@ -161,14 +161,16 @@ class _Response:
             raise
         try:
             self.sent += len(data)
-        except Exception:  # no bytes: the server took it all the same
+        except Exception:  # not bytes, but the server accepted it
             pass
         return written
 
     def as_sized_as(self, body: Iterable[bytes], wrapper: Any) -> Iterable[bytes]:
         """Return what the server is to send: this, with a length if the body has one, or the server's own file."""
         try:
-            if isinstance(wrapper, type) and isinstance(body, wrapper):  # asked first: waitress's has a length too
+            if isinstance(wrapper, type) and isinstance(
+                body, wrapper
+            ):  # first, since waitress's file wrapper has a length too
                 return self._watched_file(body)
         except Exception as fault:
             self.routes.fault("file wrapper", fault)
@@ -181,10 +183,10 @@ class _Response:
             for piece in self.body:
                 try:
                     self.sent += len(piece)
-                except Exception:  # no bytes: the server's to refuse
+                except Exception:  # not bytes: the server will refuse it
                     pass
                 yield piece
-        except GeneratorExit:  # a loop over it was left: `close` is due next, and sees which exception left it
+        except GeneratorExit:  # the server left its loop; it calls `close` next, which sees the exception
             self.dropped = _Dropped(self.exchange, self._is_cut())
             raise
         except BaseException as error:
@@ -207,7 +209,7 @@ class _Response:
                 raise
 
     def fail(self, error: BaseException) -> None:
-        """An exception left the application. Until a byte is sent the server makes a 500 of it, if someone listens."""
+        """An exception left the application. If no byte was sent and the client is there, the server answers 500."""
         exchange = self.exchange
         if exchange.outcome is None:
             exchange.respond(SERVER_ERROR, self.routes.find(self.environ, exchange.path, error))
@@ -217,16 +219,18 @@ class _Response:
         exchange.finish(complete=False)
 
     def _stop(self) -> None:
-        """The server closed the body before its end: the client left, unless the server itself is going down."""
+        """The server closed the body before its end. The client left, unless the server itself is shutting down."""
         cut = self._is_cut()
         error = sys.exc_info()[1]
-        unsent = isinstance(error, OSError)  # the server failed to send what it had, be it the last or only piece
-        if unsent or (cut and (error is None or isinstance(error, Exception | GeneratorExit))):  # not on SystemExit
+        unsent = isinstance(error, OSError)  # the server could not send a piece, even if it was the last one
+        if unsent or (
+            cut and (error is None or isinstance(error, Exception | GeneratorExit))
+        ):  # but not with SystemExit
             self.exchange.disconnect()
         self.exchange.finish(complete=not cut)
 
     def _is_cut(self) -> bool:
-        """Tell whether the client was sent a part of the body, and lacks the rest."""
+        """Tell whether the client got a part of the body and not the rest."""
         if self.exchange.outcome is None:
             self._unanswered()
             return False
@@ -236,20 +240,20 @@ class _Response:
         self.exchange.respond(SERVER_ERROR, self.routes.find(self.environ, self.exchange.path))
 
     def _length(self) -> float:
-        """Return the body's length in bytes by its header, infinity without one: servers stop where it ends."""
+        """Return the body's length in bytes by its header, at which servers stop; infinity without a header."""
         try:
             return min(float(value) for name, value in self.exchange.headers if name.lower() == "content-length")
         except (ValueError, TypeError, AttributeError):
             return math.inf
 
     def _watched_file(self, body: Any) -> Iterable[bytes]:
-        """Return the server's own file object as it is, which it may send by sendfile(2), with its `close` watched."""
+        """Return the server's own file object, which it may send by sendfile(2). Its `close` tells us the end."""
         close = getattr(body, "close", None)
         held = getattr(body, "__dict__", {})
-        own = {"close": held["close"]} if "close" in held else {}  # wsgiref's and gunicorn's are of the instance
+        own = {"close": held["close"]} if "close" in held else {}  # wsgiref and gunicorn set it on the instance
 
         def finish_and_close() -> None:
-            held.pop("close", None)  # by which the file holds itself, and would lie there until the collector comes
+            held.pop("close", None)  # else the file refers to itself, and stays until the garbage collector runs
             held.update(own)
             error = sys.exc_info()[1]
             if isinstance(error, OSError):
@@ -266,7 +270,7 @@ class _Response:
 
         try:
             body.close = finish_and_close
-        except (AttributeError, TypeError):  # of a type written in C: it counts as sent once the server has it
+        except (AttributeError, TypeError):  # a type written in C: it counts as sent when the server has it
             if self.exchange.outcome is None:
                 self._unanswered()
             self.exchange.finish()
@@ -274,7 +278,7 @@ class _Response:
 
 
 class _SizedResponse(_Response):
-    """One whose body has a length: of a body of one piece a server makes the Content-Length."""
+    """A response whose body has a length: from a body of one piece, a server computes the Content-Length."""
 
     __slots__ = ()
 
@@ -283,9 +287,9 @@ class _SizedResponse(_Response):
 
 
 class _Dropped:
-    """Counts a response whose iteration was given up, if no `close` follows, which PEP 3333 asks for.
+    """Counts a response whose iteration was given up if no `close` follows, although PEP 3333 asks for it.
 
-    An object of its own: where the response is part of a cycle, the collector has emptied it before it ends.
+    It is an object of its own: if the response is part of a cycle, the collector empties the response first.
     """
 
     __slots__ = ("cut", "exchange")

@@ -23,7 +23,7 @@ METHODS: Final = (
 """Every value of the label `method`: RFC 9110, PATCH (RFC 5789), QUERY, and `_OTHER`. Methods are case-sensitive."""
 
 UNDECLARED_METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", OTHER)
-"""What a route that declares no methods is expected to be asked with."""
+"""The methods that are reserved for a route that declares none."""
 
 OTHER_STATUS: Final = 0
 """The code that stands for the label `_OTHER` where statuses are numbers."""
@@ -52,7 +52,7 @@ STATUS_CODES: Final[Mapping[object, int]] = {
         for phrase in (status.phrase, status.phrase.upper())
     },
 }
-"""What `status_code` answers for what apps commonly say: a dictionary costs a third of a call."""
+"""The answers of `status_code` to what apps commonly say: a dictionary costs a third of a call."""
 
 
 def method_label(method: object) -> str:
@@ -92,7 +92,7 @@ def route_label(route: object) -> str:
 
 def exception_label(error: BaseException) -> str:
     """Return the name of the exception's class, or `_OTHER` where that is longer than `MAX_VALUE_BYTES`."""
-    name: str = type.__dict__["__name__"].__get__(type(error))  # the class's own, whatever its metaclass makes of it
+    name: str = type.__dict__["__name__"].__get__(type(error))  # the class's own name, even if its metaclass hides it
     return _closed(name, OTHER)
 
 

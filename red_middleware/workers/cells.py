@@ -1,8 +1,8 @@
 """Cells in files: each worker's own, mapped, with a single writer; and the file of those that have retired.
 
-A worker's file is `w-<id>`. Visible means complete and locked: it is made under another name, its lock is held by a
-descriptor of its own, and the kernel releases that lock however the worker ends. `retired` holds the sums of the dead
-and the ids that are in them. This room knows numbers and files, and nothing of what the numbers count.
+A worker's file is `w-<id>`. It is made under another name, so a file that can be seen is complete and locked. A
+descriptor of its own holds the lock, and the kernel releases it however the worker ends. `retired` holds the sums of
+the dead workers, and their ids. This room knows numbers and files, and nothing of what the numbers count.
 """
 
 import mmap
@@ -38,7 +38,8 @@ ID_BYTES: Final = 16
 NAME: Final = re.compile(f"{WORKER}[0-9a-f]{{{2 * ID_BYTES}}}")
 
 GRAIN_SECONDS: Final = 2.0**-20
-"""Of what is added up. Sums of multiples are exact up to 2**33 seconds: in whatever order, and none ever falls."""
+"""Seconds are rounded down to this before they are summed. So sums are exact up to 2**33 seconds, in any order, and
+counters never decrease."""
 
 NO_INDEX: Final = bytes(16)
 
@@ -50,12 +51,12 @@ class WorkerFile:
         directory: Where the group's files are.
         size: Number of cells.
         index: Id of the index that says what they count.
-        cpu_before: Seconds of CPU of this process that count in another file: one that it lost.
-        kept: Where it stands from before there is a file, for whoever is to `abandon` it: another thread may fork in
-            the middle.
+        cpu_before: Seconds of CPU that this process used before, and that count in a file that it lost.
+        kept: A list that it joins before its file exists. Another thread may fork in the middle of making it, and the
+            child must then `abandon` it.
 
     Raises:
-        OSError: There is no room, or no way to make it.
+        OSError: There is no room, or the file cannot be made.
     """
 
     cells: MutableSequence[float]
@@ -88,14 +89,14 @@ class WorkerFile:
         try:
             self.status = os.fstat(fd)
             length = HEADER.size + 8 * size
-            os.posix_fallocate(fd, 0, length)  # now: a full file system found out later is a SIGBUS
+            os.posix_fallocate(fd, 0, length)  # now: if the file system were full later, a write would be a SIGBUS
             os.pwrite(fd, HEADER.pack(MAGIC, size, *this_process(), 0.0, index, cpu_before), 0)
-            # A descriptor of its own: a mapping duplicates the one that it is made from, and a child inherits that.
+            # The lock has a descriptor of its own: a mapping duplicates its descriptor, and a child inherits that.
             self.lock_fd = self.directory.open(new, os.O_RDWR)
             fcntl.flock(self.lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self.mapped = mmap.mmap(fd, length)
             doubles = memoryview(self.mapped)[HEADER.size :].cast("d")
-            self.cells = cast("MutableSequence[float]", doubles)  # as far as a table of fixed size needs one
+            self.cells = cast("MutableSequence[float]", doubles)  # it has what a table of fixed size needs
             self.directory.rename(new, self.name)
         except BaseException:
             self.directory.unlink(new)
@@ -105,7 +106,7 @@ class WorkerFile:
             os.close(fd)
 
     def is_open(self) -> bool:
-        """Tell whether the lock's descriptor is still ours: without it others take this worker for dead."""
+        """Tell whether the lock's descriptor is still ours. Without it, others take this worker for dead."""
         return self.status is not None and is_same(self.lock_fd, self.status)
 
     def close(self) -> bool:
@@ -121,9 +122,9 @@ class WorkerFile:
         return ours
 
     def abandon(self) -> None:
-        """Let go in a forked child, where the parent still lives: in the middle of making it, too."""
+        """Let go in a forked child, since the file is the parent's. The fork may have come in the middle of making it."""
         if not self.close() and self.status is not None and self.mapped is None:
-            # Forked where the lock was opened and its number not noted yet. A mapping would have one more.
+            # The fork came after the lock was opened, before its number was noted. A mapping has another one.
             for fd in map(int, os.listdir("/proc/self/fd")):
                 if is_same(fd, self.status):
                     os.close(fd)
@@ -135,40 +136,40 @@ class Contents(NamedTuple):
     process: Process
     cells: list[float]
     ids: frozenset[str]
-    """Of `retired`: which workers' cells are in it."""
+    """In `retired`: the workers whose cells are in the sums."""
     cpu_seconds: float = 0.0
-    """What the process had used when a scrape last looked; of `retired`, what all did."""
+    """What the process had used when a scrape last looked; in `retired`, what all the dead had used."""
     index_id: bytes = NO_INDEX
     cpu_before: float = 0.0
-    """Of the process, but counted in another file."""
+    """What the process had used before, which counts in another file."""
 
 
 def open_file(directory: Directory, name: str) -> int:
     """Open a worker's file or `retired`.
 
     Raises:
-        OSError: It cannot be opened, now.
-        ValueError: It is nothing that a worker can have made.
+        OSError: It cannot be opened at the moment.
+        ValueError: No worker can have made it.
     """
     if name != RETIRED and not NAME.fullmatch(name):
-        raise ValueError("it is named as no worker would")
+        raise ValueError("no worker would name it so")
     if not stat.S_ISREG(directory.stat(name).st_mode):
-        raise ValueError("it is no file")
+        raise ValueError("it is not a regular file")
     try:
         return directory.open(name, os.O_RDONLY)
     except PermissionError:
-        raise ValueError("it is not for us to read") from None
+        raise ValueError("we have no permission to read it") from None
 
 
 def read(fd: int, extent: Extent, index: bytes | None = None) -> Contents:
     """Read some cells of a file.
 
-    By `pread` and not by a mapping: a file that is cut short under a mapping is a SIGBUS.
+    It uses `pread`, since reading a mapped file that somebody cut short is a SIGBUS.
 
     Args:
         fd: Of a worker's file or of `retired`.
         extent: Which cells to read.
-        index: Id of the index by which they are to count; `None`: any.
+        index: Id of the index that must say what they count; `None` accepts any.
 
     Raises:
         ValueError: The file is truncated, foreign, of another version or another index.
@@ -198,19 +199,18 @@ def read(fd: int, extent: Extent, index: bytes | None = None) -> Contents:
 def is_held(fd: int) -> bool:
     """Tell whether a worker lives behind its file.
 
-    Whoever asks takes the lock for a moment as a reader does, whom other readers do not hinder: who held it alone would
-    be taken for the worker.
+    The question takes a shared lock for a moment. An exclusive one would make others believe that the worker lives.
     """
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
-    fcntl.flock(fd, fcntl.LOCK_UN)  # a child that was forked meanwhile has it open, too
+    fcntl.flock(fd, fcntl.LOCK_UN)  # closing is not enough: a child may have been forked meanwhile
     return False
 
 
 def is_inhabited(directory: Directory) -> bool:
-    """Tell whether any worker lives in a directory, be it of another version."""
+    """Tell whether any worker lives in a directory, even one of another version."""
     for name in directory.names():
         try:
             fd = open_file(directory, name) if name.startswith(WORKER) else -1
@@ -256,12 +256,12 @@ def write_retired(
 
 
 def grained(seconds: float) -> float:
-    """Return seconds without what is less than a grain of them."""
+    """Return seconds, rounded down to the grain."""
     return seconds - seconds % GRAIN_SECONDS
 
 
 def grain(numbers: list[float], parts: Iterable[slice]) -> None:
-    """Make the cells of these parts, which are seconds, such as are added up exactly."""
+    """Round the seconds in these parts down to the grain, so that their sum is exact."""
     for part in parts:
         numbers[part] = [seconds - seconds % GRAIN_SECONDS for seconds in numbers[part]]
 

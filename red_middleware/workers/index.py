@@ -1,8 +1,8 @@
 """The group's index: an append-only log of what its workers added to the table, in one order for all of them.
 
-Every worker replays it, so that a row has the same number in each, and tables add up as vectors. A record counts once
-the committed length covers it, which one aligned 8-byte store says: who is killed before that leaves bytes which the
-next one overwrites. This room knows bytes and files; what a record means is `table`'s business.
+Every worker replays it, so a row has the same number in each, and tables can be added as vectors. A record counts once
+the committed length covers it, which is one aligned 8-byte store. A worker that is killed before that leaves bytes that
+the next one overwrites. This room knows bytes and files; `table` knows what a record means.
 """
 
 import os
@@ -27,14 +27,14 @@ RECORD: Final = struct.Struct("=II")  # in front of each payload: its length and
 DAMAGED: Final = "the index of the worker processes is damaged"
 
 PATIENCE_SECONDS: Final = 0.25
-"""How long a request waits for another worker's addition, which takes 50 microseconds unless that one is stopped."""
+"""How long a request waits while another worker appends: 50 microseconds are enough unless that worker is stopped."""
 
 
 class Index:
     """The log, and how far this worker has read it.
 
-    The file is opened for each use, which is rare: were it kept open, and closed by an app that closes whatever
-    descriptors it finds, we might write into the file that gets its number next.
+    The file is opened for each use, which is rare. An app may close whatever descriptors it finds. If the file were kept
+    open, we might then write into the file that gets its number next.
 
     Args:
         directory: Where the group's files are.
@@ -45,10 +45,10 @@ class Index:
 
     def __init__(self, directory: Directory) -> None:
         self.directory = directory
-        self.offset = HEADER.size  # of what was not read yet
+        self.offset = HEADER.size  # where the unread part of the log begins
         os.close(directory.open(NAME, os.O_RDWR | os.O_CREAT))
         header = self._header()
-        if not _is_complete(header):  # new, or made by one that was killed at once, or damaged
+        if not _is_complete(header):  # it is new or damaged, or its maker was killed at once
             with self.locked(PATIENCE_SECONDS) as fd:
                 self._make(fd)
             header = self._header()
@@ -64,9 +64,9 @@ class Index:
             os.close(fd)
 
     def _make(self, fd: int) -> None:
-        """Write the header, unless another one did. A new index is for nobody who counts by the one before.
+        """Write the header, unless another worker did. No living worker may count by the index that is replaced.
 
-        What the dead counted by that one has another id, and is set aside by whoever retires them.
+        The files of dead workers that counted by the old index have its id. Whoever retires them sets them aside.
         """
         if _is_complete(os.pread(fd, HEADER.size, 0)):
             return
@@ -76,7 +76,7 @@ class Index:
         os.pwrite(fd, HEADER.pack(MAGIC, monotonic(), os.urandom(ID_BYTES), 0), 0)
 
     def is_ours(self) -> bool:
-        """Tell whether the directory's index is the one that this worker knows."""
+        """Tell whether the directory still has the index that this worker counts by."""
         header = self._header()
         return _is_complete(header) and _parts(header)[2] == self.id
 
@@ -114,7 +114,7 @@ class Index:
         return records
 
     def append(self, fd: int, payload: bytes) -> None:
-        """Commit a record, under the lock and when all before it was read. `read` returns it next."""
+        """Commit a record. The caller holds the lock and has read all records before it. `read` returns it next."""
         record = RECORD.pack(len(payload), zlib.crc32(payload)) + payload
         if os.pwrite(fd, record, self.offset) < len(record):
             raise OSError("no space left for the index of the worker processes")

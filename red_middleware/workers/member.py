@@ -44,7 +44,9 @@ class Member:
         self.directory = directory
         self.fault = fault
         self.leave = leave
-        self.busy = allocate_lock()  # gevent's, where the app is imported after its patch: held by a greenlet then
+        self.busy = (
+            allocate_lock()
+        )  # gevent's lock if the app is imported after gevent's patch; a greenlet holds it then
         self.busy_with: int | None = None  # the thread that holds it
         self.patience_seconds = PATIENCE_SECONDS
         try:
@@ -53,8 +55,8 @@ class Member:
             directory.close()
             raise
         self.sums = Sums(directory, self.index.id, fault)
-        self.returning = allocate_lock()  # of several scrapes one makes new cells
-        self.files: list[WorkerFile] = []  # of which the last is in use
+        self.returning = allocate_lock()  # one of several scrapes makes new cells
+        self.files: list[WorkerFile] = []  # the last one is in use
         self.is_lost = False  # whether the group's files are out of reach for now
 
     def enter(self, table: Table, declared: Mapping[str, Iterable[str]], may_settle: bool = True) -> bool:
@@ -73,18 +75,22 @@ class Member:
         """
         declaration: Change = ("declare", {route: sorted(labels) for route, labels in declared.items()})
         try:
-            for region in table.regions.values():  # in no log: where one cannot be written, they are the last resort
+            for region in (
+                table.regions.values()
+            ):  # these are not in the log: they are the last resort where it cannot be written
                 for key in region.kind.in_order:
                     table.apply(("row", region.kind.name, key))
-            self._look(table)  # at most of it without the lock: many workers may begin at once
+            self._look(table)  # most of it is read without the lock, since many workers may begin at once
             if not (table.settled or may_settle):
                 self.directory.close()
                 return False
             with self.index.locked(PATIENCE_SECONDS) as fd:
                 self._replay(table, fd)
-                if not table.settled or table.lacks(declaration):  # the first record settles the capacity, if empty too
+                if not table.settled or table.lacks(
+                    declaration
+                ):  # the first record settles the capacity, even an empty one
                     self._write(table, fd, declaration)
-            self._retire(table, batches=1)  # or a group that nobody scrapes grows by a file with each worker
+            self._retire(table, batches=1)  # else a group that nobody scrapes grows by one file per worker
             try:
                 self._take_cells(table)
             except OSError as error:
@@ -101,7 +107,9 @@ class Member:
         WorkerFile(self.directory, table.extent().size, self.index.id, cpu_before, self.files)
         table.use(self.file.cells)
         for file in self.files[:-1]:
-            if file.close():  # else its mapping stays: it would close a number that may be another file's by now
+            if (
+                file.close()
+            ):  # else its mapping is kept: closing it would close a number that may be another file's by now
                 self.files.remove(file)
 
     @property
@@ -118,7 +126,10 @@ class Member:
             if entered:
                 self._look(table)
                 if table.lacks(change):
-                    patience_seconds, self.patience_seconds = self.patience_seconds, 0.0  # one in vain is enough
+                    patience_seconds, self.patience_seconds = (
+                        self.patience_seconds,
+                        0.0,
+                    )  # after one timeout the next request does not wait
                     with self.index.locked(patience_seconds) as fd:
                         self.patience_seconds = PATIENCE_SECONDS
                         self._replay(table, fd)
@@ -136,7 +147,7 @@ class Member:
         return done
 
     def _look(self, table: Table) -> None:
-        """Replay without a lock: what is committed stays as it is."""
+        """Replay without a lock: committed records never change."""
         fd = self.directory.open(INDEX, os.O_RDONLY)
         try:
             self._replay(table, fd)
@@ -154,7 +165,7 @@ class Member:
             self.busy_with = get_ident()
         try:
             yield entered and self.directory.is_open()
-        except Exception as error:  # mostly an OSError; of whatever kind, a request is being served
+        except Exception as error:  # mostly an OSError; whatever it is, a request is being served
             self.fault("index of the workers", error)
         finally:
             if entered:
@@ -180,7 +191,7 @@ class Member:
             spans = zip(table.regions.values(), extent.spans, strict=True)
             return [region.cells[:length] for region, (_, length) in spans], 1
         self._retire(table)
-        self.directory.touch()  # to a mapped file nothing is written that a cleaner could see
+        self.directory.touch()  # a cleaner looks at times, and writing to a mapping changes none
         found = self.sums.read(extent, self.file.name)
         return extent.split(found.totals), len(found.workers.living)
 
@@ -213,8 +224,8 @@ class Member:
             if self._is_gone():
                 return False
             if is_robbed or not self.directory.holds(self.file.name):
-                self._take_cells(table, time.process_time())  # what was stored in the lost file is in there
-        except OSError as error:  # of which the next scrape may see the end
+                self._take_cells(table, time.process_time())  # CPU until now counts in the lost file
+        except OSError as error:  # the next scrape tries again
             self.fault("return to the workers", error)
             self.is_lost = True
             return False
@@ -231,7 +242,7 @@ class Member:
         return True
 
     def abandon(self) -> None:
-        """Let go in a forked child: all this is the parent's, whose locks live as long as one descriptor of them."""
+        """Let go in a forked child. All this is the parent's, and a lock lives as long as any descriptor of it."""
         for file in self.files:
             file.abandon()
         self.directory.abandon()

@@ -19,16 +19,16 @@ from .proc import NOBODY
 from .processes import Workers
 
 MAX_READS: Final = 100
-"""How often a scrape begins anew because a worker retired meanwhile."""
+"""How often a scrape starts again because a worker retired meanwhile."""
 
 MAX_ASIDE: Final = 4
 """How many files that could not be read are kept for whoever wants to look at them."""
 
 ABANDONED_SECONDS: Final = 60.0
-"""Age of a worker's unfinished file whose maker was killed; a younger one may be about to be locked."""
+"""Age at which an unfinished file is removed: its maker was killed. The maker of a younger one may still be at work."""
 
 BATCH: Final = 32
-"""How many of the dead are committed at a time: who enters folds one batch, in a few milliseconds."""
+"""How many dead workers are folded in one step. A worker that enters folds one batch, in a few milliseconds."""
 
 NOTHING: Final = Contents(NOBODY, [], frozenset())
 
@@ -45,22 +45,22 @@ class Sums:
 
     Args:
         directory: Where the group's files are.
-        index: Id of the index by which the worker counts: cells of another one mean something else.
-        fault: Told the kind and the exception of what goes wrong.
+        index: Id of the worker's index: cells of another index mean something else.
+        fault: Takes the kind and the exception of what goes wrong.
     """
 
     def __init__(self, directory: Directory, index: bytes, fault: Callable[[str, BaseException], None]) -> None:
         self.directory = directory
         self.index = index
         self.fault = fault
-        self.told: set[str] = set()  # files that are there and were complained of
+        self.told: set[str] = set()  # the names of files that were reported and still exist
 
     def read(self, extent: Extent, ours: str) -> Found:
-        """Add up every file, with no lock: what is read before `retired` was replaced is read again.
+        """Add up every file, without a lock. If `retired` is replaced meanwhile, everything is read again.
 
         Args:
             extent: Which cells to add up.
-            ours: Name of this worker's file, which needs not be asked whether it lives.
+            ours: Name of this worker's own file: this worker lives.
 
         Raises:
             OSError: The files cannot be read.
@@ -69,7 +69,7 @@ class Sums:
             try:
                 try:
                     retired = self._retired(extent)
-                except ValueError as error:  # set aside by the next who folds
+                except ValueError as error:  # the next worker that folds sets it aside
                     self._tell(RETIRED, error)
                     retired = NOTHING
                 totals = retired.cells or [0.0] * sum(length for _, length in extent.spans)
@@ -89,9 +89,9 @@ class Sums:
                             _drop(contents.cells, extent.gauges)
                         cpu_seconds += cells.grained(contents.cpu_seconds)
                         totals = cells.added(totals, contents.cells)
-                if self._folded() == retired.ids:  # each `retired` has its own; an inode's number is used again
+                if self._folded() == retired.ids:  # compared by its ids, since the number of an inode may be used again
                     return Found(totals, Workers(living, cpu_seconds))
-            except FileNotFoundError:  # retired while it was being read
+            except FileNotFoundError:  # the worker retired while its file was read
                 continue
         raise TimeoutError("workers retire faster than their cells can be read")
 
@@ -104,7 +104,7 @@ class Sums:
             batches: How many of `BATCH` workers to fold at most; `None`: all.
         """
         try:
-            if not self.directory.holds(LOCK):  # whatever is there, a directory even, can be locked
+            if not self.directory.holds(LOCK):  # whatever has this name can be locked, even a directory
                 os.close(self.directory.open(LOCK, os.O_RDONLY | os.O_CREAT))
             with self.directory.hold(LOCK, os.O_RDONLY):
                 self._fold(measure, ours, batches)
@@ -123,12 +123,14 @@ class Sums:
             folded = frozenset()
         dead = []
         for name in self.directory.names():
-            if name == DRAFT:  # of one who was killed
+            if name == DRAFT:  # its writer was killed
                 self._discard(name)
             elif name.startswith(NEW):
                 self._remove_abandoned(name)
             elif name.startswith(WORKER) and name != ours:
-                if name.removeprefix(WORKER) in folded:  # the last one to fold was killed before it came to this
+                if (
+                    name.removeprefix(WORKER) in folded
+                ):  # the worker that folded it was killed before it could remove the file
                     self._discard(name)
                 elif not self._lives(name):
                     dead.append(name)
@@ -146,7 +148,7 @@ class Sums:
         for name in dead:
             try:
                 contents, _ = self._worker(name, extent)
-            except FileNotFoundError:  # not by one of us
+            except FileNotFoundError:  # somebody else removed it
                 continue
             except ValueError as error:
                 self._set_aside(name, error)
@@ -162,7 +164,7 @@ class Sums:
                 self.directory.unlink(name)
 
     def _worker(self, name: str, extent: Extent) -> tuple[Contents, bool]:
-        """Read a worker's file; tell whether it lives, as it did when it was read."""
+        """Read a worker's file; tell whether it lived when it was read."""
         fd = cells.open_file(self.directory, name)
         try:
             living = cells.is_held(fd)
@@ -193,7 +195,7 @@ class Sums:
     def _lives(self, name: str) -> bool:
         try:
             fd = cells.open_file(self.directory, name)
-        except FileNotFoundError:  # not by one of us; there is nothing to fold
+        except FileNotFoundError:  # somebody else removed it, so there is nothing to fold
             return True
         except ValueError:
             return False
@@ -216,14 +218,14 @@ class Sums:
             self._set_aside(name, error)
 
     def _set_aside(self, name: str, error: Exception) -> None:
-        """Keep a file that nobody can read for who wants to look at it, but no heap of them."""
+        """Keep a file that nobody can read, for whoever wants to look at it. Only the newest few are kept."""
         self._tell(name, error)
         self.directory.rename(name, f"{ASIDE}{time.time_ns()}-{name}")
         aside = sorted(name for name in self.directory.names() if name.startswith(ASIDE))
         for old in aside[:-MAX_ASIDE]:
             try:
                 self.directory.unlink(old)
-            except IsADirectoryError:  # what is in there is not ours
+            except IsADirectoryError:  # its content is not ours
                 pass
 
     def _tell(self, name: str, error: Exception) -> None:

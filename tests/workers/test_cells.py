@@ -234,7 +234,7 @@ def test_a_file_that_is_not_for_us_to_read_is_no_workers(directory: Directory, m
 
     with closing(WorkerFile(directory, 1)) as file, monkeypatch.context() as patched:
         patched.setattr(os, "open", refuse)
-        with pytest.raises(ValueError, match="it is not for us to read"):
+        with pytest.raises(ValueError, match="we have no permission to read it"):
             open_file(directory, file.name)
 
 
