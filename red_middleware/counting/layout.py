@@ -48,7 +48,8 @@ class Kind:
         fields: The fields of each row, in the order of their cells. At most one is coded.
         capacity: How many rows there can be, sentinels included. Declared routes may raise it.
         sentinels: Keys whose rows are always there.
-        fallback: Returns the key that counts in place of one that finds no room. It ends at a sentinel.
+        fallback: Returns the key that counts in place of one that finds no room. Asked again and again, it comes to a
+            sentinel. Only kinds whose rows are all sentinels need none.
         key: Makes a key of a method and a route, for kinds of which declared routes reserve rows.
     """
 
@@ -59,20 +60,22 @@ class Kind:
         fields: Sequence[Field],
         capacity: int,
         sentinels: Sequence[Key],
-        fallback: Callable[[Key], Key] = lambda key: key,
+        fallback: Callable[[Key], Key] | None = None,
         key: Callable[[str, str], Key] | None = None,
     ) -> None:
+        self.is_closed = key is None and capacity <= len(sentinels)
+        """Whether the sentinels are all rows that there can be."""
+        if fallback is None and not self.is_closed:
+            raise ValueError(f"Kind({name!r}): needs a fallback, since its rows can run out")
         self.name = name
         self.labels = labels
         self.fields = tuple(fields)
         self.capacity = max(capacity, len(sentinels))
         self.sentinels = frozenset(sentinels)
         self.in_order = tuple(sentinels)
-        self.fallback = fallback
+        self.fallback = fallback or (lambda key: key)
         self.key = key
         self.width = sum(field.width for field in fields)
-        self.is_closed = key is None and capacity <= len(sentinels)
-        """Whether the sentinels are all rows that there can be."""
         starts = (sum(field.width for field in fields[:n]) for n in range(len(fields)))
         self.offsets = {field.name: start for field, start in zip(fields, starts, strict=True)}
         """Where in a row each field begins."""

@@ -122,9 +122,9 @@ class WorkerFile:
         return ours
 
     def abandon(self) -> None:
-        """Let go in a forked child, since the file is the parent's. The fork may have come in the middle of making it."""
+        """Let go in a forked child: the file is the parent's. The fork may have come in the middle of making it."""
         if not self.close() and self.status is not None and self.mapped is None:
-            # The fork came after the lock was opened, before its number was noted. A mapping has another one.
+            # The fork came after the lock was opened, before its number was noted.
             for fd in map(int, os.listdir("/proc/self/fd")):
                 if is_same(fd, self.status):
                     os.close(fd)

@@ -27,13 +27,13 @@ RECORD: Final = struct.Struct("=II")  # in front of each payload: its length and
 DAMAGED: Final = "the index of the worker processes is damaged"
 
 PATIENCE_SECONDS: Final = 0.25
-"""How long a request waits while another worker appends: 50 microseconds are enough unless that worker is stopped."""
+"""How long a request waits while another worker appends: 50 microseconds are enough unless it is stopped."""
 
 
 class Index:
     """The log, and how far this worker has read it.
 
-    The file is opened for each use, which is rare. An app may close whatever descriptors it finds. If the file were kept
+    The file is opened for each use, which is rare. An app may close whatever descriptors it finds. If the file stayed
     open, we might then write into the file that gets its number next.
 
     Args:

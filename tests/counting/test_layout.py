@@ -414,3 +414,9 @@ def test_a_kind_says_where_its_fields_are() -> None:
     assert kind.cells(Unit.GAUGE, Unit.SECONDS) == [CLOSE_CODES, CLOSE_CODES + 1]
     keys: list[Key] = kind.keys("/chat", ["GET", "POST"])
     assert keys == [("/chat",)]
+
+
+def test_a_kind_whose_rows_can_run_out_needs_a_fallback() -> None:
+    """Else a key that finds no room would be looked for without end."""
+    with pytest.raises(ValueError, match=r"Kind\('chat'\): needs a fallback"):
+        Kind("chat", ("route",), [Field("opened")], capacity=2, sentinels=[("_overflow",)])
