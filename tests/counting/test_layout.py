@@ -370,11 +370,11 @@ def test_what_tells_tables_apart_follows() -> None:
     ]
     as_counts = [field._replace(unit=Unit.COUNT) for field in chat.fields]
     for changed in (
-        Kind("chat", chat.labels, chat.fields, 5, chat.in_order),
-        Kind("websocket", ("path",), chat.fields, 5, chat.in_order),
-        Kind("websocket", chat.labels, chat.fields[::-1], 5, chat.in_order),
-        Kind("websocket", chat.labels, as_counts, 5, chat.in_order),
-        Kind("websocket", chat.labels, chat.fields, 5, [(UNMATCHED,)]),
+        Kind("chat", chat.labels, chat.fields, 5, chat.in_order, chat.fallback),
+        Kind("websocket", ("path",), chat.fields, 5, chat.in_order, chat.fallback),
+        Kind("websocket", chat.labels, chat.fields[::-1], 5, chat.in_order, chat.fallback),
+        Kind("websocket", chat.labels, as_counts, 5, chat.in_order, chat.fallback),
+        Kind("websocket", chat.labels, chat.fields, 5, [(UNMATCHED,)], chat.fallback),
     ):
         unlike.append(mark([*others, http, changed]))
     assert len({same, *unlike}) == 1 + len(unlike)
@@ -393,8 +393,8 @@ def test_workers_of_unlike_layout_are_two_groups(tmp_path: Path) -> None:
 @pytest.mark.parametrize("used", [(0, 0), (1, 2), (3, 1)])
 def test_the_extent_says_which_cells_of_which_unit_count(used: tuple[int, int]) -> None:
     """Every cell of a used row is in one span; seconds and gauges are found by their place in the whole vector."""
-    small = Kind("a", ("x",), [Field("n"), Field("s", Unit.SECONDS), Field("g", Unit.GAUGE, width=2)], 3, [])
-    large = Kind("b", (), [Field("g", Unit.GAUGE), Field("s", Unit.SECONDS)], 4, [])
+    small = Kind("a", ("x",), [Field("n"), Field("s", Unit.SECONDS), Field("g", Unit.GAUGE, width=2)], 3, [], tuple)
+    large = Kind("b", (), [Field("g", Unit.GAUGE), Field("s", Unit.SECONDS)], 4, [], tuple)
     found = extent([(small, 3, used[0]), (large, 4, used[1])])
     units = ["n", "s", "g", "g"] * used[0] + ["g", "s"] * used[1]
     vector = list(range(len(units)))
