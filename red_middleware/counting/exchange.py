@@ -318,13 +318,14 @@ class Exchange:
 
 def _add(outcome: Outcome, bucket_cell: int, seconds: float, failed: float = 0.0, left: float = 0.0) -> None:
     """Add one request to its row."""
-    cells = outcome.cells
-    with outcome.row.lock:
+    cells, row = outcome.cells, outcome.row
+    errors_cell, disconnects_cell = row.cell("errors"), row.cell("disconnects")
+    with row.lock:
         cells[bucket_cell] += 1.0
         cells[outcome.seconds_cell] += seconds
         cells[outcome.status_cell] += 1.0
-        cells[outcome.errors_cell] += failed
-        cells[outcome.disconnects_cell] += left
+        cells[errors_cell] += failed
+        cells[disconnects_cell] += left
 
 
 class Apart:
