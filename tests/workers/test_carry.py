@@ -82,7 +82,8 @@ def test_what_finds_no_room_in_the_group_is_folded_there(join: Join) -> None:
 
 def test_what_is_the_case_now_is_not_carried() -> None:
     """A gauge beside counters in one row: it goes down where it went up."""
-    kinds = (*layout(BOUNDS, 100), Kind("site", ("site",), [Field("open", Unit.GAUGE), Field("opened")], 3, [(OTHER,)]))
+    fields = [Field("open", Unit.GAUGE), Field("opened")]
+    kinds = (*layout(BOUNDS, 100), Kind("site", ("site",), fields, 3, [(OTHER,)], lambda key: (OTHER,)))
     here, there = Table(kinds), Table(kinds)
     for table, site in ((there, "b"), (here, "a"), (here, "b")):
         row = table.admit(table.regions["site"], (site,))
