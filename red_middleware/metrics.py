@@ -52,6 +52,8 @@ class RedMetrics(Collector):
             family's name is taken in the registry.
     """
 
+    _recorder: Recorder
+
     def __init__(
         self,
         *,
@@ -83,8 +85,6 @@ class RedMetrics(Collector):
         self.multiprocess_name: Final = checked.multiprocess_name
         self.clock: Final = checked.clock
         _share_or_register(self, checked)
-
-    _recorder: Recorder
 
     def bound(self) -> Bound:
         """Return the most that clients can ever make: rows (label sets), cells (numbers), series.
