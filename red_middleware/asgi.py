@@ -155,9 +155,8 @@ class _Call:
             raise
         if last:
             self.exchange.finish()
-        elif (
-            begins
-        ):  # the look-up is what `Routes.find` does, without its calls: they cost as much as the look-up itself
+        elif begins:
+            # The look-up is what `Routes.find` does, without its calls: they cost as much as the look-up itself.
             exchange = self.exchange
             routes = self.routes
             try:

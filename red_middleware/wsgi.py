@@ -168,9 +168,8 @@ class _Response:
     def as_sized_as(self, body: Iterable[bytes], wrapper: Any) -> Iterable[bytes]:
         """Return what the server is to send: this, with a length if the body has one, or the server's own file."""
         try:
-            if isinstance(wrapper, type) and isinstance(
-                body, wrapper
-            ):  # first, since waitress's file wrapper has a length too
+            # First, since waitress's file wrapper has a length too.
+            if isinstance(wrapper, type) and isinstance(body, wrapper):
                 return self._watched_file(body)
         except Exception as fault:
             self.routes.fault("file wrapper", fault)
@@ -223,9 +222,8 @@ class _Response:
         cut = self._is_cut()
         error = sys.exc_info()[1]
         unsent = isinstance(error, OSError)  # the server could not send a piece, even if it was the last one
-        if unsent or (
-            cut and (error is None or isinstance(error, Exception | GeneratorExit))
-        ):  # but not with SystemExit
+        # A body that is cut with SystemExit was cut by the server's own end.
+        if unsent or (cut and (error is None or isinstance(error, Exception | GeneratorExit))):
             self.exchange.disconnect()
         self.exchange.finish(complete=not cut)
 

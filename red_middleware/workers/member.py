@@ -44,9 +44,8 @@ class Member:
         self.directory = directory
         self.fault = fault
         self.leave = leave
-        self.busy = (
-            allocate_lock()
-        )  # gevent's lock if the app is imported after gevent's patch; a greenlet holds it then
+        # This is gevent's lock if the app is imported after gevent's patch; a greenlet holds it then.
+        self.busy = allocate_lock()
         self.busy_with: int | None = None  # the thread that holds it
         self.patience_seconds = PATIENCE_SECONDS
         try:
@@ -75,9 +74,8 @@ class Member:
         """
         declaration: Change = ("declare", {route: sorted(labels) for route, labels in declared.items()})
         try:
-            for region in (
-                table.regions.values()
-            ):  # these are not in the log: they are the last resort where it cannot be written
+            # These are not in the log: they are the last resort where it cannot be written.
+            for region in table.regions.values():
                 for key in region.kind.in_order:
                     table.apply(("row", region.kind.name, key))
             self._look(table)  # most of it is read without the lock, since many workers may begin at once
@@ -86,9 +84,8 @@ class Member:
                 return False
             with self.index.locked(PATIENCE_SECONDS) as fd:
                 self._replay(table, fd)
-                if not table.settled or table.lacks(
-                    declaration
-                ):  # the first record settles the capacity, even an empty one
+                # The first record settles the capacity, even an empty one.
+                if not table.settled or table.lacks(declaration):
                     self._write(table, fd, declaration)
             self._retire(table, batches=1)  # else a group that nobody scrapes grows by one file per worker
             try:
@@ -107,9 +104,8 @@ class Member:
         WorkerFile(self.directory, table.extent().size, self.index.id, cpu_before, self.files)
         table.use(self.file.cells)
         for file in self.files[:-1]:
-            if (
-                file.close()
-            ):  # else its mapping is kept: closing it would close a number that may be another file's by now
+            # Else its mapping is kept: closing it would close a number that may be another file's by now.
+            if file.close():
                 self.files.remove(file)
 
     @property
@@ -126,10 +122,8 @@ class Member:
             if entered:
                 self._look(table)
                 if table.lacks(change):
-                    patience_seconds, self.patience_seconds = (
-                        self.patience_seconds,
-                        0.0,
-                    )  # after one timeout the next request does not wait
+                    # After one timeout the next request does not wait.
+                    patience_seconds, self.patience_seconds = self.patience_seconds, 0.0
                     with self.index.locked(patience_seconds) as fd:
                         self.patience_seconds = PATIENCE_SECONDS
                         self._replay(table, fd)

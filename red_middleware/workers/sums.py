@@ -128,9 +128,8 @@ class Sums:
             elif name.startswith(NEW):
                 self._remove_abandoned(name)
             elif name.startswith(WORKER) and name != ours:
-                if (
-                    name.removeprefix(WORKER) in folded
-                ):  # the worker that folded it was killed before it could remove the file
+                if name.removeprefix(WORKER) in folded:
+                    # The worker that folded it was killed before it could remove the file.
                     self._discard(name)
                 elif not self._lives(name):
                     dead.append(name)
