@@ -1,7 +1,26 @@
 """RED metrics (Rate, Errors, Duration) for any WSGI or ASGI app: one line around it, a bounded number of series."""
 
-from .asgi import RedASGIMiddleware
-from .metrics import RedMetrics
-from .wsgi import RedWSGIMiddleware
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .asgi import RedASGIMiddleware
+    from .metrics import RedMetrics
+    from .wsgi import RedWSGIMiddleware
 
 __all__ = ["RedASGIMiddleware", "RedMetrics", "RedWSGIMiddleware"]
+
+
+if not TYPE_CHECKING:  # a type checker would take any name for one of the package
+
+    def __getattr__(name: str) -> object:
+        """Import what is asked for: an app pays for the protocol that it speaks only."""
+        homes = {"RedASGIMiddleware": ".asgi", "RedMetrics": ".metrics", "RedWSGIMiddleware": ".wsgi"}
+        if name not in homes:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        found = globals()[name] = getattr(import_module(homes[name], __name__), name)
+        return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

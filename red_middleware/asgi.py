@@ -3,7 +3,6 @@
 It tells `counting.exchange` so, and answers the metrics endpoint. Everything but `http` passes through untouched.
 """
 
-import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from typing import Any, Final, NoReturn
@@ -215,17 +214,19 @@ def _request(scope: Scope) -> Request:
 
 async def _off_the_loop(work: Callable[[], Answer]) -> Answer:
     """Run in a thread of the running event loop, so that a scrape stalls no request. Without a loop, run here."""
+    result: Answer
     try:
         trio = sys.modules["trio"]
         trio.lowlevel.current_task()
     except (KeyError, AttributeError, RuntimeError):
         # asyncio, or no loop at all; another thread may have imported trio, or half of it
         try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
+            loop = sys.modules["asyncio"].get_running_loop()
+        except (KeyError, AttributeError, RuntimeError):
             return work()
-        return await loop.run_in_executor(None, work)
-    result: Answer = await trio.to_thread.run_sync(work)
+        result = await loop.run_in_executor(None, work)
+    else:
+        result = await trio.to_thread.run_sync(work)
     return result
 
 

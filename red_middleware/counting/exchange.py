@@ -7,7 +7,6 @@ instrumentation is told to the recorder, and kept from the application.
 
 import math
 import sys
-import sysconfig
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any, Final, Protocol
@@ -24,7 +23,7 @@ CLIENT_GONE: Final = 499
 INTERIM: Final = frozenset(range(100, 200)) - {101}
 """Statuses that announce a response and are none (RFC 9110, 15.2)."""
 
-IS_LOCKED: Final = sys.implementation.name != "cpython" or bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
+IS_LOCKED: Final = sys.implementation.name != "cpython" or "free-threading" in sys.version
 """Whether another thread may run between two lines that call nothing. Where CPython has its GIL, threads, signals and
 collections wait for the next call, so a common request is counted without a lock: a twelfth of its cost."""
 

@@ -11,7 +11,6 @@ import prometheus_client
 from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.metrics_core import Metric
-from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from ..metrics import RedMetrics
@@ -88,6 +87,8 @@ class _Multiprocess(Collector):
         self.shown = shown
 
     def collect(self) -> Iterator[Metric]:
+        from prometheus_client.multiprocess import MultiProcessCollector  # it costs 1 ms, and few have use for it
+
         found: Iterable[Metric] = MultiProcessCollector(None, multiprocess_dir()).collect()  # type: ignore[no-untyped-call]  # it has no annotations
         return (family for family in found if self.shown is None or family.name in self.shown)
 
