@@ -99,7 +99,8 @@ class Mounting:
     def _declare(self, routes: Iterable[tuple[str, Iterable[str] | None]]) -> None:
         declared = list(routes)
         self.recorder.declare(declared)
-        if self.endpoint is not None and any(template == self.metrics_path for template, _ in declared):
+        own = (self.metrics_path, f"{self.metrics_path}/*")  # the latter if it is a mount
+        if self.endpoint is not None and any(template in own for template, _ in declared):
             if self._has_learned:
                 self.recorder.faults.warn_once(
                     f"late {self.metrics_path}",

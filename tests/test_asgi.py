@@ -285,9 +285,10 @@ def test_announced_trailers_that_never_come_are_an_incomplete_response() -> None
     assert serve(sending({**START, "trailers": True}, END))[1] == one_request("200", error=True)
 
 
-def test_an_interim_response_alone_is_no_response() -> None:
-    """The client still waits."""
-    assert serve(sending({**START, "status": 103}))[1] == one_request("500")
+def test_a_response_of_a_status_that_is_interim_is_the_answer_if_none_follows() -> None:
+    """`/status/100` of httpbin, say: the code that the app sent."""
+    assert serve(sending({**START, "status": 100}, END))[1] == one_request("100")
+    assert serve(sending({**START, "status": 103}))[1] == one_request("103", error=True)  # the client still waits
 
 
 def test_a_second_start_is_the_servers_to_refuse() -> None:

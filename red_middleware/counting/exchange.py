@@ -20,9 +20,6 @@ KEY: Final = "red_middleware.exchange"
 CLIENT_GONE: Final = 499
 """The status of a request whose client left before a response began; nginx's number."""
 
-INTERIM: Final = frozenset(range(100, 200)) - {101}
-"""Statuses that announce a response and are none (RFC 9110, 15.2)."""
-
 IS_LOCKED: Final = sys.implementation.name != "cpython" or "free-threading" in sys.version
 """Whether another thread may run between two lines that call nothing. Where CPython has its GIL, threads, signals and
 collections wait for the next call, so a common request is counted without a lock: a twelfth of its cost."""
@@ -69,6 +66,8 @@ def start(recorder: Recorder, method: object, source: Source, path: str = "") ->
     try:
         entry = recorder.methods[method]
     except (KeyError, TypeError):  # the first request, or a method outside of its closed set, or none at all
+        entry = None
+    if entry is None:  # not above: what a user's log shows of a fault would begin with that KeyError
         entry = (recorder.methods or recorder.begin(source))[method_label(method)]
     apart = None
     if KEY in source:
@@ -153,7 +152,7 @@ class Exchange:
         return self.apart is not None and self.apart.gone
 
     def respond(self, status: object, route: str | None, headers: Headers = ()) -> None:
-        """Say that the response begins. The last call before `finish` holds.
+        """Say that the response begins. The last call before `finish` holds, so that an interim one (1xx) may precede.
 
         Args:
             status: See `labels.status_code`; anything but 100 to 599 counts as `_OTHER`.
@@ -249,9 +248,6 @@ class Exchange:
 
     def _respond_anew(self, status: object, route: str | None) -> None:
         """Respond with a row, or with a status of it, that is new, or with an error."""
-        code = status_code(status)
-        if code in INTERIM:
-            return
         method = self.method
         table = method.table
         try:
@@ -261,7 +257,7 @@ class Exchange:
             route = None
             row = table.row(method, route)
         self.answered = self.recorder.now()
-        self.outcome = outcome = table.outcome(row, code)
+        self.outcome = outcome = table.outcome(row, status_code(status))
         if outcome.is_error:
             self._set_apart()
         elif outcome.status_cell != row.code_cells[0] and status in STATUS_CODES and method.rows.get(route) is row:

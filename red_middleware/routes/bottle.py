@@ -56,4 +56,7 @@ class BottleReader:
 
 
 def _rule(route: Any, target: object) -> str:
-    return str(route.rule if target is None else route.rule.removesuffix("/<:re:.*>"))  # Bottle adds it to a mount's
+    if target is None:
+        return str(route.rule)
+    mount = route.rule.removesuffix("/<:re:.*>")  # Bottle adds it
+    return str(mount if _is_bottle(target) else f"{mount}/*")

@@ -51,7 +51,7 @@ class FlaskReader:
         }
         if places:
             rules = [rule for found, prefix in flasks for rule in self._learn_map(found.url_map, prefix)]
-            self.declare([*rules, *((mount, None) for mount in self.foreign_mounts)])
+            self.declare([*rules, *((f"{mount}/*", None) for mount in self.foreign_mounts)])
         return bool(flasks)
 
     def route(self, source: Source, path: str, error: BaseException | None = None) -> str | None:
@@ -68,7 +68,7 @@ class FlaskReader:
             rule, source = _rule_elsewhere(source, error)  # else it is a 404, a 405 or a redirect of the router
         mount = self._mount(source, path) if self.mounts else ""
         if rule is None:
-            return mount if mount in self.foreign_mounts else None
+            return f"{mount}/*" if mount in self.foreign_mounts else None
         if rule.map is not self.known_map or mount:
             rules = self._learn_map(rule.map, mount)
             if rules:

@@ -31,8 +31,10 @@ class Place:
 
     @property
     def template(self) -> str | None:
-        """The route's label."""
-        return None if self.is_branch else self.path or "/"
+        """The route's label; that of a mount whose own routes are not known ends in `/*`."""
+        if self.is_branch:
+            return None
+        return f"{self.path}/*" if self.is_open_ended else self.path or "/"
 
     @cached_property
     def pattern(self) -> re.Pattern[str]:

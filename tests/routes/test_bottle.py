@@ -101,13 +101,13 @@ class TestMounts:
             app.mount(prefix, sub)
         assert counted(app, metrics, "/a/hello", "/ab/hello", "/hello") == {"/a/hello": 1, "/ab/hello": 1, "/hello": 1}
 
-    def test_a_foreign_app_is_its_mount(self, metrics: RedMetrics) -> None:
+    def test_a_foreign_app_is_all_below_its_mount(self, metrics: RedMetrics) -> None:
         """Whatever its status. It is declared without methods."""
         app = make_app("/hello")
         app.mount("/wsgi", hello)
         app.mount("/slash/", hello)
-        assert read(app).declared == {"/hello": {"GET", "HEAD"}, "/wsgi": None, "/slash": None}
-        assert counted(app, metrics, "/wsgi", "/wsgi/any", "/slash/any") == {"/wsgi": 2, "/slash": 1}
+        assert read(app).declared == {"/hello": {"GET", "HEAD"}, "/wsgi/*": None, "/slash/*": None}
+        assert counted(app, metrics, "/wsgi", "/wsgi/any", "/slash/any") == {"/wsgi/*": 2, "/slash/*": 1}
 
     def test_an_app_that_is_mounted_in_itself(self, metrics: RedMetrics) -> None:
         """The walk ends, and each request counts as far as it went."""

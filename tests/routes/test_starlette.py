@@ -131,15 +131,15 @@ class TestMounts:
         paths = ("/hello", "/files/x", "/deep/hello", "/deep/files/x", "/deep/nowhere")
         assert counted(wrapped, *paths, host="acme.example") == {
             "/hello": 1,
-            "/files": 1,
+            "/files/*": 1,
             "/deep/hello": 1,
-            "/deep/files": 1,
+            "/deep/files/*": 1,
             "_unmatched": 1,
         }
 
     def test_a_host_that_is_an_app_itself(self, metrics: RedMetrics) -> None:
-        """It has no path of its own: the root's."""
-        assert counted(wrap(Starlette(routes=[Host("shop.example", app=foreign)]), metrics), "/any") == {"/": 1}
+        """It has no path of its own: the root's. It is told from a home page."""
+        assert counted(wrap(Starlette(routes=[Host("shop.example", app=foreign)]), metrics), "/any") == {"/*": 1}
 
     @pytest.mark.filterwarnings("ignore:The 'method' parameter is not used:DeprecationWarning")  # Starlette 0.35 itself
     def test_an_opaque_mount_is_its_own_template(self, metrics: RedMetrics, tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ class TestMounts:
         mounts = [Mount("/static", app=StaticFiles(directory=tmp_path)), Mount("/foreign/{kind}", app=foreign)]
         wrapped = wrap(Starlette(routes=[Mount("/sub", routes=mounts)]), metrics)
         found = counted(wrapped, "/sub/static/file.txt", "/sub/static/nothing", "/sub/foreign/x/y")
-        assert found == {"/sub/static": 2, "/sub/foreign/{kind}": 1}
+        assert found == {"/sub/static/*": 2, "/sub/foreign/{kind}/*": 1}
 
     def test_a_mount_that_knows_the_app_around_it_is_opaque(self, metrics: RedMetrics) -> None:
         """A plugin that is given the app, a function in an app factory: they serve by themselves."""
@@ -167,8 +167,8 @@ class TestMounts:
         app.mount("/plugin", Plugin(app))
         app.mount("/sub", PureMiddleware(sub, also=app))
         assert counted(wrap(app, metrics), "/function/x", "/plugin/x", "/sub/hello", "/sub/x", "/hello") == {
-            "/function": 1,
-            "/plugin": 1,
+            "/function/*": 1,
+            "/plugin/*": 1,
             "/sub/hello": 1,
             "_unmatched": 1,
             "/hello": 1,
@@ -176,11 +176,11 @@ class TestMounts:
 
     @pytest.mark.parametrize("path", ["", "/"])
     def test_a_mount_at_the_root(self, metrics: RedMetrics, path: str) -> None:
-        """Adds nothing to the template, and is `/` where it is opaque."""
+        """Adds nothing to the template, and is `/*` where it is opaque: a home page has a row of its own."""
         transparent = Starlette(routes=[Mount(path, routes=[Route("/hello", hello)])])
         assert counted(wrap(transparent, metrics), "/hello") == {"/hello": 1}
         opaque = fresh()
-        assert counted(wrap(Starlette(routes=[Mount(path, app=foreign)]), opaque), "/any") == {"/": 1}
+        assert counted(wrap(Starlette(routes=[Mount(path, app=foreign)]), opaque), "/any") == {"/*": 1}
 
     def test_one_app_mounted_twice(self, metrics: RedMetrics) -> None:
         """Each place has its template, an opaque app's too, below a root path that the server knows."""
@@ -193,8 +193,8 @@ class TestMounts:
         assert counted(wrapped, "/a/hello/x", "/b/7/hello/x", "/c/x", "/d/x", "/a/nowhere") == {
             "/a/hello/{name}": 1,
             "/b/{x:int}/hello/{name}": 1,
-            "/c": 1,
-            "/d": 1,
+            "/c/*": 1,
+            "/d/*": 1,
             "_unmatched": 1,
         }
         assert counted(wrapped, "/root/b/8/hello/x", root_path="/root")["/b/{x:int}/hello/{name}"] == 2
@@ -433,9 +433,9 @@ class TestLater:
         wrapped = wrap(app, metrics)
         found = counted(wrapped, "/r/items/1", "/r/deep/acme/sub/items/1", "/r/deep/acme/sub/nowhere", root_path="/r")
         if release("starlette") >= (1, 7):  # which leaves the route in the scope
-            assert found == {"/items/{item}": 1, "/deep/{tenant}/sub/items/{item}": 1, "/deep/{tenant}/sub": 1}
+            assert found == {"/items/{item}": 1, "/deep/{tenant}/sub/items/{item}": 1, "/deep/{tenant}/sub/*": 1}
         else:
-            assert found == {"/items/{item}": 1, "/deep/{tenant}/sub": 2}
+            assert found == {"/items/{item}": 1, "/deep/{tenant}/sub/*": 2}
 
     def test_an_app_for_every_request_makes_no_memory(self, metrics: RedMetrics) -> None:
         """Nor does it walk all of them for ever: the routes' own paths do."""
@@ -554,7 +554,7 @@ class TestStandingInside:
         assert inside.declarations == []
         app = Starlette(routes=[Mount("/foreign", app=inside.asgi)])
         ask_asgi(app, "/foreign/any")
-        assert inside.labels == ["/foreign"]
+        assert inside.labels == ["/foreign/*"]
 
     def test_a_request_that_comes_first(self) -> None:
         """The routes are declared with their prefix, and walked once."""
@@ -624,7 +624,7 @@ def test_the_methods_of_each_template_are_declared() -> None:
         ]
     )
     get = {"GET", "HEAD"}
-    assert read(app).declared == {"/get": get, "/both": {"POST", "PUT"}, "/any": None, "/sub/get": get}
+    assert read(app).declared == {"/get": get, "/both": {"POST", "PUT"}, "/any/*": None, "/sub/get": get}
 
 
 def test_undeclared_routes_leave_the_declared_ones_alone() -> None:
