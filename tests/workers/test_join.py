@@ -352,7 +352,10 @@ def test_where_no_file_can_be_made_a_worker_counts_for_itself(
     assert [record.getMessage() for record in caplog.records] == [
         "this worker's numbers are its own, not those of its group"
     ]
-    assert caplog.records[0].exc_info is not None
+    reported = caplog.records[0].exc_info
+    assert reported is not None
+    assert isinstance(reported[1], OSError)
+    assert not isinstance(reported[1].__context__, KeyError)  # how the first request found that it is the first
 
 
 def test_a_worker_that_cannot_see_its_group_counts_for_itself_and_says_so(
