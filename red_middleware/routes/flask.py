@@ -133,6 +133,14 @@ def _request_of_traceback(error: BaseException) -> Any:
     return None
 
 
+def _is_answer(error: BaseException) -> bool:
+    """Tell whether an exception is only a way to answer: Flask-RESTful sends the signal for `abort(404)` as well."""
+    if not isinstance(error, sys.modules["werkzeug.exceptions"].HTTPException):
+        return False
+    code = error.code if error.response is None else error.response.status_code
+    return code is None or code < 500
+
+
 _watching: set[Raised] = set()
 
 
@@ -142,7 +150,7 @@ def _watch_exceptions(raised: Raised) -> None:
         flask = sys.modules["flask"]
 
         def tell(sender: Any, exception: BaseException, **extra: Any) -> None:
-            if flask.has_request_context():  # else somebody else sent the signal
+            if flask.has_request_context() and not _is_answer(exception):  # else somebody else sent the signal
                 raised(flask.request.environ, exception)
 
         flask.got_request_exception.connect(tell, weak=False)

@@ -359,6 +359,28 @@ class TestExceptions:
         assert count == 1
         assert exceptions(metrics) == {("/items/<int:item>", "ViewError"): 1}
 
+    @pytest.mark.parametrize("extension", ["flask_restful", "flask_restx"])
+    def test_an_http_exception_below_500_is_an_answer(self, metrics: RedMetrics, extension: str) -> None:
+        """Extensions that answer every exception themselves send Flask's signal for each of them."""
+        rest: Any = pytest.importorskip(extension)
+
+        class Resource(rest.Resource):  # type: ignore[misc]  # a class without types
+            def get(self, what: str) -> None:
+                if what == "view":
+                    raise ViewError
+                flask.abort(flask.Response("made", 404) if what == "response" else int(what))
+
+        app = flask.Flask(extension)
+        rest.Api(app).add_resource(Resource, "/abort/<what>")
+        wrapped = wrap(app, metrics)
+        for code in ("400", "404", "409", "503"):
+            assert ask_wsgi(wrapped, f"/abort/{code}").status == int(code)
+        ask_wsgi(wrapped, "/abort/response")
+        assert ask_wsgi(wrapped, "/abort/404", "POST").status == 405
+        assert exceptions(metrics) == {("/abort/<what>", "ServiceUnavailable"): 1}
+        assert ask_wsgi(wrapped, "/abort/view").status == 500
+        assert exceptions(metrics) == {("/abort/<what>", "ServiceUnavailable"): 1, ("/abort/<what>", "ViewError"): 1}
+
     def test_in_the_middle_of_a_stream(self, app: flask.Flask, metrics: RedMetrics) -> None:
         """With and without Flask's context kept."""
 
