@@ -18,7 +18,7 @@ Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-ASGIApp = Callable[[Any, Any, Any], Awaitable[None]]  # users' annotations differ: Starlette's, asgiref's, their own
+ASGIApp = Callable[[Any, Any, Any], Awaitable[Any]]  # users' annotations differ: Starlette's, asgiref's, their own
 
 
 class RedASGIMiddleware:
@@ -51,13 +51,17 @@ class RedASGIMiddleware:
         self.app = app
         self.mounting = Mounting(
             type(self).__name__, app, metrics, metrics_path, exclude, route_of,
-            ASGI_READERS,
+            ASGI_READERS, ("scope", "receive", "send"),
         )  # fmt: skip
         self.metrics = self.mounting.metrics
         self.recorder = self.mounting.recorder
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> Any:
+        try:
+            is_http = scope["type"] == "http"
+        except Exception:  # no scope at all: the application gets it as it is
+            is_http = False
+        if not is_http:
             return await self.app(scope, receive, send)
         try:
             path, method, root = scope["path"], scope["method"], scope["root_path"]
@@ -84,13 +88,13 @@ class RedASGIMiddleware:
         call.trailers = call.ending = call.left = False
         app = self.app
         try:
-            await app(scope, call.receive, call.send)
+            result = await app(scope, call.receive, call.send)
         except BaseException as error:
             call.end(error)
             raise
         if not exchange.finished:
             call.end(None)
-        return None
+        return result  # a server looks at it: an application should return None
 
     def __copy__(self) -> "RedASGIMiddleware":
         return self

@@ -35,6 +35,7 @@ class Mounting:
         exclude: Paths that are not recorded, exact, relative to the mounting.
         route_of: Asked first for a request's route.
         readers: Those of the protocol's frameworks.
+        takes: What the protocol calls an application with.
         spelled: How a path of the options is spelled in the protocol's requests.
     """
 
@@ -47,9 +48,10 @@ class Mounting:
         exclude: Collection[str],
         route_of: RouteOf | None,
         readers: Sequence[type[Reader]],
+        takes: Sequence[str],
         spelled: Callable[[str], str] = str,
     ) -> None:
-        options.check_callable(owner, "app", app)
+        options.check_app(owner, app, takes)
         if metrics is not None:
             options.check_type(owner, "metrics", metrics, RedMetrics)
         if metrics_path is not None:

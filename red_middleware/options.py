@@ -90,6 +90,34 @@ def check_callable(owner: str, option: str, value: object) -> None:
         raise refusal(TypeError, owner, option, value, "must be callable")
 
 
+def check_app(owner: str, app: object, takes: Sequence[str]) -> None:
+    """Refuse what no server of the protocol could call.
+
+    Args:
+        owner: The middleware.
+        app: The application. One that does not tell what it takes is accepted.
+        takes: The names of what the protocol calls an application with.
+    """
+    check_callable(owner, "app", app)
+    try:
+        signature = inspect.signature(app)  # type: ignore[arg-type]  # it is callable
+    except Exception:  # it is written in C, or stands for an object that is not there yet
+        return
+    if not _takes(signature, len(takes)):
+        rule = f"must take {', '.join(takes)}"
+        if _takes(signature, 1):
+            rule += "; one of ASGI 2 does so behind asgiref.compatibility.guarantee_single_callable"
+        raise refusal(TypeError, owner, "app", app, rule)
+
+
+def _takes(signature: inspect.Signature, count: int) -> bool:
+    try:
+        signature.bind(*range(count))
+    except TypeError:
+        return False
+    return True
+
+
 def check_plain_callable(owner: str, option: str, value: object) -> None:
     """Refuse what cannot be called, or returns a coroutine, which nobody would await."""
     check_callable(owner, option, value)

@@ -56,7 +56,7 @@ class RedWSGIMiddleware:
         self.app = app
         self.mounting = Mounting(
             type(self).__name__, app, metrics, metrics_path, exclude, route_of,
-            WSGI_READERS,
+            WSGI_READERS, ("environ", "start_response"),
             lambda path: path.encode("utf-8", "surrogatepass").decode("latin-1"),  # as PEP 3333 spells PATH_INFO
         )  # fmt: skip
         self.metrics = self.mounting.metrics

@@ -195,11 +195,12 @@ class ASGIServer:
         self.received = 0
         self.state = "new"
         self.raised: BaseException | None = None
+        self.returned: object = None
 
     def serve(
         self, app: ASGIApp, request: Scope | None = None, run: Callable[[Any], object] | None = None
     ) -> "ASGIServer":
-        """Serve a request to its end and keep the exception that comes out, if any, as `raised`.
+        """Serve a request to its end and keep what comes out as `returned` or `raised`.
 
         Args:
             app: The application.
@@ -207,7 +208,7 @@ class ASGIServer:
             run: What runs a coroutine: `asyncio.run`, or by default nothing but this thread.
         """
         try:
-            (run or by_hand)(app(scope() if request is None else request, self.receive, self.send))
+            self.returned = (run or by_hand)(app(scope() if request is None else request, self.receive, self.send))
         except BaseException as error:
             self.raised = error
             self.record.append(("raised", type(error), error.args))

@@ -95,6 +95,24 @@ def test_other_scopes_pass_through_untouched(kind: str) -> None:
     assert counted(metrics) == {}
 
 
+@pytest.mark.parametrize("request_", [{}, {"path": "/"}, None, "scope"], ids=repr)
+def test_what_is_no_scope_reaches_the_application_as_it_is(request_: Any) -> None:
+    """A server's test may call an application with anything. An error is the application's own."""
+    metrics = fresh_metrics()
+
+    async def app(scope: Any, receive: Receive, send: Send) -> object:
+        return scope
+
+    async def receive() -> Message:
+        return {}
+
+    async def send(message: Any) -> None:
+        pass
+
+    assert by_hand(RedASGIMiddleware(app, metrics=metrics)(request_, receive, send)) is request_
+    assert counted(metrics) == {}
+
+
 def test_an_exception_in_another_scope_passes_through() -> None:
     """Servers learn so that an application has no lifespan."""
     error = KeyError("no lifespan here")
@@ -686,7 +704,9 @@ steps = st.one_of(
     st.tuples(st.just("receive"), st.none()),
     st.tuples(st.just("raise"), faults),
 )
-plans = st.fixed_dictionaries({"steps": st.lists(steps, max_size=7), "swallow": st.booleans()})
+plans = st.fixed_dictionaries(
+    {"steps": st.lists(steps, max_size=7), "swallow": st.booleans(), "returns": st.sampled_from([None, 7, "done"])}
+)
 servers = st.fixed_dictionaries(
     {
         "fail_at": st.none() | st.integers(0, 4),
@@ -702,7 +722,7 @@ def run_plan(
     """Serve a random application, bare or wrapped, and return all that server and application saw."""
     server = ASGIServer(**faults)
 
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> object:
         for kind, argument in plan["steps"]:
             try:
                 if kind == "send":
@@ -715,14 +735,15 @@ def run_plan(
                 server.record.append(("app saw", type(error), error.args))
                 if not plan["swallow"]:
                     raise
+        return plan["returns"]
 
     server.serve(app if metrics is None else RedASGIMiddleware(app, metrics=metrics))
-    return server.record, [id(message) for message in server.sent]
+    return [*server.record, ("returned", server.returned)], [id(message) for message in server.sent]
 
 
 @given(plan=plans, faults=servers)
 def test_a_random_application_runs_as_without_the_middleware(plan: dict[str, Any], faults: dict[str, Any]) -> None:
-    """Same messages, the very objects, same exceptions, same order, whatever fails; and one request is counted."""
+    """Same messages, the very objects, same result, exceptions and order, whatever fails; and one request counts."""
     metrics = fresh_metrics()
     assert run_plan(plan, faults, metrics) == run_plan(plan, faults, None)
     check_one_request(metrics)

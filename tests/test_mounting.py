@@ -73,7 +73,7 @@ def mounting(routes: Iterable[Any] = (), **options: Any) -> Mounting:
         "route_of": None,
         **options,
     }
-    return Mounting("Owner", app, **{"readers": [declaring(routes)], **chosen})
+    return Mounting("Owner", app, **{"readers": [declaring(routes)], "takes": (), **chosen})
 
 
 @both
@@ -112,6 +112,45 @@ def test_an_async_route_of_is_refused(middleware: Middleware, route_of: Any) -> 
     with pytest.raises(TypeError) as refused:
         middleware(app, metrics=fresh_metrics(), route_of=route_of)
     assert str(refused.value) == f"{middleware.__name__}(route_of={route_of!r}): must be a plain function, not async"
+
+
+class OfASGI2:
+    def __init__(self, scope: object) -> None: ...
+
+    async def __call__(self, receive: object, send: object) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("middleware", "wrong", "rule"),
+    [
+        (RedASGIMiddleware, lambda environ, start_response: [], "must take scope, receive, send"),
+        (RedWSGIMiddleware, lambda scope, receive, send: None, "must take environ, start_response"),
+        (RedASGIMiddleware, OfASGI2, "must take scope, receive, send; one of ASGI 2 does so behind"),
+        (RedASGIMiddleware, lambda scope: None, "must take scope, receive, send; one of ASGI 2 does so behind"),
+    ],
+    ids=["WSGI in ASGI", "ASGI in WSGI", "class of ASGI 2", "function of ASGI 2"],
+)
+def test_an_app_that_no_server_of_the_protocol_could_call_is_refused(middleware: Any, wrong: Any, rule: str) -> None:
+    """Where the line stands, and not with a 500 for each request."""
+    with pytest.raises(TypeError) as refused:
+        middleware(wrong, metrics=fresh_metrics())
+    assert str(refused.value).startswith(f"{middleware.__name__}(app={wrong!r}): {rule}")
+
+
+class Untold:
+    """Stands for an application that is not there yet, as a proxy of werkzeug's does."""
+
+    @property
+    def __signature__(self) -> object:
+        raise RuntimeError("not bound")
+
+    def __call__(self, *arguments: object) -> None: ...
+
+
+@both
+@pytest.mark.parametrize("app", [functools.partial(app), Untold(), max], ids=["partial", "untold", "in C"])
+def test_an_app_that_tells_little_is_accepted(middleware: Middleware, app: Any) -> None:
+    middleware(app, metrics=fresh_metrics())
 
 
 @both
