@@ -114,7 +114,10 @@ class Routes:
     def _ask_user(self, source: Source) -> str | None:
         if self.route_of is not None:
             try:
-                return self.route_of(source)
+                route = self.route_of(source)
+                if route is None or isinstance(route, str):
+                    return route
+                raise TypeError(f"route_of returned {type(route).__name__}, not str or None")
             except Exception as fault:
                 self.fault("route_of", fault)
         return None

@@ -171,6 +171,19 @@ def test_route_of_is_asked_first_and_once(
     assert faults == expected
 
 
+@pytest.mark.parametrize("answer", [7, 0, b"/a", False, ["/a"], object()], ids=repr)
+@pytest.mark.parametrize("ask", WAYS)
+def test_an_answer_of_route_of_that_is_no_text_is_a_fault(
+    ask: Callable[[Routes, str], str | None], answer: Any
+) -> None:
+    """It says what came, and leaves the question to the readers."""
+    routes, faults = made([Stub({"/a": "/a"}, finds=True)], lambda source: answer)
+    assert ask(routes, "/a") == "/a"
+    assert [(kind, str(error)) for kind, error in faults] == [
+        ("route_of", f"route_of returned {type(answer).__name__}, not str or None")
+    ]
+
+
 def test_route_of_is_given_the_request_itself() -> None:
     """The environ or scope, and no copy."""
     seen: list[Source] = []
