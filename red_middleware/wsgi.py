@@ -11,7 +11,7 @@ from http import HTTPStatus
 from types import TracebackType
 from typing import Any, NoReturn
 
-from .counting.exchange import Exchange, start
+from .counting.exchange import Exchange, start, upgraded
 from .counting.labels import SERVER_ERROR
 from .exposition import Request, answer
 from .metrics import RedMetrics
@@ -210,7 +210,9 @@ class _Response:
     def fail(self, error: BaseException) -> None:
         """An exception left the application. If no byte was sent and the client is there, the server answers 500."""
         exchange = self.exchange
-        if exchange.outcome is None:
+        if exchange.outcome is None and isinstance(error, StopIteration) and _is_upgrade(self.environ):
+            upgraded(self.environ)  # gunicorn is told so that the socket is not its own any more
+        elif exchange.outcome is None:
             exchange.respond(SERVER_ERROR, self.routes.find(self.environ, exchange.path, error))
         elif not (exchange.finished or exchange.gone or self.sent):
             exchange.fail()
@@ -235,7 +237,11 @@ class _Response:
         return 0 < self.sent < self._length() and self.environ.get("REQUEST_METHOD") != "HEAD"
 
     def _unanswered(self) -> None:
-        self.exchange.respond(SERVER_ERROR, self.routes.find(self.environ, self.exchange.path))
+        """The application is done, and there was no response: it has failed, unless it spoke through the socket."""
+        if _is_upgrade(self.environ):
+            upgraded(self.environ)
+        else:
+            self.exchange.respond(SERVER_ERROR, self.routes.find(self.environ, self.exchange.path))
 
     def _length(self) -> float:
         """Return the body's length in bytes by its header, at which servers stop; infinity without a header."""
@@ -273,6 +279,11 @@ class _Response:
                 self._unanswered()
             self.exchange.finish()
         return body  # type: ignore[no-any-return]  # the server's class, known to the server only
+
+
+def _is_upgrade(environ: Environ) -> bool:
+    """Tell whether the client asked for a WebSocket (RFC 6455, 4.1)."""
+    return str(environ.get("HTTP_UPGRADE", "")).lower() == "websocket"
 
 
 class _SizedResponse(_Response):

@@ -990,3 +990,36 @@ def test_a_body_that_is_not_to_be_told_from_a_file_is_sent(kind: type[Reticent],
     assert ("send", b"odd") in server.record
     assert found.pop("red_instrumentation_errors_total") == 1.0
     assert found == one_request("200")
+
+
+def taken_over(way: str) -> WSGIApp:
+    """Return an app that speaks through the server's socket, and then says so as one of the servers asks it to."""
+
+    def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        if way == "gunicorn":
+            raise StopIteration
+        return [] if way == "gevent" else iter(())
+
+    return app
+
+
+@pytest.mark.parametrize("way", ["gunicorn", "gevent", "another"])
+@pytest.mark.parametrize("asks", [True, False])
+def test_a_connection_that_the_app_took_over_is_no_request(way: str, asks: bool) -> None:
+    """If the client asked for a WebSocket; else the app has failed."""
+    request = environ(HTTP_UPGRADE="WebSocket") if asks else environ()
+    _, found = serve(taken_over(way), request, legal=False)
+    raised = "StopIteration" if way == "gunicorn" else None
+    assert found == ({} if asks else one_request("500", raised=raised))
+
+
+@pytest.mark.parametrize("error", [KeyError, OSError])
+def test_who_asks_for_a_websocket_hides_no_failure(error: type[Exception]) -> None:
+    """An exception is one, and a response is one, whatever the client wrote into its headers."""
+    asking = environ(HTTP_UPGRADE="websocket")
+
+    def fails(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        raise error
+
+    assert serve(fails, asking, legal=False)[1] == one_request("500", raised=error.__name__)
+    assert serve(hello, environ(HTTP_UPGRADE="websocket"))[1] == one_request()

@@ -112,6 +112,13 @@ def raised(source: Source, error: BaseException) -> None:
         exchange = exchange.outer
 
 
+def upgraded(source: Source) -> None:
+    """Leave a request uncounted whose connection the application has taken over: it is a WebSocket by now."""
+    exchange: Exchange | None = source.get(KEY)
+    if exchange is not None:
+        exchange.forget(exchange.path)
+
+
 class Exchange:
     """One request on its way through the application, from `start` to `finish`."""
 
@@ -232,7 +239,7 @@ class Exchange:
             pass
 
     def forget(self, path: str) -> None:
-        """Leave the request, and what encloses it, uncounted: it is for an endpoint, or is excluded further in.
+        """Leave the request, and what encloses it, uncounted: it is for an endpoint, excluded further in, or none.
 
         Args:
             path: Its path there. Mounts only shorten a path from the left. A path that does not fit belongs to another

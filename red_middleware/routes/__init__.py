@@ -13,10 +13,10 @@ from typing import Any, Final
 
 from .bottle import BottleReader
 from .flask import FlaskReader
-from .reader import Declare, Raised, Reader, Source
+from .reader import Declare, Raised, Reader, Source, Upgraded
 from .starlette import StarletteReader
 
-__all__ = ["ASGI_READERS", "WSGI_READERS", "Declare", "Raised", "Reader", "RouteOf", "Routes", "Source"]
+__all__ = ["ASGI_READERS", "WSGI_READERS", "Declare", "Raised", "Reader", "RouteOf", "Routes", "Source", "Upgraded"]
 
 WSGI_READERS: Final[tuple[type[Reader], ...]] = (FlaskReader, BottleReader)
 ASGI_READERS: Final[tuple[type[Reader], ...]] = (StarletteReader,)

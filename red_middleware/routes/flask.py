@@ -13,7 +13,7 @@ import weakref
 from collections.abc import Iterable
 from typing import Any, Final
 
-from .reader import Declare, Raised, Source
+from .reader import Declare, Raised, Source, Upgraded
 from .wrapped import of_class, wrapped
 
 MAX_FRAMES: Final = 1000
@@ -28,13 +28,15 @@ class FlaskReader:
 
     module = "werkzeug"  # whose dispatcher may mount what is not Flask
 
-    def __init__(self, declare: Declare, raised: Raised) -> None:
+    def __init__(self, declare: Declare, raised: Raised, upgraded: Upgraded) -> None:
         self.declare = declare
         self.raised = raised
+        self.upgraded = upgraded
         self.known_map: object = None
-        self.plain_map: object = None  # the same, unless there are mounts
+        self.plain_map: object = None  # the same, unless there are mounts, or routes of WebSockets
         # Weak, since an app may be made for a tenant or a request. Maps that are gone leave, so no id is reused.
         self.maps: weakref.WeakValueDictionary[tuple[int, str], Any] = weakref.WeakValueDictionary()
+        self.maps_with_sockets: weakref.WeakSet[Any] = weakref.WeakSet()
         self.mounts: set[str] = set()
         self.foreign_mounts: set[str] = set()
 
@@ -73,6 +75,8 @@ class FlaskReader:
             rules = self._learn_map(rule.map, mount)
             if rules:
                 self.declare(rules)
+        if rule.websocket:  # Werkzeug's own server is given a response when the session is over
+            self.upgraded(source)
         template: str = rule.rule
         return mount + template if mount else template
 
@@ -84,9 +88,12 @@ class FlaskReader:
 
     def _learn_map(self, url_map: Any, prefix: str) -> list[tuple[str, Iterable[str] | None]]:
         """Return the templates of a map that has not been seen under this prefix."""
+        is_new = (id(url_map), prefix) not in self.maps
+        if is_new and any(rule.websocket for rule in url_map.iter_rules()):
+            self.maps_with_sockets.add(url_map)
         self.known_map = url_map
-        self.plain_map = None if self.mounts else url_map
-        if (id(url_map), prefix) in self.maps:
+        self.plain_map = None if self.mounts or url_map in self.maps_with_sockets else url_map
+        if not is_new:
             return []
         self.maps[id(url_map), prefix] = url_map
         _watch_exceptions(self.raised)

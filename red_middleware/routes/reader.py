@@ -13,13 +13,17 @@ Raised = Callable[[Source, BaseException], None]
 """Takes a request and the exception that its framework is about to answer with a 500 itself."""
 
 
+Upgraded = Callable[[Source], None]
+"""Takes a request whose connection the app has taken over: it is no request any more, but a WebSocket."""
+
+
 class Reader(Protocol):
     """Reads the routes of one framework. It imports the framework nowhere: it looks into `sys.modules`."""
 
     module: str
     """The framework's module that is imported where an app of it may be. Until then the reader is not asked."""
 
-    def __init__(self, declare: Declare, raised: Raised) -> None:
+    def __init__(self, declare: Declare, raised: Raised, upgraded: Upgraded) -> None:
         """Remember whom to tell."""
 
     def learn(self, app: object, source: Source) -> bool:

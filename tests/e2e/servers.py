@@ -38,6 +38,7 @@ def free_port() -> int:
 
 
 PLAIN: Final = "plain"
+FLASK: Final = "flask"
 UWSGI: Final = "uwsgi"
 UWSGI_PROGRAM: Final = Path(sys.executable).with_name("uwsgi")
 
@@ -69,6 +70,7 @@ class Kind(NamedTuple):
             "uvicorn": ["--port=0", "--no-access-log", "--timeout-keep-alive=75"],
             "hypercorn": ["--bind=127.0.0.1:0", "--keep-alive=75"],
             "granian": [f"--port={free_port()}"],
+            FLASK: [f"--app={app}", "run", f"--port={free_port()}"],
             UWSGI: [
                 f"--http-socket=127.0.0.1:{free_port()}",
                 f"--virtualenv={sys.prefix}",
@@ -78,6 +80,8 @@ class Kind(NamedTuple):
         }[self.server]
         if self.server == UWSGI:
             return [str(UWSGI_PROGRAM), *common, *self.options, f"--module={app}"]
+        if self.server == FLASK:  # Werkzeug's own server; its command names the application first
+            return [sys.executable, "-m", self.server, *common, *self.options]
         return [sys.executable, "-m", self.server, *common, *self.options, app]
 
 

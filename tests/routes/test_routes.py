@@ -216,7 +216,7 @@ def test_no_reader_needs_its_framework(reader: type[Reader], monkeypatch: pytest
     for name in [name for name in sys.modules if name.split(".")[0] in FRAMEWORKS]:
         monkeypatch.delitem(sys.modules, name)
     declared: list[Any] = []
-    made = reader(declared.append, lambda source, error: None)
+    made = reader(declared.append, lambda source, error: None, lambda source: None)
     assert made.learn(lambda: None, {}) is False
     assert made.route({}, "/") is None
     assert declared == []
