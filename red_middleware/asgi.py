@@ -58,10 +58,10 @@ class RedASGIMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> Any:
         try:
-            is_http = scope["type"] == "http"
+            kind = scope["type"]
         except Exception:  # no scope at all: the application gets it as it is
-            is_http = False
-        if not is_http:
+            kind = None
+        if kind != "http":
             return await self.app(scope, receive, send)
         try:
             path, method, root = scope["path"], scope["method"], scope["root_path"]
