@@ -15,7 +15,7 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 
 from red_middleware import RedMetrics
-from red_middleware.counting.exchange import IS_LOCKED
+from red_middleware.counting.rows import IS_LOCKED
 
 from .counts import counted, exceptions, faults, fresh_metrics, one_request, requests
 from .drive import Clock, begin, begun, count, declare, fault

@@ -6,23 +6,18 @@ instrumentation is told to the recorder, and kept from the application.
 """
 
 import math
-import sys
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any, Final, Protocol
 
 from .labels import SERVER_ERROR, STATUS_CODES, Headers, exception_label, is_event_stream, method_label, status_code
-from .rows import Method, Outcome
+from .rows import IS_LOCKED, Method, Outcome
 
 KEY: Final = "red_middleware.exchange"
 """Where a request's outermost exchange stands in its environ or scope."""
 
 CLIENT_GONE: Final = 499
 """The status of a request whose client left before a response began; nginx's number."""
-
-IS_LOCKED: Final = sys.implementation.name != "cpython" or "free-threading" in sys.version
-"""Whether another thread may run between two lines that call nothing. Where CPython has its GIL, threads, signals and
-collections wait for the next call, so a common request is counted without a lock: a twelfth of its cost."""
 
 INSTANT_SECONDS: Final = 0.0001
 """A response that was sent within this is not asked whether it is an event stream: it would end where it began."""
@@ -320,9 +315,10 @@ class Exchange:
 
 def _add(outcome: Outcome, bucket_cell: int, seconds: float, failed: float = 0.0, left: float = 0.0) -> None:
     """Add one request to its row."""
-    cells, row = outcome.cells, outcome.row
+    row = outcome.row
     errors_cell, disconnects_cell = row.cell("errors"), row.cell("disconnects")
     with row.lock:
+        cells = outcome.cells  # not before: `Table.use` exchanges them
         cells[bucket_cell] += 1.0
         cells[outcome.seconds_cell] += seconds
         cells[outcome.status_cell] += 1.0

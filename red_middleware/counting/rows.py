@@ -3,15 +3,20 @@
 These objects say where numbers are; the numbers themselves are in the cells of `table`, which makes these objects.
 """
 
+import sys
 from _thread import RLock
 from collections.abc import Iterable, MutableSequence
-from typing import TYPE_CHECKING, SupportsIndex
+from typing import TYPE_CHECKING, Final, SupportsIndex
 
 from .labels import OTHER_STATUS
 from .layout import Key, Kind
 
 if TYPE_CHECKING:
     from .table import Table
+
+IS_LOCKED: Final = sys.implementation.name != "cpython" or "free-threading" in sys.version
+"""Whether another thread may run between two lines that call nothing. Where CPython has its GIL, threads, signals and
+collections wait for the next call, so a common request is counted without a lock: a twelfth of its cost."""
 
 
 class Row:
@@ -77,11 +82,12 @@ class Method:
 class PublishedList(list[None]):
     """Requests in progress, whose number other workers read in a cell."""
 
-    __slots__ = ("cells", "number")
+    __slots__ = ("cells", "lock", "number")
 
-    def __init__(self, requests: Iterable[None], cells: MutableSequence[float], number: int) -> None:
+    def __init__(self, requests: Iterable[None], cells: MutableSequence[float], number: int, lock: RLock) -> None:
         super().__init__(requests)
         self.number = number
+        self.lock = lock
         self.move(cells)
 
     def move(self, cells: MutableSequence[float]) -> None:
@@ -105,6 +111,24 @@ class PublishedList(list[None]):
         length = -1
         while length != len(self):  # another thread may change the list between the two, and store first
             self.cells[self.number] = length = len(self)
+
+
+class LockedPublishedList(PublishedList):
+    """The same where threads run at once: what one of them stores may reach the others after it looked again."""
+
+    __slots__ = ()
+
+    def append(self, request: None) -> None:
+        with self.lock:
+            super().append(request)
+
+    def pop(self, index: SupportsIndex = -1) -> None:
+        with self.lock:
+            super().pop(index)
+
+    def _publish(self) -> None:
+        with self.lock:
+            super()._publish()
 
 
 _append, _pop = list.append, list.pop  # `super()` would cost as much as all the rest

@@ -19,11 +19,12 @@ import os
 import weakref
 from _thread import RLock
 from collections.abc import Collection, Iterable, Iterator, Mapping, MutableSequence, Sequence
+from contextlib import ExitStack
 from typing import Final, Literal, NamedTuple, Protocol
 
 from .labels import METHODS, OTHER, OVERFLOW, SERVER_ERROR, UNDECLARED_METHODS, UNMATCHED, method_label, route_label
 from .layout import Extent, Key, Kind, Unit, extent
-from .rows import Method, Outcome, PublishedList, Row
+from .rows import IS_LOCKED, LockedPublishedList, Method, Outcome, PublishedList, Row
 
 Change = (
     tuple[Literal["declare"], dict[str, list[str]]]
@@ -264,7 +265,8 @@ class Table:
         outcome = row.outcomes.get((cell, is_error))
         if outcome is None:
             outcome = row.outcomes.setdefault((cell, is_error), Outcome(row, cell, is_error, self.http.cells))
-            outcome.cells = self.http.cells  # asked again: `use` may have passed by meanwhile
+            with row.lock:
+                outcome.cells = self.http.cells  # asked again: `use` may have passed by meanwhile
         return outcome
 
     def code_cell(self, row: Row, code: int) -> int:
@@ -308,19 +310,23 @@ class Table:
 
     def use(self, cells: MutableSequence[float]) -> None:
         """Take a worker's own cells, and publish the gauges in them."""
-        for region, (first, _) in zip(self.regions.values(), self.extent().spans, strict=True):
-            before, region.cells = region.cells, cells[first : first + region.capacity * region.kind.width]
-            if before:  # what is the case now is the case in the new cells too
-                for cell in [row.start + gauge for row in region.rows for gauge in region.kind.cells(Unit.GAUGE)]:
-                    region.cells[cell] = before[cell]
-        for outcome in self._outcomes():
-            outcome.cells = self.http.cells
+        with ExitStack() as stack:  # an addition is made to the cells before, or to these, and never between
+            for lock in (self.lock, *(method.lock for method in self.methods.values())):
+                stack.enter_context(lock)
+            for region, (first, _) in zip(self.regions.values(), self.extent().spans, strict=True):
+                before, region.cells = region.cells, cells[first : first + region.capacity * region.kind.width]
+                if before:  # what is the case now is the case in the new cells too
+                    for cell in [row.start + gauge for row in region.rows for gauge in region.kind.cells(Unit.GAUGE)]:
+                        region.cells[cell] = before[cell]
+            for outcome in self._outcomes():
+                outcome.cells = self.http.cells
         gauges = self.regions["method"].cells
         for number, method in enumerate(self.methods.values()):
             if isinstance(method.in_progress, PublishedList):  # no copy, which would miss what ends meanwhile
                 method.in_progress.move(gauges)
             else:
-                method.in_progress = PublishedList(method.in_progress, gauges, number)
+                made = LockedPublishedList if IS_LOCKED else PublishedList
+                method.in_progress = made(method.in_progress, gauges, number, method.lock)
 
     def _take_own_cells(self) -> None:
         for region in self.regions.values():
@@ -328,8 +334,9 @@ class Table:
 
     def add(self, row: Row, field: str, amount: float = 1.0) -> None:
         """Add to one of the rare cells, those that no exchange adds to itself."""
-        cells, cell = self.regions[row.kind.name].cells, row.cell(field)
+        region, cell = self.regions[row.kind.name], row.cell(field)
         with row.lock:
+            cells = region.cells  # not before: `use` exchanges them
             cells[cell] += amount
 
     def count_exception(self, row: Row, exception: str) -> None:

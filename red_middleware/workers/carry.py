@@ -31,8 +31,8 @@ def carry(old: Table, new: Table) -> None:
                     if amount:
                         with row.lock:
                             cells[cell] -= amount
-                        numbers = target.cells
                         with there.lock:
+                            numbers = target.cells  # not before: `Table.use` exchanges them
                             numbers[target_cell] += amount
 
 

@@ -2,9 +2,11 @@
 
 import gc
 import threading
+from _thread import RLock
 from array import array
 from collections import Counter
 from collections.abc import Callable, MutableSequence, Sequence
+from functools import partial
 from typing import Any, cast
 
 import pytest
@@ -13,9 +15,12 @@ from hypothesis import strategies as st
 
 from red_middleware.counting.labels import METHODS, OTHER, OVERFLOW, UNDECLARED_METHODS, UNMATCHED
 from red_middleware.counting.layout import EXCEPTION_ROWS, SENTINEL_ROUTES, STATUS_CELLS, Extent, layout
-from red_middleware.counting.rows import Row
+from red_middleware.counting.rows import LockedPublishedList, PublishedList, Row
 from red_middleware.counting.table import ALONE, Change, Sharing, Table
+from red_middleware.metrics import recorder_of
 
+from ..counts import fresh_metrics
+from ..drive import count
 from ..threads import run_at_once
 
 SENTINEL_ROWS = len(METHODS) * len(SENTINEL_ROUTES)
@@ -307,6 +312,49 @@ def test_a_request_that_ends_while_cells_are_exchanged_is_in_progress_nowhere() 
     assert gauge(table) == 1.0
     in_progress.pop()
     assert gauge(table) == len(table.methods["GET"].in_progress) == 0.0
+
+
+def test_nothing_is_added_to_cells_that_were_exchanged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a GIL, too: another worker may take them for a dead one's, and folds them."""
+    monkeypatch.setattr("red_middleware.counting.exchange.IS_LOCKED", True)
+    metrics = fresh_metrics()
+    table = recorder_of(metrics).table
+    used, left = [cells_for(table)], []
+    table.use(used[0])
+
+    def exchange() -> None:
+        for _ in range(100):
+            used.append(cells_for(table))
+            table.use(used[-1])
+            left.append(list(used[-2]))
+
+    def record(path: str) -> None:
+        for n in range(2_000):
+            count(metrics, path, 500 if n % 10 == 0 else 200)
+
+    run_at_once([exchange, *(partial(record, path) for path in ("/a", "/b", "/c"))])
+    assert [list(cells) for cells in used[:-1]] == left
+    errors = [row.cell("errors") for row in table.http.rows]
+    (start, _) = table.extent().spans[-1]
+    assert sum(cells[start + cell] for cells in used for cell in errors) == 600.0
+
+
+@pytest.mark.parametrize("kind", [PublishedList, LockedPublishedList])
+def test_the_requests_in_progress_that_others_see_are_those_of_all_threads(kind: type[PublishedList]) -> None:
+    """Whichever thread stores its number last."""
+    cells = [0.0]
+    published = kind([None], cells, 0, RLock())
+
+    def come_and_go() -> None:
+        for _ in range(3_000):
+            published.append(None)
+            published.append(None)
+            published.pop()
+
+    run_at_once([come_and_go] * 3)
+    assert cells == [9_001.0]
+    published.move(moved := [0.0])
+    assert moved == [9_001.0]
 
 
 def test_a_route_declared_to_cells_of_a_fixed_size_takes_a_free_row() -> None:
