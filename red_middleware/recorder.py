@@ -8,7 +8,6 @@ numbers. Nothing here raises at request time.
 import logging
 import math
 import os
-import time
 import weakref
 from _thread import RLock
 from collections.abc import Iterable, Mapping, Sequence
@@ -192,8 +191,8 @@ class Recorder:
 
     def uptime_seconds(self) -> float:
         """Return the seconds since these numbers began, of several workers those of the first."""
-        born = self.membership.group_born()
-        return self.now() - self.options.born if born is None else time.monotonic() - born
+        seconds = self.membership.group_seconds()
+        return self.now() - self.options.born if seconds is None else seconds
 
     def now(self) -> float:
         """Return the clock's seconds; NaN if it fails."""

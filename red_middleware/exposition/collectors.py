@@ -34,7 +34,7 @@ def collectors(registry: CollectorRegistry, recorder: Recorder, workers: int) ->
     if member is not None:  # no counters of one worker or another, which to Prometheus would be resets
         found = [one for one in found if not isinstance(one, GCCollector)]
         found = [
-            GroupProcesses(one, member.index.born, member.workers) if _tells_of_this_process(one) else one
+            GroupProcesses(one, recorder.membership.master, member.workers) if _tells_of_this_process(one) else one
             for one in found
         ]
     own = [one for one in found if isinstance(one, MetricWrapperBase)]

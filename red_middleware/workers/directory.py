@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from typing import Final
 
+from .proc import monotonic
+
 try:
     import fcntl
 except ImportError:  # Windows
@@ -141,13 +143,13 @@ class Directory:
         fd = self.open(name, flags)
         self.held.add(fd)
         try:
-            deadline = time.monotonic() + patience_seconds
+            deadline = monotonic() + patience_seconds
             while True:
                 try:
                     fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     break
                 except BlockingIOError:
-                    if time.monotonic() > deadline:
+                    if monotonic() > deadline:
                         raise TimeoutError(f"another worker process holds the {name}") from None
                     _pause(HOLD_PAUSE_SECONDS)
             try:
@@ -259,8 +261,12 @@ def _pause(seconds: float) -> None:
     """Wait without letting another greenlet run: it would count in cells that are about to be left.
 
     gevent's patch turns `time.sleep`, and the locks of `_thread`, into switches. A wait for no signal is not patched.
+    PyPy has no such wait.
     """
-    signal.sigtimedwait((), seconds)
+    if hasattr(signal, "sigtimedwait"):
+        signal.sigtimedwait((), seconds)
+    else:
+        time.sleep(seconds)
 
 
 def is_same(fd: int, status: os.stat_result) -> bool:
@@ -322,12 +328,12 @@ def _lock(directory: Directory, operation: int) -> None:
 def _open(path: str, owner: str) -> Directory:
     """Create or join the directory at a path whose last two levels are ours. See `open_directory`."""
     _make(os.path.dirname(os.path.dirname(path)))
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = monotonic() + PATIENCE_SECONDS
     while True:
         try:
             return _join(path, owner)
         except (FileNotFoundError, BlockingIOError) as error:  # a cleaner has just removed it, or is looking at it
-            if time.monotonic() > deadline:
+            if monotonic() > deadline:
                 message = f"not open after {PATIENCE_SECONDS} s: it is missing, or locked by somebody who removes it"
                 raise TimeoutError(errno.ETIMEDOUT, message, path) from error
         _pause(PAUSE_SECONDS)

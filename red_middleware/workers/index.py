@@ -10,11 +10,11 @@ import stat
 import struct
 import zlib
 from contextlib import AbstractContextManager
-from time import monotonic
 from typing import Final
 
 from .cells import ID_BYTES, is_inhabited
 from .directory import Directory
+from .proc import monotonic
 
 NAME: Final = "index"
 MAGIC: Final = b"redindx3"

@@ -22,6 +22,7 @@ from .carry import carry
 from .directory import clean_stale, open_directory
 from .group import find_group, is_owner_gone, name_for
 from .member import Member  # on import: a child that is forked while another thread imports waits for it for ever
+from .proc import NOBODY, monotonic
 from .servers import is_early
 
 
@@ -52,6 +53,7 @@ class Membership:
         self.table = Table(kinds)
         self.earlier = self.table  # what was counted outside of the group, and is carried into it
         self.member: Member | None = None
+        self.master = NOBODY  # of the group that was last sought
         self.is_kept_out = False  # whether there is a group that could not be joined
         self.pid = os.getpid()
 
@@ -94,6 +96,7 @@ class Membership:
                     "or give it a namespace= or multiprocess_name= of its own",
                 )
                 return self.stay_alone(is_kept_out=True)
+            self.master = group.master
             base, name = self.options.base(), name_for(group, self.identity)
             member = Member(open_directory(name, group.owner, base), self.faults.fault, self.leave)
             table = Table(self.kinds, member)
@@ -137,6 +140,6 @@ class Membership:
         """Tell whether there are other workers with whom this process shares no numbers."""
         return self.is_kept_out or self.state is State.LEFT or (self.member is not None and self.member.is_lost)
 
-    def group_born(self) -> float | None:
-        """Return when the group began, in seconds of `time.monotonic`; `None` outside of a group."""
-        return None if self.member is None else self.member.index.born
+    def group_seconds(self) -> float | None:
+        """Return for how many seconds the group has counted; `None` outside of a group."""
+        return None if self.member is None else monotonic() - self.member.index.born

@@ -38,17 +38,17 @@ class GroupProcesses(Collector):
 
     Args:
         own: The collector of this process, whose namespace is kept.
-        born: When the group began, in monotonic seconds.
+        master: Whose start is shown. `NOBODY` where a name makes the group: then it is that of the oldest worker.
         read: Looks at the group's files; finds no living worker where the files are lost.
     """
 
-    def __init__(self, own: ProcessCollector, born: float, read: Callable[[], Workers]) -> None:
+    def __init__(self, own: ProcessCollector, master: Process, read: Callable[[], Workers]) -> None:
         self.own = own
-        self.born = born
+        self.master = master
         self.read = read
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the families of `ProcessCollector`: CPU of all, when the group began, and sums over the living.
+        """Yield the families of `ProcessCollector`: CPU of all, when the master started, and sums over the living.
 
         A sum is left out if one of the living cannot be measured: otherwise it would depend on which worker answers.
         """
@@ -61,7 +61,8 @@ class GroupProcesses(Collector):
             if family.name == self.own._prefix + CPU:
                 total = round(workers.cpu_seconds, 3)  # another order of floats may give a sum that is one bit less
             elif family.name == self.own._prefix + START:
-                total = self.own._btime + self.born
+                started = self.master.started or min(worker.started for worker in workers.living)
+                total = self.own._btime + started / os.sysconf("SC_CLK_TCK")
             elif all(family.name in values for values in by_process):
                 total = sum(values[family.name] for values in by_process)
             else:

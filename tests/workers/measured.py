@@ -19,6 +19,7 @@ from typing import Any, Final
 from prometheus_client import ProcessCollector
 from prometheus_client.registry import Collector
 
+from red_middleware.workers.proc import Process
 from red_middleware.workers.processes import GroupProcesses
 
 from .members import DEADLINE_SECONDS, ROOT, Worker, joined
@@ -36,7 +37,7 @@ def samples(collector: Collector) -> dict[str, float]:
 def measure(worker: Worker, namespace: str = "") -> dict[str, float]:
     """Return what tells of processes."""
     member = worker.member
-    return samples(GroupProcesses(ProcessCollector(namespace, registry=None), member.index.born, member.workers))
+    return samples(GroupProcesses(ProcessCollector(namespace, registry=None), Process(0, 0, 0), member.workers))
 
 
 def shown(worker: Worker, namespace: str = "") -> dict[str, float]:

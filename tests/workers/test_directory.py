@@ -5,6 +5,7 @@ import fcntl
 import importlib.util
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -233,6 +234,31 @@ def test_a_fifo_keeps_nobody_waiting(base: Path) -> None:
         assert not group.holds("missing")
 
 
+def hold_in_vain(group: Directory) -> None:
+    """Ask for a file that another process holds."""
+    with (
+        closing(Directory("", os.open(group.path, os.O_RDONLY))) as other,
+        other.hold("file", os.O_RDWR | os.O_CREAT),
+        pytest.raises(TimeoutError, match="another worker process holds the file"),
+        group.hold("file", os.O_RDWR, patience_seconds=0.01),
+    ):
+        pass
+
+
+def test_a_stopped_clock_lets_nobody_wait_for_ever(base: Path) -> None:
+    """A test under freezegun whose app is locked out goes on."""
+    freezegun = pytest.importorskip("freezegun")
+    with closing(open_directory("group", "", str(base))) as group, freezegun.freeze_time("2026-01-01"):
+        hold_in_vain(group)
+
+
+def test_a_process_waits_where_signals_cannot_be_waited_for(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyPy lacks the call."""
+    monkeypatch.delattr(signal, "sigtimedwait")
+    with closing(open_directory("group", "", str(base))) as group:
+        hold_in_vain(group)
+
+
 # What is not private is refused
 
 
@@ -318,7 +344,7 @@ def test_every_descriptor_is_closed_when_the_way_is_barred(base: Path) -> None:
 def test_without_locks_the_room_is_importable_and_says_so(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Windows has no fcntl."""
     monkeypatch.setitem(sys.modules, "fcntl", None)
-    spec = importlib.util.spec_from_file_location("directory_on_windows", room.__file__)
+    spec = importlib.util.spec_from_file_location("red_middleware.workers.directory_on_windows", room.__file__)
     assert spec is not None
     assert spec.loader is not None
     windows = importlib.util.module_from_spec(spec)

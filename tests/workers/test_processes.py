@@ -17,7 +17,7 @@ from prometheus_client import ProcessCollector
 from red_middleware.counting.layout import NOTHING
 from red_middleware.workers import cells
 from red_middleware.workers.cells import LOCK, WORKER
-from red_middleware.workers.proc import Process
+from red_middleware.workers.proc import STARTED, Process, pid_namespace, stat_field
 from red_middleware.workers.processes import GroupProcesses, Workers
 
 from .measured import BURN_SECONDS, burn, cpu_seconds, measure, measured, samples, shown, within_pid_namespace
@@ -61,7 +61,7 @@ def alone() -> dict[str, float]:
 
 
 def test_the_living_are_added_up(worker: Worker, tmp_path: Path) -> None:
-    """They stand under the names of prometheus_client, with its namespace; the start is the group's."""
+    """They stand under the names of prometheus_client, with its namespace."""
     one = shown(worker, "shop")
     with measured(tmp_path):
         two = shown(worker, "shop")
@@ -175,6 +175,17 @@ def test_a_process_of_another_pid_namespace_is_not_measured(worker: Worker, tmp_
         assert found["process_cpu_seconds_total"] <= time.process_time()
 
 
+def test_the_start_is_that_of_the_oldest_worker_or_of_the_master(worker: Worker, tmp_path: Path) -> None:
+    """As the kernel tells it, which counts the time that a machine sleeps. It stays while workers come and go."""
+    with measured(tmp_path):
+        assert shown(worker)["process_start_time_seconds"] == alone()["process_start_time_seconds"]
+        master = Process(os.getppid(), stat_field(os.getppid(), STARTED), pid_namespace())
+        found = samples(GroupProcesses(ProcessCollector(registry=None), master, worker.member.workers))
+    theirs = samples(ProcessCollector(pid=os.getppid, registry=None))
+    assert found["process_start_time_seconds"] == theirs["process_start_time_seconds"]
+    assert found["process_start_time_seconds"] <= alone()["process_start_time_seconds"]
+
+
 def test_a_process_that_ends_before_it_is_measured_takes_no_sum_away(worker: Worker, tmp_path: Path) -> None:
     """It was among the living when the files were read, and is not any more."""
     with measured(tmp_path) as other:
@@ -184,7 +195,7 @@ def test_a_process_that_ends_before_it_is_measured_takes_no_sum_away(worker: Wor
             other.kill()
             return found
 
-        found = samples(GroupProcesses(ProcessCollector(registry=None), 0.0, late))
+        found = samples(GroupProcesses(ProcessCollector(registry=None), Process(0, 0, 0), late))
     assert set(found) == ALWAYS | SUMS
     assert found["process_max_fds"] == alone()["process_max_fds"]
 
