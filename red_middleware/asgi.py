@@ -5,11 +5,13 @@ It tells `counting.exchange` so, and answers the metrics endpoint. Everything bu
 
 import sys
 from collections.abc import Awaitable, Callable, Collection, MutableMapping
+from contextlib import suppress
+from functools import partial
 from typing import Any, Final, NoReturn
 
 from .counting.exchange import Exchange, start
 from .counting.labels import SERVER_ERROR
-from .exposition import Answer, Request, answer
+from .exposition import Answer, Request, answer, ask
 from .metrics import RedMetrics
 from .mounting import Mounting, Purpose
 from .routes import ASGI_READERS, RouteOf, Routes
@@ -216,26 +218,41 @@ def _request(scope: Scope) -> Request:
     return Request(scope.get("method", ""), query, headers)
 
 
-async def _off_the_loop(work: Callable[[], Answer]) -> Answer:
-    """Run in a thread of the running event loop, so that a scrape stalls no request. Without a loop, run here."""
-    result: Answer
+async def _answer(metrics: RedMetrics, request: Request) -> Answer:
+    """Wait for the answer, and let the event loop go on meanwhile. Without a loop, wait in this thread."""
     try:
         trio = sys.modules["trio"]
-        trio.lowlevel.current_task()
+        token = trio.lowlevel.current_trio_token()
     except (KeyError, AttributeError, RuntimeError):
         # asyncio, or no loop at all; another thread may have imported trio, or half of it
         try:
             loop = sys.modules["asyncio"].get_running_loop()
         except (KeyError, AttributeError, RuntimeError):
-            return work()
-        result = await loop.run_in_executor(None, work)
+            return answer(metrics, request)
+        future, wake = loop.create_future(), loop.call_soon_threadsafe
+        answered, wait = partial(_settle, future), future
     else:
-        result = await trio.to_thread.run_sync(work)
-    return result
+        event, wake = trio.Event(), token.run_sync_soon
+        answered, wait = event.set, event.wait()
+    found: list[Answer] = []
+
+    def done(result: Answer) -> None:
+        found.append(result)
+        with suppress(RuntimeError):  # the loop has ended
+            wake(answered)
+
+    ask(metrics, request, done)
+    await wait
+    return found[0]
+
+
+def _settle(future: Any) -> None:
+    if not future.done():  # else the request was cancelled
+        future.set_result(None)
 
 
 async def _serve_metrics(metrics: RedMetrics, scope: Scope, send: Send) -> None:
-    found = await _off_the_loop(lambda: answer(metrics, _request(scope)))
+    found = await _answer(metrics, _request(scope))
     headers = [(name.lower().encode(), value.encode()) for name, value in found.headers]
     await send({"type": "http.response.start", "status": found.status, "headers": headers})
     await send({"type": "http.response.body", "body": found.body})

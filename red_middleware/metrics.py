@@ -44,6 +44,8 @@ class RedMetrics(Collector):
             has numbers of its own.
         multiprocess_name: All processes of this user with the same name form one group, whoever started them. By
             default the environment variable `RED_MULTIPROCESS_NAME`, else the server that runs the app tells.
+        scrape_timeout_seconds: How long a scrape waits for the other collectors of the registry, where the scraper
+            does not say how long it waits itself, as Prometheus does. Seconds > 0, at most 120.
         clock: Monotonic seconds, as a finite float. Called once here, then three times a request. For tests.
 
     Raises:
@@ -64,6 +66,7 @@ class RedMetrics(Collector):
         max_label_sets: int = 1000,
         multiprocess_dir: str | os.PathLike[str] | None = "auto",
         multiprocess_name: str | None = None,
+        scrape_timeout_seconds: float = 9.0,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         options.check_type("RedMetrics", "registry", registry, CollectorRegistry)
@@ -74,6 +77,7 @@ class RedMetrics(Collector):
             max_label_sets=max_label_sets,
             multiprocess_dir=multiprocess_dir,
             multiprocess_name=multiprocess_name,
+            scrape_timeout_seconds=scrape_timeout_seconds,
             clock=clock,
         )
         self.registry: Final = registry
@@ -83,6 +87,7 @@ class RedMetrics(Collector):
         self.max_label_sets: Final = checked.max_label_sets
         self.multiprocess_dir: Final = checked.multiprocess_dir
         self.multiprocess_name: Final = checked.multiprocess_name
+        self.scrape_timeout_seconds: Final = checked.scrape_timeout_seconds
         self.clock: Final = checked.clock
         _share_or_register(self, checked)
 

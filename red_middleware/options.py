@@ -13,6 +13,9 @@ from dataclasses import dataclass, field
 from numbers import Real
 from typing import Any, Final
 
+MAX_TIMEOUT_SECONDS: Final = 120.0
+"""The most that a scrape may wait: longer, and it holds up the others."""
+
 MAX_LABEL_SETS: Final = 1_000_000
 """The most that `max_label_sets` may be. With the default buckets its cells take 272 MB, at construction."""
 
@@ -34,6 +37,7 @@ class Options:
     max_label_sets: int
     multiprocess_dir: str | os.PathLike[str] | None
     multiprocess_name: str | None
+    scrape_timeout_seconds: float
     clock: Callable[[], float]
     born: float = field(init=False, compare=False)
     """What the clock said at construction."""
@@ -51,6 +55,7 @@ class Options:
             "buckets": bucket_bounds(owner, self.buckets),
             "slo_seconds": objectives(owner, self.slo_seconds),
             "multiprocess_dir": directory(owner, "multiprocess_dir", self.multiprocess_dir),
+            "scrape_timeout_seconds": timeout(owner, "scrape_timeout_seconds", self.scrape_timeout_seconds),
         }
         for name, value in kept.items():
             object.__setattr__(self, name, value)  # as what it stands for
@@ -60,7 +65,8 @@ class Options:
     def difference(self, other: "Options") -> str:
         """Return the name of an option that differs in another one that is not equal."""
         names = ["buckets", "slo_seconds"] if self.bounds != other.bounds else []
-        names += ["namespace", "max_label_sets", "multiprocess_dir", "multiprocess_name", "clock"]
+        names += ["namespace", "max_label_sets", "multiprocess_dir", "multiprocess_name"]
+        names += ["scrape_timeout_seconds", "clock"]
         return next(name for name in names if getattr(self, name) != getattr(other, name))
 
     def group_name(self) -> str | None:
@@ -207,6 +213,15 @@ def bucket_bounds(owner: str, buckets: Sequence[float]) -> tuple[float, ...]:
     if not bounds or not increasing:
         raise refusal(ValueError, owner, "buckets", buckets, "must be strictly increasing seconds > 0")
     return tuple(bounds)
+
+
+def timeout(owner: str, option: str, seconds: Any) -> float:
+    """Return a number of seconds to wait at most."""
+    if not isinstance(seconds, int | float) or isinstance(seconds, bool):
+        raise refusal(TypeError, owner, option, seconds, "must be seconds")
+    if not 0.0 < seconds <= MAX_TIMEOUT_SECONDS:
+        raise refusal(ValueError, owner, option, seconds, f"must be seconds > 0 and <= {MAX_TIMEOUT_SECONDS:g}")
+    return float(seconds)
 
 
 def objectives(owner: str, slo_seconds: Sequence[float]) -> tuple[float, ...]:

@@ -1,5 +1,5 @@
 """From a reading to bytes: what a client asked for (`negotiate`), the formats, the other collectors, the answer."""
 
-from .endpoint import Answer, Request, answer
+from .endpoint import Answer, Request, answer, ask
 
-__all__ = ["Answer", "Request", "answer"]
+__all__ = ["Answer", "Request", "answer", "ask"]

@@ -4,7 +4,9 @@ Called by `endpoint`. A collector that fails takes no other with it.
 """
 
 import os
-from collections.abc import Collection, Iterable, Iterator
+import sys
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TypeGuard
 
 import prometheus_client
@@ -18,8 +20,8 @@ from ..recorder import Recorder
 from ..workers import GroupProcesses
 
 
-def collectors(registry: CollectorRegistry, recorder: Recorder, workers: int) -> list[Collector]:
-    """Return the collectors of the registry, ours in front of all but `target_info`: OpenMetrics has that first.
+def collectors(registry: CollectorRegistry, recorder: Recorder, workers: int) -> list[tuple[str, Collector]]:
+    """Return the collectors of the registry, with their names: `target_info`, as OpenMetrics has it, ours, the others.
 
     They are collected one by one, so that a broken one does not take the others with it, and without the registry's
     lock, which another thread may have held when this process was forked. `registry.collect()` offers neither, and is
@@ -27,21 +29,24 @@ def collectors(registry: CollectorRegistry, recorder: Recorder, workers: int) ->
     """
     names = getattr(registry, "_collector_to_names", None)
     if names is None or type(registry).collect is not prometheus_client.CollectorRegistry.collect:
-        return [registry]
+        return [(type(registry).__qualname__, registry)]
     names = names.copy()
-    found = sorted(names, key=lambda collector: not isinstance(collector, RedMetrics))
+    found = list(_named(names))
     member = recorder.membership.member
     if member is not None:  # no counters of one worker or another, which to Prometheus would be resets
-        found = [one for one in found if not isinstance(one, GCCollector)]
+        found = [(name, one) for name, one in found if not isinstance(one, GCCollector)]
         found = [
-            GroupProcesses(one, recorder.membership.master, member.workers) if _tells_of_this_process(one) else one
-            for one in found
+            (name, GroupProcesses(one, recorder.membership.master, member.workers))
+            if _tells_of_this_process(one)
+            else (name, one)
+            for name, one in found
         ]
-    own = [one for one in found if isinstance(one, MetricWrapperBase)]
+    own = [one for _, one in found if isinstance(one, MetricWrapperBase)]
     if multiprocess_dir() is not None:
         shown = None if registry is prometheus_client.REGISTRY else {name for one in own for name in names[one]}
-        if shown is None or shown:
-            found = [*(one for one in found if one not in own), _Multiprocess(shown)]
+        found = [(name, one) for name, one in found if not isinstance(one, MetricWrapperBase)]
+        if (shown is None or shown) and not any(map(_is_of_all_workers, names)):  # else the user registered one
+            found.append(("PROMETHEUS_MULTIPROC_DIR", _Multiprocess(shown)))
     elif own and workers > 1:
         recorder.faults.warn_once(
             "own metrics",
@@ -50,7 +55,26 @@ def collectors(registry: CollectorRegistry, recorder: Recorder, workers: int) ->
             workers,
         )
     target_info = getattr(registry, "_target_info", None)
-    return [_TargetInfo(target_info), *found] if target_info else found
+    found.sort(key=lambda named: not isinstance(named[1], RedMetrics))
+    return [("target_info", TargetInfo(target_info)), *found] if target_info else found
+
+
+def _named(names: Mapping[Collector, Sequence[str]]) -> Iterator[tuple[str, Collector]]:
+    """Yield each collector with the name of its first family; one that tells none, with that of its class.
+
+    Of several that would have one name, all but the first have a number as well.
+    """
+    times: Counter[str] = Counter()
+    for collector, families in names.items():
+        name = families[0] if families else type(collector).__qualname__
+        times[name] += 1
+        yield name if times[name] == 1 else f"{name} {times[name]}", collector
+
+
+def _is_of_all_workers(collector: Collector) -> bool:
+    """Tell whether a collector is prometheus_client's own for its multiprocess mode."""
+    room = sys.modules.get("prometheus_client.multiprocess")
+    return room is not None and isinstance(collector, room.MultiProcessCollector)
 
 
 def _tells_of_this_process(collector: Collector) -> TypeGuard[ProcessCollector]:
@@ -64,7 +88,7 @@ def _tells_of_this_process(collector: Collector) -> TypeGuard[ProcessCollector]:
     return pid in ("self", str(os.getpid()))
 
 
-class _TargetInfo(Collector):
+class TargetInfo(Collector):
     """The labels of the whole process, which prometheus_client's registry shows as a family."""
 
     def __init__(self, labels: dict[str, str]) -> None:

@@ -4,8 +4,10 @@ The adapters carry the answer. A request here is never counted, and no header of
 """
 
 import gzip
+import os
+import threading
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from time import perf_counter
 from typing import Final, NamedTuple
 from urllib.parse import parse_qs
@@ -17,9 +19,10 @@ from prometheus_client.registry import Collector
 
 from ..metrics import RedMetrics, recorder_of
 from ..recorder import Recorder
-from .collectors import collectors
+from .collectors import TargetInfo, collectors
 from .formats.text import Text, openmetrics_metadata, text_metadata
 from .negotiate import OPENMETRICS, Format, accepts_gzip, choose_format
+from .scraping import Collecting, Queue, seconds_left
 
 GZIP_LEVEL: Final = 1
 """Of 1 MB of our text level 1 leaves 9 % in 2 ms; level 6 takes three times as long to leave 7.5 %, 9 eleven times."""
@@ -47,32 +50,88 @@ class Answer(NamedTuple):
     body: bytes
 
 
-def answer(metrics: RedMetrics, request: Request) -> Answer:
+class Asked(NamedTuple):
+    """What of a request makes its answer: of two that are equal, one answer serves both."""
+
+    format: Format
+    version: str
+    names: frozenset[str]
+    is_compressed: bool
+
+
+def ask(metrics: RedMetrics, request: Request, done: Callable[[Answer], None]) -> None:
     """Answer a request for the metrics of a registry.
 
     Args:
-        metrics: The registry of this one is shown, and the scrape's own duration is counted in its numbers.
+        metrics: The registry of this one is shown, and the scrape's own duration is counted in its numbers. Scrapes of
+            one recorder run one at a time, and those that ask for the same meanwhile share an answer.
         request: What a client asked for.
+        done: Takes the answer, at once or later in another thread.
     """
     if request.method not in ("GET", "HEAD"):
-        body = b"Only GET and HEAD are allowed here.\n"
-        return Answer(405, [("Allow", "GET, HEAD"), *_entity("text/plain; charset=utf-8", body)], body)
-    started = perf_counter()
+        return done(_refusal(405, "Only GET and HEAD are allowed here.", ("Allow", "GET, HEAD")))
     chosen, version = choose_format(request.headers.get("accept", ""))
-    body = _gather(metrics, chosen, frozenset(parse_qs(request.query, errors="replace").get("name[]", ())))
+    names = frozenset(parse_qs(request.query, errors="replace").get("name[]", ()))
+    asked = Asked(chosen, version, names, accepts_gzip(request.headers.get("accept-encoding", "")))
+    recorder = recorder_of(metrics)
+    seconds = seconds_left(request.headers, recorder.options.scrape_timeout_seconds)
+    queue = _queues.get(recorder)
+    if queue is None:
+        queue = _queues.setdefault(recorder, Queue())
+
+    def work() -> Answer:
+        try:
+            return _scrape(metrics, asked, seconds)
+        except Exception as error:
+            recorder.fault("scrape", error)
+            return _refusal(500, "The scrape failed; the log says why.")
+
+    def carry(found: Answer) -> None:
+        done(found._replace(body=b"") if request.method == "HEAD" else found)
+
+    if not queue.ask(asked, work, carry):
+        carry(_refusal(503, "Too many scrapes are waiting.", ("Retry-After", "1")))
+    return None
+
+
+_queues: "weakref.WeakKeyDictionary[Recorder, Queue[Answer]]" = weakref.WeakKeyDictionary()
+
+
+def answer(metrics: RedMetrics, request: Request) -> Answer:
+    """Return what `ask` answers, and wait for it."""
+    found: list[Answer] = []
+    answered = threading.Event()
+
+    def done(result: Answer) -> None:
+        found.append(result)
+        answered.set()
+
+    ask(metrics, request, done)
+    answered.wait()
+    return found[0]
+
+
+def _scrape(metrics: RedMetrics, asked: Asked, seconds: float) -> Answer:
+    started = perf_counter()
+    body = _gather(metrics, asked.format, asked.names, seconds)
     headers = [("Vary", "Accept, Accept-Encoding")]
-    if accepts_gzip(request.headers.get("accept-encoding", "")):
+    if asked.is_compressed:
         body = gzip.compress(body, GZIP_LEVEL, mtime=0)
         headers.append(("Content-Encoding", "gzip"))
-    headers += _entity(chosen.content_type(version), body)
+    headers += _entity(asked.format.content_type(asked.version), body)
     table = recorder_of(metrics).table
     table.add(table.own, "scrapes")
     table.add(table.own, "scrape_seconds", perf_counter() - started)
-    return Answer(200, headers, b"" if request.method == "HEAD" else body)
+    return Answer(200, headers, body)
 
 
-def _gather(metrics: RedMetrics, chosen: Format, asked: frozenset[str]) -> bytes:
-    """Return the families of the registry: ours from one reading, the others from their collectors."""
+def _refusal(status: int, text: str, *headers: tuple[str, str]) -> Answer:
+    body = f"{text}\n".encode()
+    return Answer(status, [*headers, *_entity("text/plain; charset=utf-8", body)], body)
+
+
+def _gather(metrics: RedMetrics, chosen: Format, asked: frozenset[str], seconds: float) -> bytes:
+    """Return the families of the registry: ours from one reading, the others from their collectors in time."""
     metadata = openmetrics_metadata if chosen is OPENMETRICS else text_metadata
     recorder = recorder_of(metrics)
     parts: list[bytes] = []
@@ -81,20 +140,67 @@ def _gather(metrics: RedMetrics, chosen: Format, asked: frozenset[str]) -> bytes
     except Exception as error:
         recorder.fault("collector RedMetrics", error)
         ours = None
-    for collector in collectors(metrics.registry, recorder, 1 if ours is None else ours.workers):
+    others: list[tuple[str, Collector]] = []
+    seen: set[str] = set()
+
+    def write(collector: Collector) -> bytes:
+        return _written(_once(_asked(collector.collect(), asked), seen), chosen)
+
+    for name, collector in collectors(metrics.registry, recorder, 1 if ours is None else ours.workers):
         try:
             if isinstance(collector, RedMetrics):
                 shown = recorder_of(collector)
                 reading = ours if shown is recorder else shown.read()
+                seen.update(family.removesuffix("_total") for family in shown.names)
                 if reading is not None:
                     parts += _text(shown).render(reading, metadata, asked)
-            else:
+            elif isinstance(collector, TargetInfo):
                 parts.append(_written(_asked(collector.collect(), asked), chosen))
+            else:
+                others.append((name, collector))
         except Exception as error:
-            recorder.fault(f"collector {type(collector).__name__}", error)
+            recorder.fault(f"collector {name}", error)
+    parts += _of_others(others, recorder, write, seconds)
     if chosen is OPENMETRICS:
         parts.append(_EOF)
     return b"".join(parts)
+
+
+def _of_others(
+    others: Sequence[tuple[str, Collector]], recorder: Recorder, write: Callable[[Collector], bytes], seconds: float
+) -> Iterator[bytes]:
+    """Yield what other collectors yield in time. One that hangs is left out until it returns."""
+    hanging = _hanging.setdefault(recorder, {})
+    for name, collecting in list(hanging.items()):
+        if collecting.hung() != name:
+            del hanging[name]
+    collecting = Collecting([(name, one) for name, one in others if name not in hanging], write)
+    for name, result in collecting.wait(seconds):
+        if isinstance(result, BaseException):
+            recorder.fault(f"collector {name}", result)
+        else:
+            yield result
+    hung = collecting.hung()
+    if hung is not None:
+        hanging[hung] = collecting
+    for name in hanging:
+        recorder.fault(f"collector {name}", TimeoutError(f"it hangs: {name} is left out of scrapes until it returns"))
+
+
+_hanging: "weakref.WeakKeyDictionary[Recorder, dict[str, Collecting]]" = weakref.WeakKeyDictionary()
+
+if hasattr(os, "register_at_fork"):  # pragma: no branch  # Windows has none
+    for _of_threads in (_queues, _hanging):  # a child has none of its parent's threads
+        os.register_at_fork(after_in_child=_of_threads.clear)
+
+
+def _once(families: Iterable[Metric], seen: set[str]) -> Iterator[Metric]:
+    """Yield the families whose name no collector before has shown: Prometheus takes none twice."""
+    for family in families:
+        if family.name in seen:
+            raise ValueError(f"another collector shows a family {family.name} already")
+        seen.add(family.name)
+        yield family
 
 
 def _text(recorder: Recorder) -> Text:

@@ -90,6 +90,7 @@ def options(base: Path | None = None) -> Options:
         max_label_sets=30,
         multiprocess_dir=None if base is None else str(base),
         multiprocess_name=None if base is None else "chat",
+        scrape_timeout_seconds=9.0,
         clock=Clock(),
     )
 

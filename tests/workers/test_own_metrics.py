@@ -92,7 +92,7 @@ def test_a_multiprocess_directory_that_is_gone_fails_no_scrape(
     with caplog.at_level(logging.WARNING, "red_middleware"):
         lines(metrics)
     assert lines(metrics)["red_instrumentation_errors_total"] == 1.0
-    assert "collector _Multiprocess" in caplog.text
+    assert "collector PROMETHEUS_MULTIPROC_DIR" in caplog.text
 
 
 def test_several_workers_without_multiprocess_mode_are_told_once(
