@@ -61,8 +61,10 @@ class RedWSGIMiddleware:
         )  # fmt: skip
         self.metrics = self.mounting.metrics
         self.recorder = self.mounting.recorder
-        self.plain_body: tuple[type | None, Any] = None, None
-        """The class of the last body without a length, and the server's `wsgi.file_wrapper`, which made none of it.
+        self.file_class: type | None = None
+        """The server's `wsgi.file_wrapper`, where it is a class: servers know their files by it."""
+        self.plain_body: tuple[type | None, type | None] = None, None
+        """The class of the last body without a length, and the `file_class` that it is none of.
 
         Most bodies of an app are of one class. Remembering it saves an eighth of what the middleware costs.
         """
@@ -88,6 +90,9 @@ class RedWSGIMiddleware:
         response.environ = environ
         response.server_start_response = start_response
         response.sent = 0
+        wrapper = environ.get("wsgi.file_wrapper")
+        if wrapper is not self.file_class:
+            wrapper = self._file_wrapper(environ, wrapper)
         app = self.app
         try:
             body = response.body = app(environ, response.start_response)
@@ -96,16 +101,29 @@ class RedWSGIMiddleware:
             raise
         kind = type(body)
         if kind is list:
-            response.__class__ = _SizedResponse
-            return response
+            pieces = _List(body)
+            pieces.response = response
+            return pieces
         plain, beside = self.plain_body
-        wrapper = environ.get("wsgi.file_wrapper")
         if kind is plain and wrapper is beside:
             return response
-        watched = response.as_sized_as(body, wrapper)
-        if type(watched) is _Response and (wrapper is None or issubclass(type(wrapper), type)):
+        shown = response.shown_as(body, wrapper)
+        if shown is response and type(response) is _Response and not isinstance(wrapper, _FileWrapper):
             self.plain_body = kind, wrapper
-        return watched
+        return shown
+
+    def _file_wrapper(self, environ: Environ, wrapper: Any) -> Any:
+        """Return how to know a file of the server: by its class, or where a function makes it, by having seen it."""
+        try:
+            is_class = wrapper is None or issubclass(type(wrapper), type)
+        except Exception as fault:  # pragma: no cover
+            self.recorder.fault("file wrapper", fault)
+            return None
+        if is_class:
+            self.file_class = wrapper
+        else:
+            wrapper = environ["wsgi.file_wrapper"] = _FileWrapper(wrapper)
+        return wrapper
 
     def __copy__(self) -> "RedWSGIMiddleware":
         return self
@@ -120,7 +138,7 @@ class RedWSGIMiddleware:
 class _Response:
     """One response: the `start_response` and `write` that the application gets, and the body that the server gets."""
 
-    __slots__ = ("body", "dropped", "environ", "exchange", "routes", "sent",
+    __slots__ = ("body", "environ", "exchange", "routes", "sent",
                  "server_start_response", "server_write")  # fmt: skip
 
     exchange: Exchange
@@ -130,7 +148,6 @@ class _Response:
     server_write: Write
     body: Iterable[bytes]
     sent: int
-    dropped: "_Dropped"
 
     def start_response(self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None) -> Write:
         server_start_response = self.server_start_response
@@ -165,31 +182,43 @@ class _Response:
             pass
         return written
 
-    def as_sized_as(self, body: Iterable[bytes], wrapper: Any) -> Iterable[bytes]:
-        """Return what the server is to send: this, with a length if the body has one, or the server's own file."""
+    def shown_as(self, body: Iterable[bytes], wrapper: Any) -> Iterable[bytes]:
+        """Return what the server is to send in place of the application's body: it must not see a difference."""
         try:
             # First, since waitress's file wrapper has a length too.
-            if isinstance(wrapper, type) and isinstance(body, wrapper):
+            if wrapper.made(body) if type(wrapper) is _FileWrapper else wrapper and isinstance(body, wrapper):
                 return self._watched_file(body)
         except Exception as fault:
             self.routes.fault("file wrapper", fault)
-        if hasattr(type(body), "__len__"):
+        kind = type(body)
+        twin = _List(list.__iter__(body)) if issubclass(kind, list) else _Bytes(body) if issubclass(kind, bytes) else None
+        if twin is not None:
+            twin.response = self
+            return twin
+        if hasattr(kind, "__len__"):
             self.__class__ = _SizedResponse
         return self
 
     def __iter__(self) -> Iterator[bytes]:
         try:
-            for piece in self.body:
+            pieces = iter(self.body)  # at once: a server may answer otherwise to what cannot be iterated
+        except BaseException as error:
+            self.fail(error, _sends_head_first(self.environ))
+            raise
+        return self.watched(pieces)
+
+    def watched(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
+        try:
+            for piece in pieces:
                 try:
                     self.sent += len(piece)
                 except Exception:  # not bytes: the server will refuse it
                     pass
                 yield piece
-        except GeneratorExit:  # the server left its loop; it calls `close` next, which sees the exception
-            self.dropped = _Dropped(self.exchange, self._is_cut())
+        except GeneratorExit:  # the server left its loop: it calls `close` next, or drops this
             raise
         except BaseException as error:
-            self.fail(error)
+            self.fail(error, _sends_head_first(self.environ))
             raise
         exchange = self.exchange
         if exchange.outcome is None:
@@ -207,12 +236,29 @@ class _Response:
                 self.exchange.raised(error)
                 raise
 
-    def fail(self, error: BaseException) -> None:
-        """An exception left the application. If no byte was sent and the client is there, the server answers 500."""
+    def __del__(self) -> None:
+        """Count a response that the server dropped without `close`, although PEP 3333 asks for it.
+
+        granian never closes a list. An exception that is handled at this moment may be anybody's.
+        """
+        exchange = self.exchange
+        if not exchange.finished:
+            cut = self._is_cut()
+            if cut:
+                exchange.disconnect()
+            exchange.finish(complete=not cut)
+
+    def fail(self, error: BaseException, keeps_status: bool = False) -> None:
+        """An exception left the application. If no byte was sent and the client is there, the server answers 500.
+
+        Args:
+            error: The exception.
+            keeps_status: Whether the server has sent the application's status before it asked for the first byte.
+        """
         exchange = self.exchange
         if exchange.outcome is None:
             exchange.respond(SERVER_ERROR, self.routes.find(self.environ, exchange.path, error))
-        elif not (exchange.finished or exchange.gone or self.sent):
+        elif not (exchange.finished or exchange.gone or self.sent or keeps_status):
             exchange.fail()
         exchange.raised(error)
         exchange.finish(complete=False)
@@ -284,23 +330,56 @@ class _SizedResponse(_Response):
         return len(self.body)  # type: ignore[arg-type]  # made for bodies that have it
 
 
-class _Dropped:
-    """Counts a response whose iteration was given up if no `close` follows, although PEP 3333 asks for it.
+class _List(list[bytes]):
+    """A response whose body is a list: granian and others send a list as a whole, and know it by its class."""
 
-    It is an object of its own: if the response is part of a cycle, the collector empties the response first.
-    """
+    __slots__ = ("response",)
 
-    __slots__ = ("cut", "exchange")
+    response: _Response
 
-    def __init__(self, exchange: Exchange, cut: bool) -> None:
-        self.exchange = exchange
-        self.cut = cut
+    def __iter__(self) -> Iterator[bytes]:
+        response = self.response
+        return response.watched(iter(response.body))
 
-    def __del__(self) -> None:
-        if not self.exchange.finished:
-            if self.cut:
-                self.exchange.disconnect()
-            self.exchange.finish(complete=not self.cut)
+    def close(self) -> None:
+        self.response.close()
+
+
+class _Bytes(bytes):
+    """A response whose body is one byte string, which uWSGI sends as a whole. Other servers get numbers, and fail."""
+
+    response: _Response
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.response)
+
+    def close(self) -> None:
+        self.response.close()
+
+
+class _FileWrapper:
+    """The server's `wsgi.file_wrapper` where it is a function. uWSGI and mod_wsgi know a file as what it returned last."""
+
+    __slots__ = ("file", "wrap")
+
+    def __init__(self, wrap: Callable[..., Any]) -> None:
+        self.wrap = wrap
+        self.file: Any = None
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        self.file = self.wrap(*args, **options)
+        return self.file
+
+    def made(self, body: Any) -> bool:
+        """Tell whether this is the file that was asked for last; it is not kept any longer."""
+        file, self.file = self.file, None
+        return file is not None and body is file
+
+
+def _sends_head_first(environ: Environ) -> bool:
+    """Tell whether this server sends the application's status even where the body fails before its first byte."""
+    software = environ.get("SERVER_SOFTWARE")
+    return "uwsgi.version" in environ or str(software).startswith(("Granian", "Cheroot"))
 
 
 def _answer(metrics: RedMetrics, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
