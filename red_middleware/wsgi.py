@@ -84,7 +84,7 @@ class RedWSGIMiddleware:
         exchange = start(self.recorder, method, environ, path)
         if exchange is None:
             return self.app(environ, start_response)
-        response = _Response()  # filled here: an __init__ would cost as much as all of this
+        response = _OpenResponse()  # filled here: an __init__ would cost as much as all of this
         response.exchange = exchange
         response.routes = mounting.routes
         response.environ = environ
@@ -101,16 +101,17 @@ class RedWSGIMiddleware:
             raise
         kind = type(body)
         if kind is list:
-            pieces = _List(body)
-            pieces.response = response
-            return pieces
+            response += body  # a list may be sent without being iterated
+            return response
         plain, beside = self.plain_body
         if kind is plain and wrapper is beside:
-            return response
-        shown = response.shown_as(body, wrapper)
-        if shown is response and type(response) is _Response and not isinstance(wrapper, _FileWrapper):
+            shown = _Body()
+            shown.response = response
+            return shown
+        found = response.shown_as(body, wrapper)
+        if type(found) is _Body and type(wrapper) is not _FileWrapper:
             self.plain_body = kind, wrapper
-        return shown
+        return found
 
     def _file_wrapper(self, environ: Environ, wrapper: Any) -> Any:
         """Return how to know a file of the server: by its class, or where a function makes it, by having seen it."""
@@ -135,8 +136,11 @@ class RedWSGIMiddleware:
         raise TypeError("RedWSGIMiddleware cannot be pickled: its numbers belong to this process")
 
 
-class _Response:
-    """One response: the `start_response` and `write` that the application gets, and the body that the server gets."""
+class _Response(list[bytes]):
+    """One response: the `start_response` and `write` that the application gets, and the body that the server gets.
+
+    It is a list, since granian and others send a list as a whole. What is no list is shown as a `_Body`.
+    """
 
     __slots__ = ("body", "environ", "exchange", "routes", "sent",
                  "server_start_response", "server_write")  # fmt: skip
@@ -191,25 +195,16 @@ class _Response:
         except Exception as fault:
             self.routes.fault("file wrapper", fault)
         kind = type(body)
-        twin = _List(list.__iter__(body)) if issubclass(kind, list) else _Bytes(body) if issubclass(kind, bytes) else None
-        if twin is not None:
-            twin.response = self
-            return twin
-        if hasattr(kind, "__len__"):
-            self.__class__ = _SizedResponse
-        return self
+        if issubclass(kind, list):
+            self.extend(list.__iter__(body))  # type: ignore[arg-type]  # it is a list
+            return self
+        shown: Any = _Bytes(body) if issubclass(kind, bytes) else _SizedBody() if hasattr(kind, "__len__") else _Body()
+        shown.response = self
+        return shown  # type: ignore[no-any-return]  # one of ours
 
-    def __iter__(self) -> Iterator[bytes]:
+    def __iter__(self, pieces: Iterable[bytes] | None = None) -> Iterator[bytes]:
         try:
-            pieces = iter(self.body)  # at once: a server may answer otherwise to what cannot be iterated
-        except BaseException as error:
-            self.fail(error, _sends_head_first(self.environ))
-            raise
-        return self.watched(pieces)
-
-    def watched(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
-        try:
-            for piece in pieces:
+            for piece in self.body if pieces is None else pieces:
                 try:
                     self.sent += len(piece)
                 except Exception:  # not bytes: the server will refuse it
@@ -224,6 +219,7 @@ class _Response:
         if exchange.outcome is None:
             self._unanswered()
         exchange.finish()
+        self.__class__ = _Response  # a call of `__del__` would be a thirtieth of what the middleware costs
 
     def close(self) -> None:
         if not self.exchange.finished:
@@ -235,18 +231,6 @@ class _Response:
             except BaseException as error:
                 self.exchange.raised(error)
                 raise
-
-    def __del__(self) -> None:
-        """Count a response that the server dropped without `close`, although PEP 3333 asks for it.
-
-        granian never closes a list. An exception that is handled at this moment may be anybody's.
-        """
-        exchange = self.exchange
-        if not exchange.finished:
-            cut = self._is_cut()
-            if cut:
-                exchange.disconnect()
-            exchange.finish(complete=not cut)
 
     def fail(self, error: BaseException, keeps_status: bool = False) -> None:
         """An exception left the application. If no byte was sent and the client is there, the server answers 500.
@@ -321,17 +305,26 @@ class _Response:
         return body  # type: ignore[no-any-return]  # the server's class, known to the server only
 
 
-class _SizedResponse(_Response):
-    """A response whose body has a length: from a body of one piece, a server computes the Content-Length."""
+class _OpenResponse(_Response):
+    """A response that has not been sent to its end."""
 
     __slots__ = ()
 
-    def __len__(self) -> int:
-        return len(self.body)  # type: ignore[arg-type]  # made for bodies that have it
+    def __del__(self) -> None:
+        """Count a response that the server dropped without `close`, although PEP 3333 asks for it.
+
+        granian never closes a list. An exception that is handled at this moment may be anybody's.
+        """
+        exchange = self.exchange
+        if not exchange.finished:
+            cut = self._is_cut()
+            if cut:
+                exchange.disconnect()
+            exchange.finish(complete=not cut)
 
 
-class _List(list[bytes]):
-    """A response whose body is a list: granian and others send a list as a whole, and know it by its class."""
+class _Body:
+    """What the server gets in place of a body that is no list."""
 
     __slots__ = ("response",)
 
@@ -339,22 +332,32 @@ class _List(list[bytes]):
 
     def __iter__(self) -> Iterator[bytes]:
         response = self.response
-        return response.watched(iter(response.body))
+        try:
+            pieces = iter(response.body)  # at once: servers answer otherwise to what cannot be iterated
+        except BaseException as error:
+            response.fail(error, _sends_head_first(response.environ))
+            raise
+        return response.__iter__(pieces)
 
     def close(self) -> None:
         self.response.close()
+
+
+class _SizedBody(_Body):
+    """The same for a body that has a length: from a body of one piece, a server computes the Content-Length."""
+
+    __slots__ = ()
+
+    def __len__(self) -> int:
+        return len(self.response.body)  # type: ignore[arg-type]  # made for bodies that have it
 
 
 class _Bytes(bytes):
-    """A response whose body is one byte string, which uWSGI sends as a whole. Other servers get numbers, and fail."""
+    """The same for one byte string, which uWSGI sends as a whole. Other servers iterate it, get numbers, and fail."""
 
     response: _Response
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self.response)
-
-    def close(self) -> None:
-        self.response.close()
+    __iter__ = _Body.__iter__  # type: ignore[assignment]  # of what it holds, as `close`
+    close = _Body.close
 
 
 class _FileWrapper:
