@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Collection, Iterable, Iterator
 from http import HTTPStatus
 from types import TracebackType
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from .counting.exchange import Exchange, start
 from .counting.labels import SERVER_ERROR
@@ -23,6 +23,17 @@ ExcInfo = tuple[type[BaseException], BaseException, TracebackType]
 Write = Callable[[bytes], object]
 StartResponse = Callable[..., Write]
 WSGIApp = Callable[[Any, Any], Iterable[bytes]]  # users' annotations differ: wsgiref's, Flask's, their own
+
+CALLING: Final = 0
+OPENING: Final = 1
+ITERATING: Final = 2
+"""What a server does, one after the other: it calls the application, asks its body for an iterator, asks this on."""
+
+STATUS_GOES_OUT: Final = {"uwsgi": CALLING, "uvicorn": CALLING, "cheroot": OPENING, "granian": ITERATING}
+"""The step at which a server keeps to a status although no byte of the body was sent; the other servers send a 500.
+
+The server is known by the module of its `start_response`. `tests/e2e/SERVERS.md` says more.
+"""
 
 
 class RedWSGIMiddleware:
@@ -97,7 +108,7 @@ class RedWSGIMiddleware:
         try:
             body = response.body = app(environ, response.start_response)
         except BaseException as error:
-            response.fail(error)
+            response.fail(error, CALLING)
             raise
         kind = type(body)
         if kind is list:
@@ -159,6 +170,8 @@ class _Response(list[bytes]):
             self.server_write = server_start_response(status, headers)
         else:
             self.server_write = server_start_response(status, headers, exc_info)
+            if self.sent:  # not all servers raise here, as PEP 3333 asks for
+                return self.write
         exchange = self.exchange
         routes = self.routes
         try:  # what `Routes.find` does, without its calls: they cost as much as the look-up itself
@@ -213,7 +226,7 @@ class _Response(list[bytes]):
         except GeneratorExit:  # the server left its loop: it calls `close` next, or drops this
             raise
         except BaseException as error:
-            self.fail(error, _sends_head_first(self.environ))
+            self.fail(error, ITERATING)
             raise
         exchange = self.exchange
         if exchange.outcome is None:
@@ -232,20 +245,25 @@ class _Response(list[bytes]):
                 self.exchange.raised(error)
                 raise
 
-    def fail(self, error: BaseException, keeps_status: bool = False) -> None:
-        """An exception left the application. If no byte was sent and the client is there, the server answers 500.
+    def fail(self, error: BaseException, step: int) -> None:
+        """An exception left the application. Most servers answer 500 if no byte was sent and the client is there.
 
         Args:
             error: The exception.
-            keeps_status: Whether the server has sent the application's status before it asked for the first byte.
+            step: What the server was doing.
         """
         exchange = self.exchange
         if exchange.outcome is None:
             exchange.respond(SERVER_ERROR, self.routes.find(self.environ, exchange.path, error))
-        elif not (exchange.finished or exchange.gone or self.sent or keeps_status):
+        elif not (exchange.finished or exchange.gone or self.sent or step >= self._status_goes_out()):
             exchange.fail()
         exchange.raised(error)
         exchange.finish(complete=False)
+
+    def _status_goes_out(self) -> float:
+        """Return the step from which on this server keeps to the status that `start_response` was given."""
+        module = "uwsgi" if "uwsgi.version" in self.environ else getattr(self.server_start_response, "__module__", "")
+        return STATUS_GOES_OUT.get(str(module).partition(".")[0], math.inf)
 
     def _stop(self) -> None:
         """The server closed the body before its end. The client left, unless the server itself is shutting down."""
@@ -335,7 +353,7 @@ class _Body:
         try:
             pieces = iter(response.body)  # at once: servers answer otherwise to what cannot be iterated
         except BaseException as error:
-            response.fail(error, _sends_head_first(response.environ))
+            response.fail(error, OPENING)
             raise
         return response.__iter__(pieces)
 
@@ -377,12 +395,6 @@ class _FileWrapper:
         """Tell whether this is the file that was asked for last; it is not kept any longer."""
         file, self.file = self.file, None
         return file is not None and body is file
-
-
-def _sends_head_first(environ: Environ) -> bool:
-    """Tell whether this server sends the application's status even where the body fails before its first byte."""
-    software = environ.get("SERVER_SOFTWARE")
-    return "uwsgi.version" in environ or str(software).startswith(("Granian", "Cheroot"))
 
 
 def _answer(metrics: RedMetrics, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
