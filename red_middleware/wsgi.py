@@ -29,10 +29,13 @@ OPENING: Final = 1
 ITERATING: Final = 2
 """What a server does, one after the other: it calls the application, asks its body for an iterator, asks this on."""
 
-STATUS_GOES_OUT: Final = {"uwsgi": CALLING, "uvicorn": CALLING, "cheroot": OPENING, "granian": ITERATING}
+STATUS_GOES_OUT: Final = {
+    "uwsgi": CALLING, "a2wsgi": CALLING, "uvicorn": CALLING, "cheroot": OPENING, "granian": ITERATING,
+}  # fmt: skip
 """The step at which a server keeps to a status although no byte of the body was sent; the other servers send a 500.
 
-The server is known by the module of its `start_response`. `tests/e2e/SERVERS.md` says more.
+The server is known by the module of its `start_response`. uvicorn uses a2wsgi where that is installed.
+`tests/e2e/SERVERS.md` says more.
 """
 
 
@@ -126,12 +129,7 @@ class RedWSGIMiddleware:
 
     def _file_wrapper(self, environ: Environ, wrapper: Any) -> Any:
         """Return how to know a file of the server: by its class, or where a function makes it, by having seen it."""
-        try:
-            is_class = wrapper is None or issubclass(type(wrapper), type)
-        except Exception as fault:  # pragma: no cover
-            self.recorder.fault("file wrapper", fault)
-            return None
-        if is_class:
+        if wrapper is None or issubclass(type(wrapper), type):
             self.file_class = wrapper
         else:
             wrapper = environ["wsgi.file_wrapper"] = _FileWrapper(wrapper)
@@ -150,7 +148,8 @@ class RedWSGIMiddleware:
 class _Response(list[bytes]):
     """One response: the `start_response` and `write` that the application gets, and the body that the server gets.
 
-    It is a list, since granian and others send a list as a whole. What is no list is shown as a `_Body`.
+    It is the application's list over again, since granian and others send a list as a whole. For what is no list, the
+    server gets a `_Body`.
     """
 
     __slots__ = ("body", "environ", "exchange", "routes", "sent",
@@ -208,10 +207,13 @@ class _Response(list[bytes]):
         except Exception as fault:
             self.routes.fault("file wrapper", fault)
         kind = type(body)
+        shown: Any
         if issubclass(kind, list):
-            self.extend(list.__iter__(body))  # type: ignore[arg-type]  # it is a list
-            return self
-        shown: Any = _Bytes(body) if issubclass(kind, bytes) else _SizedBody() if hasattr(kind, "__len__") else _Body()
+            shown = _List(list.__iter__(body))  # type: ignore[arg-type]  # it is a list
+        elif issubclass(kind, bytes):
+            shown = _Bytes(body)
+        else:
+            shown = _SizedBody() if hasattr(kind, "__len__") else _Body()
         shown.response = self
         return shown  # type: ignore[no-any-return]  # one of ours
 
@@ -237,13 +239,6 @@ class _Response(list[bytes]):
     def close(self) -> None:
         if not self.exchange.finished:
             self._stop()
-        close = getattr(self.body, "close", None)
-        if close is not None:
-            try:
-                close()
-            except BaseException as error:
-                self.exchange.raised(error)
-                raise
 
     def fail(self, error: BaseException, step: int) -> None:
         """An exception left the application. Most servers answer 500 if no byte was sent and the client is there.
@@ -316,7 +311,7 @@ class _Response(list[bytes]):
 
         try:
             body.close = finish_and_close
-        except (AttributeError, TypeError):  # a type written in C: it counts as sent when the server has it
+        except Exception:  # it takes no attribute, as a type written in C: it counts as sent when the server has it
             if self.exchange.outcome is None:
                 self._unanswered()
             self.exchange.finish()
@@ -358,7 +353,17 @@ class _Body:
         return response.__iter__(pieces)
 
     def close(self) -> None:
-        self.response.close()
+        response = self.response
+        exchange = response.exchange
+        if not exchange.finished:
+            response._stop()
+        close = getattr(response.body, "close", None)
+        if close is not None:
+            try:
+                close()
+            except BaseException as error:
+                exchange.raised(error)
+                raise
 
 
 class _SizedBody(_Body):
@@ -370,6 +375,16 @@ class _SizedBody(_Body):
         return len(self.response.body)  # type: ignore[arg-type]  # made for bodies that have it
 
 
+class _List(list[bytes]):
+    """The same for a list of a class of its own, which may have a `close`."""
+
+    __slots__ = ("response",)
+
+    response: _Response
+    __iter__ = _Body.__iter__  # of what it holds, as `close`
+    close = _Body.close
+
+
 class _Bytes(bytes):
     """The same for one byte string, which uWSGI sends as a whole. Other servers iterate it, get numbers, and fail."""
 
@@ -379,7 +394,7 @@ class _Bytes(bytes):
 
 
 class _FileWrapper:
-    """The server's `wsgi.file_wrapper` where it is a function. uWSGI and mod_wsgi know a file as what it returned last."""
+    """The server's `wsgi.file_wrapper` where it is a function. uWSGI knows its file as what this returned last."""
 
     __slots__ = ("file", "wrap")
 

@@ -10,8 +10,6 @@ import tempfile
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from a2wsgi import WSGIMiddleware
-
 from red_middleware import RedMetrics, RedWSGIMiddleware
 
 Environ = dict[str, Any]
@@ -78,7 +76,7 @@ class SlottedReader(Reader):
 
 
 def on_disk() -> Any:
-    file = tempfile.TemporaryFile()
+    file = tempfile.TemporaryFile()  # noqa: SIM115  # the server closes it
     file.write(TEXT)
     file.seek(0)
     return file
@@ -250,6 +248,3 @@ def app(environ: Environ, start_response: Any) -> Any:
     body = json.dumps(METRICS.snapshot()).encode() if path == "/numbers" else b"well"
     start_response("200 OK", [("Content-Length", str(len(body)))])
     return [body]
-
-
-asgi: Final = WSGIMiddleware(app)

@@ -1,4 +1,7 @@
-"""Serves an application by a server that has no command line: `python -m tests.e2e.in_process SERVER PORT MODULE:APP`."""
+"""Serves an application by a server that a program starts.
+
+Its command line is `python -m tests.e2e.in_process SERVER PORT MODULE:APP`.
+"""
 
 import importlib
 import sys
@@ -7,15 +10,13 @@ from typing import Any
 
 
 def cheroot(port: int, app: Any) -> Callable[[], object]:
-    from cheroot.wsgi import Server
-
-    return Server(("127.0.0.1", port), app).safe_start  # type: ignore[no-any-return]  # it has no types
+    server = importlib.import_module("cheroot.wsgi").Server(("127.0.0.1", port), app)  # it has no types
+    return server.safe_start  # type: ignore[no-any-return]
 
 
 def waitress(port: int, app: Any) -> Callable[[], object]:
-    from waitress import create_server
-
-    return create_server(app, host="127.0.0.1", port=port).run  # type: ignore[no-any-return]  # it has no types
+    server = importlib.import_module("waitress").create_server(app, host="127.0.0.1", port=port)  # it has no types
+    return server.run  # type: ignore[no-any-return]
 
 
 def werkzeug(port: int, app: Any) -> Callable[[], object]:

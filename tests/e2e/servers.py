@@ -46,7 +46,7 @@ UWSGI_PROGRAM: Final = Path(sys.executable).with_name("uwsgi")
 
 
 class Kind(NamedTuple):
-    """One way to serve: a server with its options, and the application's framework, which may be none: `PLAIN`, `BODIES`."""
+    """One way to serve: a server with its options, and the application's framework; `PLAIN` and `BODIES` have none."""
 
     server: str
     framework: str

@@ -27,6 +27,16 @@ KINDS: Final = {
     "uvicorn": Kind("uvicorn", BODIES, ("--interface=wsgi",)),
     "hypercorn": Kind("hypercorn", BODIES),
 }
+UNTOLD: Final = {
+    "uwsgi": {"second-start"},
+    "granian": {"late", "silent", "list-of-text", "list-of-numbers"},
+    "waitress": {"bytes", "bytearray"},
+    "wsgiref": {"bytes", "bytearray", "text", "list-of-text"},
+    "uvicorn": {"second-start", "second-start-without-error"},
+    "hypercorn": {"list-empty", "tuple-empty", "bytes-empty", "generator-empty", "no-content", "not-modified"},
+}
+"""Where the client gets another status than the application can know. SERVERS.md says why."""
+
 SECONDS: Final = 10.0
 
 
@@ -62,7 +72,7 @@ def test_no_byte_of_an_answer_tells_that_the_application_is_wrapped(server: Serv
 
 
 def test_the_status_that_the_client_got_is_counted(server: Server) -> None:
-    """Where it got one."""
+    """Where it got one, and the application can know it."""
     seen: dict[str, str] = {}
     for name in ANSWERS:
         head = re.match(rb"HTTP/1\.. (\d+)", ask(server.port, "OPTIONS", f"/ours/{name}"))
@@ -72,7 +82,8 @@ def test_the_status_that_the_client_got_is_counted(server: Server) -> None:
     found = {
         match[1]: match[2]
         for sample, value in numbers.items()
-        if value and (match := re.match(r'http_requests_total{method="OPTIONS",route="/ours/(.*)",status="(.*)"}', sample))
+        if value
+        and (match := re.match(r'http_requests_total{method="OPTIONS",route="/ours/(.*)",status="(.*)"}', sample))
     }
-    bad = {name: (found.get(name), status) for name, status in seen.items() if found.get(name) != status}
-    assert not bad, str(bad)
+    wrong = {name: (found.get(name), status) for name, status in seen.items() if found.get(name) != status}
+    assert {name: pair for name, pair in wrong.items() if name not in UNTOLD.get(server.kind.server, ())} == {}
