@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Collection, Iterable, Iterator
 from http import HTTPStatus
 from types import TracebackType
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from .counting.exchange import Exchange, start, upgraded
 from .counting.labels import SERVER_ERROR
@@ -23,6 +23,20 @@ ExcInfo = tuple[type[BaseException], BaseException, TracebackType]
 Write = Callable[[bytes], object]
 StartResponse = Callable[..., Write]
 WSGIApp = Callable[[Any, Any], Iterable[bytes]]  # users' annotations differ: wsgiref's, Flask's, their own
+
+CALLING: Final = 0
+OPENING: Final = 1
+ITERATING: Final = 2
+"""What a server does, one after the other: it calls the application, asks its body for an iterator, asks this on."""
+
+STATUS_GOES_OUT: Final = {
+    "uwsgi": CALLING, "a2wsgi": CALLING, "uvicorn": CALLING, "cheroot": OPENING, "granian": ITERATING,
+}  # fmt: skip
+"""The step at which a server keeps to a status although no byte of the body was sent; the other servers send a 500.
+
+The server is known by the module of its `start_response`. uvicorn uses a2wsgi where that is installed.
+`tests/e2e/SERVERS.md` says more.
+"""
 
 
 class RedWSGIMiddleware:
@@ -61,8 +75,10 @@ class RedWSGIMiddleware:
         )  # fmt: skip
         self.metrics = self.mounting.metrics
         self.recorder = self.mounting.recorder
-        self.plain_body: tuple[type | None, Any] = None, None
-        """The class of the last body without a length, and the server's `wsgi.file_wrapper`, which made none of it.
+        self.file_class: type | None = None
+        """The server's `wsgi.file_wrapper`, where it is a class: servers know their files by it."""
+        self.plain_body: tuple[type | None, type | None] = None, None
+        """The class of the last body without a length, and the `file_class` that it is none of.
 
         Most bodies of an app are of one class. Remembering it saves an eighth of what the middleware costs.
         """
@@ -82,30 +98,42 @@ class RedWSGIMiddleware:
         exchange = start(self.recorder, method, environ, path)
         if exchange is None:
             return self.app(environ, start_response)
-        response = _Response()  # filled here: an __init__ would cost as much as all of this
+        response = _OpenResponse()  # filled here: an __init__ would cost as much as all of this
         response.exchange = exchange
         response.routes = mounting.routes
         response.environ = environ
         response.server_start_response = start_response
         response.sent = 0
+        wrapper = environ.get("wsgi.file_wrapper")
+        if wrapper is not self.file_class:
+            wrapper = self._file_wrapper(environ, wrapper)
         app = self.app
         try:
             body = response.body = app(environ, response.start_response)
         except BaseException as error:
-            response.fail(error)
+            response.fail(error, CALLING)
             raise
         kind = type(body)
         if kind is list:
-            response.__class__ = _SizedResponse
+            response += body  # a list may be sent without being iterated
             return response
         plain, beside = self.plain_body
-        wrapper = environ.get("wsgi.file_wrapper")
         if kind is plain and wrapper is beside:
-            return response
-        watched = response.as_sized_as(body, wrapper)
-        if type(watched) is _Response and (wrapper is None or issubclass(type(wrapper), type)):
+            shown = _Body()
+            shown.response = response
+            return shown
+        found = response.shown_as(body, wrapper)
+        if type(found) is _Body and type(wrapper) is not _FileWrapper:
             self.plain_body = kind, wrapper
-        return watched
+        return found
+
+    def _file_wrapper(self, environ: Environ, wrapper: Any) -> Any:
+        """Return how to know a file of the server: by its class, or where a function makes it, by having seen it."""
+        if wrapper is None or issubclass(type(wrapper), type):
+            self.file_class = wrapper
+        else:
+            wrapper = environ["wsgi.file_wrapper"] = _FileWrapper(wrapper)
+        return wrapper
 
     def __copy__(self) -> "RedWSGIMiddleware":
         return self
@@ -117,10 +145,14 @@ class RedWSGIMiddleware:
         raise TypeError("RedWSGIMiddleware cannot be pickled: its numbers belong to this process")
 
 
-class _Response:
-    """One response: the `start_response` and `write` that the application gets, and the body that the server gets."""
+class _Response(list[bytes]):
+    """One response: the `start_response` and `write` that the application gets, and the body that the server gets.
 
-    __slots__ = ("body", "dropped", "environ", "exchange", "routes", "sent",
+    It is the application's list over again, since granian and others send a list as a whole. For what is no list, the
+    server gets a `_Body`.
+    """
+
+    __slots__ = ("body", "environ", "exchange", "routes", "sent",
                  "server_start_response", "server_write")  # fmt: skip
 
     exchange: Exchange
@@ -130,7 +162,6 @@ class _Response:
     server_write: Write
     body: Iterable[bytes]
     sent: int
-    dropped: "_Dropped"
 
     def start_response(self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None) -> Write:
         server_start_response = self.server_start_response
@@ -138,6 +169,8 @@ class _Response:
             self.server_write = server_start_response(status, headers)
         else:
             self.server_write = server_start_response(status, headers, exc_info)
+            if self.sent:  # not all servers raise here, as PEP 3333 asks for
+                return self.write
         exchange = self.exchange
         routes = self.routes
         try:  # what `Routes.find` does, without its calls: they cost as much as the look-up itself
@@ -165,59 +198,69 @@ class _Response:
             pass
         return written
 
-    def as_sized_as(self, body: Iterable[bytes], wrapper: Any) -> Iterable[bytes]:
-        """Return what the server is to send: this, with a length if the body has one, or the server's own file."""
+    def shown_as(self, body: Iterable[bytes], wrapper: Any) -> Iterable[bytes]:
+        """Return what the server is to send in place of the application's body: it must not see a difference."""
         try:
             # First, since waitress's file wrapper has a length too.
-            if isinstance(wrapper, type) and isinstance(body, wrapper):
+            if wrapper.made(body) if type(wrapper) is _FileWrapper else wrapper and isinstance(body, wrapper):
                 return self._watched_file(body)
         except Exception as fault:
             self.routes.fault("file wrapper", fault)
-        if hasattr(type(body), "__len__"):
-            self.__class__ = _SizedResponse
-        return self
+        kind = type(body)
+        shown: Any
+        if issubclass(kind, list):
+            shown = _List(list.__iter__(body))  # type: ignore[arg-type]  # it is a list
+        elif issubclass(kind, bytes):
+            shown = _Bytes(body)
+        else:
+            shown = _SizedBody() if hasattr(kind, "__len__") else _Body()
+        shown.response = self
+        return shown  # type: ignore[no-any-return]  # one of ours
 
-    def __iter__(self) -> Iterator[bytes]:
+    def __iter__(self, pieces: Iterable[bytes] | None = None) -> Iterator[bytes]:
         try:
-            for piece in self.body:
+            for piece in self.body if pieces is None else pieces:
                 try:
                     self.sent += len(piece)
                 except Exception:  # not bytes: the server will refuse it
                     pass
                 yield piece
-        except GeneratorExit:  # the server left its loop; it calls `close` next, which sees the exception
-            self.dropped = _Dropped(self.exchange, self._is_cut())
+        except GeneratorExit:  # the server left its loop: it calls `close` next, or drops this
             raise
         except BaseException as error:
-            self.fail(error)
+            self.fail(error, ITERATING)
             raise
         exchange = self.exchange
         if exchange.outcome is None:
             self._unanswered()
         exchange.finish()
+        self.__class__ = _Response  # a call of `__del__` would be a thirtieth of what the middleware costs
 
     def close(self) -> None:
         if not self.exchange.finished:
             self._stop()
-        close = getattr(self.body, "close", None)
-        if close is not None:
-            try:
-                close()
-            except BaseException as error:
-                self.exchange.raised(error)
-                raise
 
-    def fail(self, error: BaseException) -> None:
-        """An exception left the application. If no byte was sent and the client is there, the server answers 500."""
+    def fail(self, error: BaseException, step: int) -> None:
+        """An exception left the application. Most servers answer 500 if no byte was sent and the client is there.
+
+        Args:
+            error: The exception.
+            step: What the server was doing.
+        """
         exchange = self.exchange
         if exchange.outcome is None and isinstance(error, StopIteration) and _is_upgrade(self.environ):
             upgraded(self.environ)  # gunicorn is told so that the socket is not its own any more
         elif exchange.outcome is None:
             exchange.respond(SERVER_ERROR, self.routes.find(self.environ, exchange.path, error))
-        elif not (exchange.finished or exchange.gone or self.sent):
+        elif not (exchange.finished or exchange.gone or self.sent or step >= self._status_goes_out()):
             exchange.fail()
         exchange.raised(error)
         exchange.finish(complete=False)
+
+    def _status_goes_out(self) -> float:
+        """Return the step from which on this server keeps to the status that `start_response` was given."""
+        module = "uwsgi" if "uwsgi.version" in self.environ else getattr(self.server_start_response, "__module__", "")
+        return STATUS_GOES_OUT.get(str(module).partition(".")[0], math.inf)
 
     def _stop(self) -> None:
         """The server closed the body before its end. The client left, unless the server itself is shutting down."""
@@ -274,7 +317,7 @@ class _Response:
 
         try:
             body.close = finish_and_close
-        except (AttributeError, TypeError):  # a type written in C: it counts as sent when the server has it
+        except Exception:  # it takes no attribute, as a type written in C: it counts as sent when the server has it
             if self.exchange.outcome is None:
                 self._unanswered()
             self.exchange.finish()
@@ -286,32 +329,98 @@ def _is_upgrade(environ: Environ) -> bool:
     return str(environ.get("HTTP_UPGRADE", "")).lower() == "websocket"
 
 
-class _SizedResponse(_Response):
-    """A response whose body has a length: from a body of one piece, a server computes the Content-Length."""
+class _OpenResponse(_Response):
+    """A response that has not been sent to its end."""
+
+    __slots__ = ()
+
+    def __del__(self) -> None:
+        """Count a response that the server dropped without `close`, although PEP 3333 asks for it.
+
+        granian never closes a list. An exception that is handled at this moment may be anybody's.
+        """
+        exchange = self.exchange
+        if not exchange.finished:
+            cut = self._is_cut()
+            if cut:
+                exchange.disconnect()
+            exchange.finish(complete=not cut)
+
+
+class _Body:
+    """What the server gets in place of a body that is no list."""
+
+    __slots__ = ("response",)
+
+    response: _Response
+
+    def __iter__(self) -> Iterator[bytes]:
+        response = self.response
+        try:
+            pieces = iter(response.body)  # at once: servers answer otherwise to what cannot be iterated
+        except BaseException as error:
+            response.fail(error, OPENING)
+            raise
+        return response.__iter__(pieces)
+
+    def close(self) -> None:
+        response = self.response
+        exchange = response.exchange
+        if not exchange.finished:
+            response._stop()
+        close = getattr(response.body, "close", None)
+        if close is not None:
+            try:
+                close()
+            except BaseException as error:
+                exchange.raised(error)
+                raise
+
+
+class _SizedBody(_Body):
+    """The same for a body that has a length: from a body of one piece, a server computes the Content-Length."""
 
     __slots__ = ()
 
     def __len__(self) -> int:
-        return len(self.body)  # type: ignore[arg-type]  # made for bodies that have it
+        return len(self.response.body)  # type: ignore[arg-type]  # made for bodies that have it
 
 
-class _Dropped:
-    """Counts a response whose iteration was given up if no `close` follows, although PEP 3333 asks for it.
+class _List(list[bytes]):
+    """The same for a list of a class of its own, which may have a `close`."""
 
-    It is an object of its own: if the response is part of a cycle, the collector empties the response first.
-    """
+    __slots__ = ("response",)
 
-    __slots__ = ("cut", "exchange")
+    response: _Response
+    __iter__ = _Body.__iter__  # of what it holds, as `close`
+    close = _Body.close
 
-    def __init__(self, exchange: Exchange, cut: bool) -> None:
-        self.exchange = exchange
-        self.cut = cut
 
-    def __del__(self) -> None:
-        if not self.exchange.finished:
-            if self.cut:
-                self.exchange.disconnect()
-            self.exchange.finish(complete=not self.cut)
+class _Bytes(bytes):
+    """The same for one byte string, which uWSGI sends as a whole. Other servers iterate it, get numbers, and fail."""
+
+    response: _Response
+    __iter__ = _Body.__iter__  # type: ignore[assignment]  # of what it holds, as `close`
+    close = _Body.close
+
+
+class _FileWrapper:
+    """The server's `wsgi.file_wrapper` where it is a function. uWSGI knows its file as what this returned last."""
+
+    __slots__ = ("file", "wrap")
+
+    def __init__(self, wrap: Callable[..., Any]) -> None:
+        self.wrap = wrap
+        self.file: Any = None
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        self.file = self.wrap(*args, **options)
+        return self.file
+
+    def made(self, body: Any) -> bool:
+        """Tell whether this is the file that was asked for last; it is not kept any longer."""
+        file, self.file = self.file, None
+        return file is not None and body is file
 
 
 def _answer(metrics: RedMetrics, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:

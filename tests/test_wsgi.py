@@ -397,12 +397,153 @@ def test_a_file_with_no_close_or_a_broken_one(wrapper: type, raised: str | None)
     assert found == one_request("200", raised=raised)
 
 
-def test_a_file_wrapper_that_is_no_class_cannot_be_kept() -> None:
-    """A function gives no class to compare with; the body is sent as any other."""
-    request = environ(file_wrapper=lambda file: FileWrapper(file))
-    server, found = serve(sending_file(io.BytesIO(b"file")), request, legal=False)
-    assert ("send", b"file") in server.record
+class Reader:
+    """A file that can do nothing but `read`, as uWSGI sends it."""
+
+    def __init__(self) -> None:
+        self.read = io.BytesIO(b"file").read
+
+
+class SlottedReader(Reader):
+    __slots__ = ("read",)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name == "close":
+            raise KeyError("it takes none")
+        super().__setattr__(name, value)
+
+
+@pytest.mark.parametrize("file", [io.BytesIO(b"file"), Reader(), FileWrapper(io.BytesIO(b"file"))])
+def test_a_file_of_a_wrapper_that_is_a_function_is_the_servers_own(file: Any) -> None:
+    """UWSGI knows it by identity. It is counted when the server closes it."""
+    metrics = fresh_metrics()
+    middleware = RedWSGIMiddleware(sending_file(file), metrics=metrics)
+    body: Any = middleware(environ(file_wrapper=lambda file: file), WSGIServer().start_response)
+    assert body is file
+    assert counted(metrics)['http_requests_in_progress{method="GET"}'] == 1
+    body.close()
+    assert counted(metrics) == one_request("200")
+
+
+def test_a_file_that_takes_no_attribute_is_counted_when_the_server_has_it() -> None:
+    """Whatever it raises; the server gets it all the same."""
+    file: Any = SlottedReader()
+    metrics = fresh_metrics()
+    middleware = RedWSGIMiddleware(sending_file(file), metrics=metrics)
+    assert middleware(environ(file_wrapper=lambda file: file), WSGIServer().start_response) is file
+    assert counted(metrics) == one_request("200")
+
+
+def test_what_a_function_wrapped_and_the_application_did_not_return_is_no_file() -> None:
+    """The body is sent as any other."""
+
+    def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        start_response("200 OK", list(PLAIN))
+        environ["wsgi.file_wrapper"](io.BytesIO(b"file"))
+        return Body(b"no file")
+
+    server, found = serve(app, environ(file_wrapper=lambda file: file), legal=False)
+    assert ("send", b"no file") in server.record
     assert found == one_request("200")
+
+
+class OwnList(list[bytes]):
+    closed = 0
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+class OwnBytes(bytes):
+    pass
+
+
+@pytest.mark.parametrize("body", [[b"abc"], [], [b"a", b"b"], OwnList([b"a", b"b"]), b"bytes", OwnBytes(b"own")])
+def test_a_server_that_takes_a_body_as_a_whole_gets_it(body: Any) -> None:
+    """Granian joins a list without iterating it, and never closes it. uWSGI sends one byte string."""
+    metrics = fresh_metrics()
+    found: Any = RedWSGIMiddleware(answering(body), metrics=metrics)(environ(), WSGIServer().start_response)
+    assert isinstance(found, list) is isinstance(body, list)
+    assert isinstance(found, bytes) is isinstance(body, bytes)
+    assert found[:] == body[:]  # which iterates nothing
+    assert counted(metrics)['http_requests_in_progress{method="GET"}'] == 1
+    del found
+    gc.collect()
+    assert counted(metrics) == one_request("200")
+
+
+def test_a_list_of_a_class_of_its_own_is_closed() -> None:
+    body = OwnList([b"a", b"b"])
+    _, found = serve(answering(body))
+    assert body.closed == 1
+    assert found == one_request("200")
+
+
+@pytest.mark.parametrize("body", [[b"a"], (b"a",), Body(b"a"), iter([b"a"]), b"a"])
+@pytest.mark.parametrize(("answered", "status"), [(True, "200"), (False, "500")])
+def test_a_body_that_is_neither_iterated_nor_closed_is_counted(body: Any, answered: bool, status: str) -> None:
+    """When the server lets it go: nothing stays in progress."""
+    metrics = fresh_metrics()
+    app = answering(body) if answered else lambda environ, start_response: body
+    found: Any = RedWSGIMiddleware(app, metrics=metrics)(environ(), WSGIServer().start_response)
+    del found
+    gc.collect()
+    assert counted(metrics) == one_request(status)
+
+
+@pytest.mark.parametrize("body", [None, 7, object()])
+def test_a_body_that_cannot_be_iterated_fails_when_its_iterator_is_asked_for(body: Any) -> None:
+    """Granian answers 500 then, and 200 if only the first piece cannot be had."""
+    metrics = fresh_metrics()
+    found: Any = RedWSGIMiddleware(answering(body), metrics=metrics)(environ(), WSGIServer().start_response)
+    with pytest.raises(TypeError, match="not iterable"):
+        iter(found)
+    assert counted(metrics) == one_request("500", raised="TypeError")
+
+
+class Granian:
+    """Its `start_response`, by which the middleware knows it."""
+
+    __module__ = "granian.wsgi"
+
+    def __call__(self, status: str, headers: object, exc_info: object = None) -> Any:
+        return None
+
+
+@pytest.mark.parametrize(
+    ("body", "status"), [(Body(KeyError("at once")), "200"), (None, "500"), (Body(b"a", KeyError("later")), "200")]
+)
+def test_the_status_that_a_server_sends_before_the_body_fails_is_counted(body: Any, status: str) -> None:
+    """Granian sends it before it asks for the first piece, and after it asked for an iterator."""
+    metrics = fresh_metrics()
+    found: Any = RedWSGIMiddleware(answering(body), metrics=metrics)(environ(), Granian())
+    with pytest.raises((KeyError, TypeError)) as caught:
+        list(iter(found))
+    assert counted(metrics) == one_request(status, error=True, raised=caught.type.__name__)
+
+
+def test_uwsgi_sends_the_status_of_an_application_that_fails_after_start_response() -> None:
+    def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        start_response("200 OK", list(PLAIN))
+        raise KeyError("after the status")
+
+    _, found = serve(app, environ() | {"uwsgi.version": b"2.0"}, legal=False)
+    assert found == one_request("200", error=True, raised="KeyError")
+
+
+def test_a_second_start_response_that_comes_too_late_and_is_not_refused_changes_nothing() -> None:
+    """Werkzeug's server does not raise, as PEP 3333 asks for; the client has the first status."""
+
+    def app(environ: Environ, start_response: StartResponse) -> Iterator[bytes]:
+        start_response("200 OK", list(PLAIN))
+        yield b"half"
+        start_response("500 Oops", list(PLAIN), (KeyError, KeyError("late"), None))
+        yield b"the rest"
+
+    metrics = fresh_metrics()
+    found: Any = RedWSGIMiddleware(app, metrics=metrics)(environ(), Granian())
+    assert list(found) == [b"half", b"the rest"]
+    assert counted(metrics) == one_request("200")
 
 
 class SizedBody(Body):

@@ -38,13 +38,15 @@ def free_port() -> int:
 
 
 PLAIN: Final = "plain"
-FLASK: Final = "flask"
+BODIES: Final = "bodies"
 UWSGI: Final = "uwsgi"
+IN_PROCESS: Final = frozenset({"cheroot", "waitress", "werkzeug", "wsgiref"})
+"""Servers that a program starts: `tests.e2e.in_process` is that program."""
 UWSGI_PROGRAM: Final = Path(sys.executable).with_name("uwsgi")
 
 
 class Kind(NamedTuple):
-    """One way to serve: a server with its options, and the application's framework, which may be `PLAIN`: none."""
+    """One way to serve: a server with its options, and the application's framework; `PLAIN` and `BODIES` have none."""
 
     server: str
     framework: str
@@ -53,7 +55,7 @@ class Kind(NamedTuple):
 
     def needs(self) -> list[str]:
         """Return the packages that this takes."""
-        return [name for name in (self.server, self.framework, *self.packages) if name not in (UWSGI, PLAIN)]
+        return [name for name in (self.server, self.framework, *self.packages) if name not in (UWSGI, PLAIN, BODIES)]
 
     def require(self) -> None:
         """Skip the test where something is not installed."""
@@ -64,13 +66,14 @@ class Kind(NamedTuple):
     @property
     def command(self) -> list[str]:
         app = f"tests.e2e.{self.framework}_app:app"
+        if self.server in IN_PROCESS:
+            return [sys.executable, "-m", "tests.e2e.in_process", self.server, str(free_port()), app]
         # Kept alive for long: a server that closes a connection just when the client asks again proves nothing here.
         common = {
             "gunicorn": ["--bind=127.0.0.1:0", "--keep-alive=75"],
             "uvicorn": ["--port=0", "--no-access-log", "--timeout-keep-alive=75"],
             "hypercorn": ["--bind=127.0.0.1:0", "--keep-alive=75"],
             "granian": [f"--port={free_port()}"],
-            FLASK: [f"--app={app}", "run", f"--port={free_port()}"],
             UWSGI: [
                 f"--http-socket=127.0.0.1:{free_port()}",
                 f"--virtualenv={sys.prefix}",
@@ -80,8 +83,6 @@ class Kind(NamedTuple):
         }[self.server]
         if self.server == UWSGI:
             return [str(UWSGI_PROGRAM), *common, *self.options, f"--module={app}"]
-        if self.server == FLASK:  # Werkzeug's own server; its command names the application first
-            return [sys.executable, "-m", self.server, *common, *self.options]
         return [sys.executable, "-m", self.server, *common, *self.options, app]
 
 

@@ -13,7 +13,7 @@ from .servers import Kind, Server
 KINDS = {
     "gthread": Kind("gunicorn", "flask_sock", ("--worker-class=gthread", "--threads=8")),
     "gevent": Kind("gunicorn", "flask_sock", ("--worker-class=gevent",), ("gevent",)),
-    "werkzeug": Kind("flask", "flask_sock"),
+    "werkzeug": Kind("werkzeug", "flask_sock"),
 }
 
 

@@ -1,0 +1,89 @@
+"""The raw bytes of an answer are those of the application alone, on every WSGI server, whatever the body.
+
+And what is counted is what the client got, on every server where that can be told.
+"""
+
+import json
+import re
+import socket
+from collections.abc import Iterator
+from typing import Final
+
+import pytest
+
+from .bodies_app import ANSWERS
+from .servers import BODIES, UWSGI, Kind, Server
+
+KINDS: Final = {
+    "gunicorn-sync": Kind("gunicorn", BODIES, ("--worker-class=sync",)),
+    "gunicorn-gthread": Kind("gunicorn", BODIES, ("--worker-class=gthread", "--threads=4")),
+    "gunicorn-gevent": Kind("gunicorn", BODIES, ("--worker-class=gevent",), ("gevent",)),
+    "uwsgi": Kind(UWSGI, BODIES, ("--enable-threads", "--threads=2")),
+    "granian": Kind("granian", BODIES, ("--interface=wsgi",)),
+    "waitress": Kind("waitress", BODIES),
+    "cheroot": Kind("cheroot", BODIES),
+    "werkzeug": Kind("werkzeug", BODIES),
+    "wsgiref": Kind("wsgiref", BODIES),
+    "uvicorn": Kind("uvicorn", BODIES, ("--interface=wsgi",)),
+    "hypercorn": Kind("hypercorn", BODIES),
+}
+UNTOLD: Final = {
+    "uwsgi": {"second-start"},
+    "granian": {"late", "silent", "list-of-text", "list-of-numbers"},
+    "waitress": {"bytes", "bytearray"},
+    "wsgiref": {"bytes", "bytearray", "text", "list-of-text"},
+    "uvicorn": {"second-start", "second-start-without-error"},
+    "hypercorn": {"list-empty", "tuple-empty", "bytes-empty", "generator-empty", "no-content", "not-modified"},
+}
+"""Where the client gets another status than the application can know. SERVERS.md says why."""
+
+SECONDS: Final = 10.0
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with Server(KINDS[request.param], tmp_path_factory.mktemp(request.param)) as server:
+        yield server
+
+
+def ask(port: int, method: str, path: str) -> bytes:
+    """Return all bytes of an answer; the date and what names the path are the same in each."""
+    with socket.create_connection(("127.0.0.1", port), SECONDS) as client:
+        client.sendall(f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+        received = bytearray()
+        try:
+            while piece := client.recv(65_536):
+                received += piece
+        except ConnectionResetError:
+            received += b"(reset)"
+    masked = re.sub(rb"(?im)^date: .*\r$", b"date: now\r", bytes(received))
+    return masked.replace(b"/ours/", b"/bare/")
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_no_byte_of_an_answer_tells_that_the_application_is_wrapped(server: Server, method: str) -> None:
+    """Compared for each body; one that differs is named with what was sent."""
+    different: dict[str, object] = dict.fromkeys(ANSWERS)
+    for _ in range(5):  # where a body is shorter than announced, granian sends more or less of it from time to time
+        bare = {name: ask(server.port, method, f"/bare/{name}") for name in different}
+        ours = {name: ask(server.port, method, f"/ours/{name}") for name in different}
+        different = {name: (bare[name], ours[name]) for name in different if bare[name] != ours[name]}
+    assert different == {}
+
+
+def test_the_status_that_the_client_got_is_counted(server: Server) -> None:
+    """Where it got one, and the application can know it."""
+    seen: dict[str, str] = {}
+    for name in ANSWERS:
+        head = re.match(rb"HTTP/1\.. (\d+)", ask(server.port, "OPTIONS", f"/ours/{name}"))
+        if head:
+            seen[name] = head[1].decode()
+    numbers = json.loads(server.read("/numbers"))
+    found = {
+        match[1]: match[2]
+        for sample, value in numbers.items()
+        if value
+        and (match := re.match(r'http_requests_total{method="OPTIONS",route="/ours/(.*)",status="(.*)"}', sample))
+    }
+    wrong = {name: (found.get(name), status) for name, status in seen.items() if found.get(name) != status}
+    assert {name: pair for name, pair in wrong.items() if name not in UNTOLD.get(server.kind.server, ())} == {}
