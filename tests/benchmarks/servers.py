@@ -1,8 +1,8 @@
 """What the middleware costs on real servers: requests a second and CPU a request, of a load generator's traffic.
 
-Every candidate is a server with one worker. All of a table run at the same time, and the generator asks one after the
-other, in interleaved rounds. The server has one core and the generator the others, where there are several. Linux only:
-what a server's processes use is read from /proc. `python -m tests.benchmarks servers`.
+Every candidate is a server with one worker. Those of one table run at the same time, and the generator asks one after
+the other, in interleaved rounds. The servers have one core and the generator has the others, where there are several.
+What a server's processes use is read from /proc, so this needs Linux. `python -m tests.benchmarks servers`.
 """
 
 import os
@@ -20,19 +20,20 @@ from tempfile import TemporaryDirectory
 from typing import Final, NamedTuple
 
 from ..e2e import ROOT
-from ..e2e.servers import free_port, get, poll
+from ..e2e.servers import DEADLINE_SECONDS, free_port, get, poll
 from .peers import NotInstalledError
 from .rounds import middle
 from .served import ASGI_APPS, COUNT, VARIABLE, WSGI_APPS, App
 from .tables import BARE, OURS, Effort, Target
 
 CLIENTS: Final = 4
-"""As many as the servers with threads have of these."""
+"""Connections at a time: as many as the servers with threads have of them."""
 WARM_UP: Final = 300
-SLICE_SECONDS: Final = 0.25
-"""How long a server is asked in one round: so many requests, which are then accounted for."""
+"""Requests, at least: what a server is asked before it is measured, and in one round."""
+ROUND_SECONDS: Final = 0.15
+"""How long a round takes a server, about: it is a whole number of requests, so that each is accounted for."""
 PEERS_EVERY: Final = 3
-"""Peers are asked in every third round only: they are far enough from the others to be told from them."""
+"""Peers are asked in every third round only: the difference that they make needs no precision."""
 
 PORT: Final = "{port}"
 SERVED: Final = "tests.benchmarks.served:app"
@@ -46,7 +47,7 @@ WSGI_SERVERS: Final[Mapping[str, Sequence[str]]] = {
     "uWSGI": (
         str(Path(sys.executable).with_name("uwsgi")), f"--http-socket=127.0.0.1:{PORT}",
         f"--virtualenv={sys.prefix}", "--need-app", "--disable-logging",
-        "--add-header=Connection: close",  # so it does, and says it so
+        "--add-header=Connection: close",  # it closes each, and the client needs to be told
         "--module",
     ),
     "granian": (*GRANIAN, "--interface=wsgi"),
@@ -58,11 +59,6 @@ ASGI_SERVERS: Final[Mapping[str, Sequence[str]]] = {
     "uvicorn": (*PYTHON, "uvicorn", f"--port={PORT}", "--no-access-log", "--log-level=error", "--lifespan=off"),
     "hypercorn": (*PYTHON, "hypercorn", f"--bind=127.0.0.1:{PORT}", "--log-level=error"),
 }
-
-
-_FIRST, *_OTHERS = sorted(os.sched_getaffinity(0))
-SERVER_CORES: Final = {_FIRST}
-CLIENT_CORES: Final = set(_OTHERS or [_FIRST])
 
 
 class Served(NamedTuple):
@@ -93,9 +89,11 @@ class ServerTable(NamedTuple):
 
 def servers(effort: Effort) -> Iterator[ServerTable]:
     """Compare on each server, with an app that does nothing and with a framework."""
+    if sys.platform != "linux":
+        raise NotInstalledError("/proc: it is Linux's")
     if shutil.which("h2load") is None:
         raise NotInstalledError("h2load: apt-get install nghttp2-client")
-    rounds = max(4, effort.rounds // 5)
+    rounds = max(4, effort.rounds // 3)
     for found, apps in ((WSGI_SERVERS, WSGI_APPS), (ASGI_SERVERS, ASGI_APPS)):
         for name, command in found.items():
             for app in apps:
@@ -132,9 +130,10 @@ class _Server:
 
     def __init__(self, command: Sequence[str], app: App, name: str) -> None:
         port = str(free_port())
+        first, self.others = _cores()
         self.name = name
         self.choice = f"{app.title}|{name}"
-        self.command = [*_on(SERVER_CORES), *(part.replace(PORT, port) for part in command), SERVED]
+        self.command = [*first, *(part.replace(PORT, port) for part in command), SERVED]
         self.root = f"http://127.0.0.1:{port}"
         self.path = app.path
         self.requests = 0
@@ -160,14 +159,14 @@ class _Server:
 
     def __exit__(self, *_: object) -> None:
         with suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)  # its own session: its workers too, and nobody else's
+            os.killpg(self.process.pid, signal.SIGKILL)  # its session's, which has its workers too
         self.process.wait()
         self.directory.cleanup()
 
     def warm_up(self) -> None:
         """Find out how many requests a round takes."""
         self._ask(WARM_UP)
-        self.requests = max(WARM_UP, round(self._ask(WARM_UP) * SLICE_SECONDS))
+        self.requests = max(WARM_UP, round(self._ask(WARM_UP) * ROUND_SECONDS))
         self.counted = self._counted()
 
     def serve(self, n: int) -> None:
@@ -203,8 +202,9 @@ class _Server:
 
     def _ask(self, requests: int) -> float:
         """Send so many requests, which must succeed, and return the requests a second."""
-        command = [*_on(CLIENT_CORES), "h2load", "--h1", f"--requests={requests}", f"--clients={CLIENTS}"]
-        said = subprocess.run([*command, self.root + self.path], capture_output=True, text=True, check=True).stdout
+        command = [*self.others, "h2load", "--h1", f"--requests={requests}", f"--clients={CLIENTS}"]
+        command.append(self.root + self.path)
+        said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=DEADLINE_SECONDS).stdout
         rate = re.search(r"([\d.]+) req/s", said)
         # What has succeeded is not told where a server gives no reason beside the status, as hypercorn.
         well = all(line in said for line in (f" {requests} done,", " 0 errored, 0 timeout", " 0 3xx, 0 4xx, 0 5xx"))
@@ -231,6 +231,7 @@ def _figures(server: _Server, bare: _Server) -> Served:
     return Served(server.name, rate, ratio, margin, cpu, cpu / bare.cpu(), server.void())
 
 
-def _on(cores: set[int]) -> Sequence[str]:
-    """Return what starts a command on some cores only."""
-    return ("taskset", "--cpu-list", ",".join(map(str, cores)))
+def _cores() -> tuple[Sequence[str], Sequence[str]]:
+    """Return what starts a command on the first core, and on the others."""
+    first, *others = map(str, sorted(os.sched_getaffinity(0)))
+    return ("taskset", "--cpu-list", first), ("taskset", "--cpu-list", ",".join(others or [first]))
