@@ -11,7 +11,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.request
 import uuid
 import warnings
 from collections import Counter
@@ -26,6 +25,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from examples.demo.numbers import Scrape, quantile, red_between
+
+from .e2e.servers import get
 
 ROOT = Path(__file__).parents[1]
 DEMO = [sys.executable, "-m", "examples.demo"]
@@ -415,7 +416,6 @@ def command(pid: int) -> str:
 
 def body(url: str) -> str:
     try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
-            return str(answer.read().decode())
+        return get(url, timeout=5).decode()
     except OSError:  # not open yet
         return ""

@@ -2,5 +2,6 @@
 
 `rounds` measures, `driving` sends the requests, `least` holds the baselines, `peers` knows how each peer is set up and
 what it counted, `tables` builds the comparisons, `workers` those among prefork workers,
-beside what apps write `by_hand`, `__main__` prints them. No test asserts a timing.
+beside what apps write `by_hand`, `servers` those on real servers, which import the apps of `served`, `__main__` prints
+them. No test asserts a timing.
 """

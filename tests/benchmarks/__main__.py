@@ -1,8 +1,9 @@
 """Measure and print: `python -m tests.benchmarks [--rounds N] [--quick] [table ...]`. The output is Markdown.
 
 Each table has, for every candidate, the median microseconds of a request in total, what it adds to the bare app (the
-median of the differences within a round, give or take), and both as ratios to one of the candidates. Below stand the
-project's targets. Nothing fails where one is not met.
+median of the differences within a round, give or take), and both as ratios to one of the candidates. On real servers
+it is the requests a second and the CPU of a request, as ratios to the bare app. Below stand the project's targets.
+Nothing fails where one is not met.
 """
 
 import argparse
@@ -13,7 +14,8 @@ from pathlib import Path
 
 from . import peers
 from .rounds import Figure
-from .runs import TABLES, measured
+from .runs import SERVERS, TABLES, measured
+from .servers import Served, ServerTable
 from .tables import Effort, Table, Target
 
 ROUNDS = 61
@@ -25,7 +27,10 @@ QUICK = Effort(rounds=31, chunk_seconds=0.001)
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the tables that are asked for, all by default."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description="What the middleware costs.")
-    parser.add_argument("table", nargs="*", choices=[[], *TABLES], help=f"of {', '.join(TABLES)}; all by default")
+    names = ", ".join(TABLES)
+    parser.add_argument(
+        "table", nargs="*", choices=[[], *TABLES, SERVERS], help=f"of {names}, all by default; or {SERVERS}"
+    )
     parser.add_argument("--rounds", type=int, help=f"how often each candidate is measured, {ROUNDS} by default")
     parser.add_argument("--quick", action="store_true", help="a rough look: few and short rounds")
     options = parser.parse_args(arguments)
@@ -43,30 +48,33 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for table in measured(name, effort):
                 print(f"\n{_markdown(table)}", flush=True)
                 targets += table.targets
-        except ImportError as error:
+        except (ImportError, peers.NotInstalledError) as error:
             print(f"\n{name}: left out, {error}.", flush=True)
     print(f"\n{sum(target.met for target in targets)} of {len(targets)} targets are met.")
 
 
-def _markdown(table: Table) -> str:
-    lines = [f"### {table.title}", ""]
-    reference = next(figure for figure in table.figures if figure.name == table.reference)
-    if table.renders:
-        lines += ["| | ms | ratio |", "|---|--:|--:|"]
-        lines += [
-            f"| {figure.name} | {figure.total / 1e3:.2f} | {figure.total / reference.total:.2f} |"
-            for figure in table.figures
-        ]
-    else:
-        ratio = f"{table.reference} = 1"
-        lines += [f"| microseconds a request | added | ± | added, {ratio} | total | total, {ratio} |"]
-        lines += ["|---|--:|--:|--:|--:|--:|"]
-        lines += [_row(figure, reference, figure is table.figures[0]) for figure in table.figures]
+def _markdown(table: Table | ServerTable) -> str:
+    figures = _served(table.served) if isinstance(table, ServerTable) else _figures(table)
+    lines = [f"### {table.title}", "", *figures]
     if table.targets or table.missing:
         lines.append("")
     lines += [_promise(target) for target in table.targets]
     lines += [f"- {line}" for line in table.missing]
     return "\n".join(lines)
+
+
+def _figures(table: Table) -> list[str]:
+    reference = next(figure for figure in table.figures if figure.name == table.reference)
+    if table.renders:
+        rows = [
+            f"| {figure.name} | {figure.total / 1e3:.2f} | {figure.total / reference.total:.2f} |"
+            for figure in table.figures
+        ]
+        return ["| | ms | ratio |", "|---|--:|--:|", *rows]
+    ratio = f"{table.reference} = 1"
+    head = f"| microseconds a request | added | ± | added, {ratio} | total | total, {ratio} |"
+    rows = [_row(figure, reference, figure is table.figures[0]) for figure in table.figures]
+    return [head, "|---|--:|--:|--:|--:|--:|", *rows]
 
 
 def _row(figure: Figure, reference: Figure, bare: bool) -> str:
@@ -77,6 +85,19 @@ def _row(figure: Figure, reference: Figure, bare: bool) -> str:
         return f"| {figure.name} | | | | {totals} |"
     added = f"{figure.added:.2f} | {figure.margin:.2f} | {figure.added / reference.added:.2f}"
     return f"| {figure.name} | {added} | {totals} |"
+
+
+def _served(served: Sequence[Served]) -> list[str]:
+    bare = f"{served[0].name} = 1"
+    head = f"| | requests a second | {bare} | ± | microseconds of CPU a request | {bare} |"
+    rows = [
+        f"| {each.name} | void: {each.void} | | | | |"
+        if each.void
+        else f"| {each.name} | {each.rate:,.0f} | {each.ratio:.3f} | {each.margin:.3f} "
+        f"| {each.cpu:.1f} | {each.cpu_ratio:.3f} |"
+        for each in served
+    ]
+    return [head, "|---|--:|--:|--:|--:|--:|", *rows]
 
 
 def _promise(target: Target) -> str:

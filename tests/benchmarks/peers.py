@@ -32,6 +32,13 @@ VERSIONS = (
     "opentelemetry-sdk",
     "opentelemetry-instrumentation-asgi",
     "opentelemetry-instrumentation-wsgi",
+    "gunicorn",
+    "uwsgi",
+    "granian",
+    "waitress",
+    "cheroot",
+    "uvicorn",
+    "hypercorn",
 )
 
 

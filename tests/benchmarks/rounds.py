@@ -65,12 +65,18 @@ def measure(candidates: Sequence[Candidate], paths: int, rounds: int, chunk_seco
     scale = 1e6 / (times * paths)
     figures = {}
     for name, found in seconds.items():
-        added = sorted(mine - theirs for mine, theirs in zip(found, seconds[bare.name], strict=True))
-        reach = math.ceil(0.98 * math.sqrt(rounds))  # the ranks around the median that hold it with 95 %
-        low, high = added[max(0, rounds // 2 - reach)], added[min(rounds - 1, rounds // 2 + reach)]
-        margin = (high - low) / 2 * scale
-        figures[name] = Figure(name, median(found) * scale, median(added) * scale, margin, void[name], comparable[name])
+        added, margin = middle([mine - theirs for mine, theirs in zip(found, seconds[bare.name], strict=True)])
+        figures[name] = Figure(name, median(found) * scale, added * scale, margin * scale, void[name], comparable[name])
     return figures
+
+
+def middle(found: Sequence[float]) -> tuple[float, float]:
+    """Return the median, and half of the interval that holds the true one in 95 of 100 cases."""
+    ranked = sorted(found)
+    reach = math.ceil(0.98 * math.sqrt(len(ranked)))  # the ranks around the median that hold it
+    half = len(ranked) // 2
+    low, high = ranked[max(0, half - reach)], ranked[min(len(ranked) - 1, half + reach)]
+    return median(ranked), (high - low) / 2
 
 
 def _check(candidate: Candidate, paths: int) -> str:

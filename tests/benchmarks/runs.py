@@ -5,24 +5,29 @@ requests are measured in several new processes, and of their medians the median 
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from statistics import median
 
+from .servers import ServerTable, servers
 from .tables import TABLES as ALONE
 from .tables import Effort, Table
 from .workers import workers
 
 TABLES = {**ALONE, "workers": workers}
+SERVERS = "servers"
+"""Measured when it is asked for: it takes four minutes more, and a load generator."""
 
 PROCESSES = 11
 REQUESTS = ("asgi", "wsgi", "starlette", "fastapi", "flask")
 """Tables that are measured in so many processes, each with a fifth of the rounds."""
 
 
-def measured(name: str, effort: Effort) -> list[Table]:
-    """Return the tables of one name, measured."""
+def measured(name: str, effort: Effort) -> Iterable[Table | ServerTable]:
+    """Return the tables of one name, measured; some as soon as each is."""
+    if name == SERVERS:
+        return servers(effort)
     if name not in REQUESTS:
         return tables_of(name, effort)
     share = effort._replace(rounds=max(5, effort.rounds // 5))

@@ -232,7 +232,7 @@ routes = st.one_of(st.none(), st.text(max_size=4), st.sampled_from(["/a", "/b", 
 declarations = st.lists(st.tuples(st.text(max_size=3), st.one_of(st.none(), st.lists(methods, max_size=3))), max_size=6)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.integers(1, 60), st.lists(st.one_of(declarations, st.lists(st.tuples(methods, routes)))))
 def test_no_sequence_of_declarations_and_requests_outgrows_the_table(
     max_label_sets: int, steps: list[list[tuple[str, object]]]
@@ -415,7 +415,7 @@ steps = st.one_of(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.integers(1, 60), st.lists(st.tuples(st.integers(0, 1), steps)))
 def test_tables_that_replay_one_log_are_equal(max_label_sets: int, taken: list[tuple[int, tuple[str, Any]]]) -> None:
     """Whoever made a change, and whatever it knew of the others' then."""

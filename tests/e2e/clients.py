@@ -53,15 +53,15 @@ class Http1:
         """Read the answer to a request of this method."""
         status, body = None, bytearray()
         try:
-            head = (await self.read_until(b"\r\n\r\n")).decode("latin-1").lower()
-            status = int(head.split(" ", 2)[1])
-            headers = dict(line.split(": ", 1) for line in head.split("\r\n")[1:] if line)
+            first, *lines = await self._head()
+            status = int(first.split(" ", 2)[1])
+            headers = dict(line.split(": ", 1) for line in lines)
             if method == "HEAD" or status in (204, 304):
                 pass
             elif "content-length" in headers:
                 await self._read_into(body, int(headers["content-length"]))
             else:
-                assert headers["transfer-encoding"] == "chunked", head
+                assert headers["transfer-encoding"] == "chunked", headers
                 while size := int(await self.read_until(b"\r\n"), 16):
                     await self._read_into(body, size)
                     await self.read_until(b"\r\n")
@@ -78,6 +78,17 @@ class Http1:
             await self._receive()
         found, _, self.buffer = self.buffer.partition(end)
         return found
+
+    async def _head(self) -> list[str]:
+        """Read the lines of a head, in lower case.
+
+        A line may end with LF alone (RFC 9112, section 2.2). The empty line of gunicorn's own error pages does from
+        Python 3.14 on, where `textwrap.dedent` removes the CR from a line that has nothing else.
+        """
+        lines = []
+        while line := (await self.read_until(b"\n")).removesuffix(b"\r"):
+            lines.append(line.decode("latin-1").lower())
+        return lines
 
     async def _read_into(self, body: bytearray, size: int) -> None:
         try:

@@ -3,14 +3,12 @@
 import json
 import socket
 import subprocess
-import urllib.error
 import urllib.parse
-import urllib.request
 from pathlib import Path
 from typing import Any
 
 from . import require_program
-from .servers import poll
+from .servers import get, poll
 
 
 class Prometheus:
@@ -66,16 +64,14 @@ class Prometheus:
         if self.process.poll() is not None:
             raise ChildProcessError
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/-/ready") as response:
-                return bool(response.status == 200)
+            return bool(get(f"http://127.0.0.1:{self.port}/-/ready"))
         except OSError:
             return False
 
     def ask(self, promql: str) -> list[tuple[dict[str, str], float]]:
         """Return an instant vector: labels and value of every element."""
         query = urllib.parse.urlencode({"query": promql})
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/api/v1/query?{query}") as response:
-            found: dict[str, Any] = json.load(response)
+        found: dict[str, Any] = json.loads(get(f"http://127.0.0.1:{self.port}/api/v1/query?{query}"))
         return [(element["metric"], float(element["value"][1])) for element in found["data"]["result"]]
 
     def number(self, promql: str) -> float | None:

@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,7 +20,7 @@ from red_middleware.workers.group import Group
 from red_middleware.workers.proc import Process
 
 from ..e2e import ROOT, require, require_packages
-from ..e2e.servers import poll
+from ..e2e.servers import get, poll
 from .apps import MEASURE
 
 WORKERS: Final = 3
@@ -155,10 +154,7 @@ class Servers:
     def ask(self, name: str = "", port: int | None = None) -> Answer | None:
         """Return what one process says; `None` while nobody answers."""
         try:
-            with urllib.request.urlopen(
-                f"http://127.0.0.1:{port or self.ports[0]}{self.path}?{name}", timeout=5
-            ) as response:
-                said = json.loads(response.read())
+            said = json.loads(get(f"http://127.0.0.1:{port or self.ports[0]}{self.path}?{name}", timeout=5))
         except OSError:
             if self.process.poll() is not None:
                 raise RuntimeError(f"{self.process.args!r} ended:\n{self.log.read_text()}") from None
