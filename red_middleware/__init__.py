@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 __all__ = ["RedASGIMiddleware", "RedMetrics", "RedWSGIMiddleware"]
 
 
-if not TYPE_CHECKING:  # a type checker would take any name for one of the package
+if not TYPE_CHECKING:  # pragma: no branch  # a type checker would take any name for one of the package
 
     def __getattr__(name: str) -> object:
         """Import what is asked for: an app pays for the protocol that it speaks only."""

@@ -75,8 +75,11 @@ class StarletteReader:
             self._walk()
             is_known, _, template = self._template(holders, scope)
         if not is_known:
+            mount = self._opaque_mount(scope)
             path = getattr(scope.get("route"), "path", None)
-            return self._opaque_mount(scope) + (path if isinstance(path, str) else "") or None
+            if isinstance(path, str):
+                return (mount.path if mount else "") + path
+            return mount.template if mount else None
         return template
 
     def _meet(self, router: Any) -> None:
@@ -109,12 +112,11 @@ class StarletteReader:
                     break
         return is_known, is_known and matches, template
 
-    def _opaque_mount(self, scope: Source) -> str:
-        """Return the template of the opaque mount behind which a router serves the request that no walk came to."""
+    def _opaque_mount(self, scope: Source) -> Place | None:
+        """Return the opaque mount behind which a router serves the request that no walk came to."""
         if scope.get("root_path", "") == scope.get("app_root_path", scope.get("root_path", "")):
-            return ""  # it went through no mount
-        place = _first_match(self.opaque_mounts, scope)
-        return place.path if place else ""
+            return None  # it went through no mount
+        return _first_match(self.opaque_mounts, scope)
 
     def _may_have_changed(self, is_known: bool) -> bool:
         """Tell whether to walk again, where no place is known that serves the request."""
