@@ -78,7 +78,7 @@ class StarletteReader:
             mount = self._opaque_mount(scope)
             path = getattr(scope.get("route"), "path", None)
             if isinstance(path, str):
-                return (mount.path if mount else "") + path
+                return (mount.path if mount else "") + path or None
             return mount.template if mount else None
         return template
 
