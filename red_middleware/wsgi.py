@@ -115,7 +115,7 @@ class RedWSGIMiddleware:
             raise
         kind = type(body)
         if kind is list:
-            response += body  # a list may be sent without being iterated
+            response += body  # the server may look at the list, in place of iterating it
             return response
         plain, beside = self.plain_body
         if kind is plain and wrapper is beside:
@@ -337,7 +337,7 @@ class _OpenResponse(_Response):
     def __del__(self) -> None:
         """Count a response that the server dropped without `close`, although PEP 3333 asks for it.
 
-        granian never closes a list. An exception that is handled at this moment may be anybody's.
+        granian closes no list. An exception that is handled at this moment may be anybody's.
         """
         exchange = self.exchange
         if not exchange.finished:
