@@ -35,3 +35,14 @@ def test_a_request_adds_the_same_with_a_lock_and_without(
     if seconds <= 10.0:
         assert counted(common) == one_request(str(status), route="/a", seconds=seconds)
     assert counted(common) == counted(longer, "http_requests", "http_errors", "http_request_duration", "http_client")
+
+
+def test_what_is_taken_over_is_no_request_any_more_if_it_ever_was_one() -> None:
+    """A copy of an environ may reach a reader without the exchange."""
+    metrics = fresh_metrics()
+    exchange = begun(metrics)
+    exchange_room.upgraded({})
+    exchange_room.upgraded({exchange_room.KEY: exchange})
+    exchange.respond(200, "/a")
+    exchange.finish()
+    assert counted(metrics) == {}

@@ -381,6 +381,18 @@ class TestExceptions:
         assert ask_wsgi(wrapped, "/abort/view").status == 500
         assert exceptions(metrics) == {("/abort/<what>", "ServiceUnavailable"): 1, ("/abort/<what>", "ViewError"): 1}
 
+    def test_the_route_of_a_websocket_is_no_request(self, app: flask.Flask, metrics: RedMetrics) -> None:
+        """Werkzeug's own server is given a response when the session is over. Who asks elsewhere is counted."""
+        app.add_url_rule("/socket", "socket", lambda: "over", websocket=True)
+        wrapped = wrap(app, metrics)
+        asking = {"HTTP_UPGRADE": "websocket", "HTTP_CONNECTION": "Upgrade"}
+        for _ in range(2):
+            assert ask_wsgi(wrapped, "/socket", environ=asking).body == b"over"
+        assert requests(metrics) == {}
+        ask_wsgi(wrapped, "/socket")
+        ask_wsgi(wrapped, "/items/1", environ=asking)
+        assert sum(requests(metrics).values()) == 2
+
     def test_in_the_middle_of_a_stream(self, app: flask.Flask, metrics: RedMetrics) -> None:
         """With and without Flask's context kept."""
 
