@@ -7,7 +7,6 @@ import os
 import threading
 import time
 import weakref
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NoReturn
 
@@ -174,7 +173,7 @@ def _share_or_register(metrics: RedMetrics, checked: options.Options) -> None:
                 ValueError, "RedMetrics", "namespace", checked.namespace,
                 f"{taken}: held by another metric; choose another namespace=",
             ) from taken  # fmt: skip
-        recorder.membership.identity = _identity(metrics, recorder)
+        _identify(recorder)
         _registered[key] = recorder
 
 
@@ -192,22 +191,30 @@ def _metric(recorder: Recorder, family: Family) -> Metric:
     return Metric(recorder.full_name(family).removesuffix("_total"), family.help, family.type)
 
 
-def _identity(metrics: RedMetrics, recorder: Recorder) -> str | None:
-    """Return what tells the workers of a group which of an app's tables this is; `None` where nothing does.
+def _identify(recorder: Recorder) -> None:
+    """Say what tells the workers of a group which of an app's tables this is; `None` where nothing does.
 
-    Tables of unlike layout are told apart by it, and so are registries: by their order, which is the same in all
-    workers while they import the app. Later the order follows the requests that a worker happens to get, and only a
-    name tells.
+    Tables of unlike layout are told apart by it, and so are those of the default registry. Another registry is known
+    again if it is the only one of its layout and name, while the app is imported. Of several nothing tells which is
+    which: workers may make them in another order, and a worker that serves makes them as its requests come.
     """
-    layout = repr((metrics.namespace, mark(recorder.kinds)))
-    if metrics.registry is REGISTRY:
-        return layout
-    _identities[layout] += 1
-    is_named = metrics.multiprocess_name or (metrics.namespace and _identities[layout] == 1)
-    return f"{layout} {_identities[layout]}" if is_named or not serving else None
+    known = _known_by(recorder)
+    if recorder.registry() is REGISTRY:
+        recorder.membership.identity = repr(known)
+        return
+    alike = [other for other in _registered.values() if _known_by(other) == known and other.registry() is not REGISTRY]
+    is_named = recorder.options.namespace or recorder.options.multiprocess_name
+    if not alike and (is_named or not serving):
+        recorder.membership.identity = f"{known!r} of its own"
+        return
+    for unknown in (recorder, *alike):
+        unknown.membership.identity = None  # one that has joined already stays
 
 
-_identities: Counter[str] = Counter()
+def _known_by(recorder: Recorder) -> tuple[object, ...]:
+    return recorder.options.namespace, mark(recorder.kinds), recorder.options.multiprocess_name
+
+
 _registering = threading.Lock()
 _registered: "weakref.WeakValueDictionary[tuple[int, str], Recorder]" = weakref.WeakValueDictionary()
 """By the id of a registry and a namespace: the recorder behind the handles there."""

@@ -90,10 +90,10 @@ class Membership:
                 return self.stay_alone()
             if self.identity is None:
                 self.faults.warn_once(
-                    "late metrics",
-                    "a RedMetrics was made for a registry of its own when this process had begun to serve: other "
-                    "workers cannot tell which of theirs it is, and it counts for this one alone; make it on import, "
-                    "or give it a namespace= or multiprocess_name= of its own",
+                    "unknown metrics",
+                    "other workers cannot tell which of theirs this RedMetrics is, and it counts for this one alone: "
+                    "there are several for registries of their own, or it was made after the first request; give each "
+                    "a namespace= or multiprocess_name= of its own",
                 )
                 return self.stay_alone(is_kept_out=True)
             self.master = group.master

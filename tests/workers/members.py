@@ -593,7 +593,7 @@ def fork_in_the_middle(base: str) -> None:
 
 def close_all(base: str) -> None:
     """Lose every descriptor, as to a daemonising library, and live on among strangers' files."""
-    one, other = named(base), named(base)
+    one, other = named(base), named(base, max_label_sets=999)
     count(one, "/a")
     count(other, "/a")
     numbers = [member_of(metrics).directory.fd for metrics in (one, other)]
@@ -670,9 +670,16 @@ def groups(base: Path) -> list[Path]:
     return sorted((base / HOME).iterdir())
 
 
-def named(base: str) -> RedMetrics:
+def named(base: str, max_label_sets: int = 1000, namespace: str = "") -> RedMetrics:
     """Return metrics of a group by name."""
-    return RedMetrics(registry=CollectorRegistry(), multiprocess_dir=base, multiprocess_name="shop", buckets=(1.0,))
+    return RedMetrics(
+        registry=CollectorRegistry(),
+        namespace=namespace,
+        max_label_sets=max_label_sets,
+        multiprocess_dir=base,
+        multiprocess_name="shop",
+        buckets=(1.0,),
+    )
 
 
 def total(found: Mapping[str, float]) -> float:

@@ -26,7 +26,7 @@ from red_middleware.workers.proc import STARTED, stat_field
 
 from ..drive import begun, count, declare, restart
 from ..e2e import require_packages
-from .members import HOME, Named, groups, member_of, state_of, total
+from .members import HOME, ROOT, Named, groups, member_of, state_of, total
 
 
 @pytest.fixture
@@ -273,6 +273,35 @@ def test_tables_that_differ_are_groups_of_their_own(named: Named, tmp_path: Path
             == 1.0
         )
     assert len(groups(tmp_path)) == 4
+
+
+TENANTS = """
+import sys
+from prometheus_client import CollectorRegistry
+from tests.drive import count
+from tests.workers.members import named
+base, is_named, *tenants = sys.argv[1:]
+metrics = {tenant: named(base, namespace=tenant if is_named == "True" else "") for tenant in tenants}
+for tenant in tenants:
+    count(metrics[tenant], f"/{tenant}")
+for tenant in sorted(tenants):
+    found = metrics[tenant].snapshot()
+    print(*(f"{text}={n:g}" for text, n in found.items() if n and ("isolated" in text or "requests_total" in text)))
+"""
+
+
+@pytest.mark.parametrize("is_named", [True, False])
+def test_two_registries_are_mixed_up_in_no_order(is_named: bool, tmp_path: Path) -> None:
+    """Each worker may make them in another one, as from a set. A namespace tells which is which; nothing else does."""
+    for tenants in (("acme", "globex"), ("globex", "acme")):
+        command = [sys.executable, "-c", TENANTS, str(tmp_path), str(is_named), *tenants]
+        ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        found = ran.stdout.splitlines()
+    for tenant, line in zip(("acme", "globex"), found, strict=True):
+        prefix, requests = (f"{tenant}_", 2) if is_named else ("", 1)
+        of_tenant = f'{prefix}http_requests_total{{method="GET",route="/{tenant}",status="200"}}={requests}'
+        assert line.split() == [of_tenant, *([] if is_named else ["red_worker_isolated=1"])]
+    assert ran.stderr.count("cannot tell which of theirs this RedMetrics is") == (0 if is_named else 2)
 
 
 def test_those_that_share_the_numbers_share_the_membership(named: Named, tmp_path: Path) -> None:
@@ -536,6 +565,6 @@ def test_groups_whose_master_is_gone_are_removed(named: Named, tmp_path: Path, m
     }
     for name, owner in owners.items():
         open_directory(name, owner, str(tmp_path)).close()
-    count(named(), "/a")
+    count(named(namespace="another"), "/a")
     left = {path.name for path in groups(tmp_path)} & set(owners)
     assert left == {"living", "another-namespace"}
