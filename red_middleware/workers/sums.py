@@ -24,6 +24,9 @@ MAX_READS: Final = 100
 MAX_ASIDE: Final = 4
 """How many files that could not be read are kept for whoever wants to look at them."""
 
+MAX_NAMED: Final = 4
+"""How many files that could not be read are logged by their names; further ones are logged once, and all counted."""
+
 ABANDONED_SECONDS: Final = 60.0
 """Age at which an unfinished file is removed: its maker was killed. The maker of a younger one may still be at work."""
 
@@ -54,6 +57,7 @@ class Sums:
         self.index = index
         self.fault = fault
         self.told: set[str] = set()  # the names of files that were reported and still exist
+        self.has_set_aside = False  # since the files that are kept were counted
 
     def read(self, extent: Extent, ours: str) -> Found:
         """Add up every file, without a lock. If `retired` is replaced meanwhile, everything is read again.
@@ -108,6 +112,8 @@ class Sums:
                 os.close(self.directory.open(LOCK, os.O_RDONLY | os.O_CREAT))
             with self.directory.hold(LOCK, os.O_RDONLY):
                 self._fold(measure, ours, batches)
+                if self.has_set_aside:
+                    self._clear_aside()
         except TimeoutError:
             pass
         except (OSError, ValueError) as error:
@@ -217,9 +223,14 @@ class Sums:
             self._set_aside(name, error)
 
     def _set_aside(self, name: str, error: Exception) -> None:
-        """Keep a file that nobody can read, for whoever wants to look at it. Only the newest few are kept."""
+        """Keep a file that nobody can read, for whoever wants to look at it."""
         self._tell(name, error)
         self.directory.rename(name, f"{ASIDE}{time.time_ns()}-{name}")
+        self.has_set_aside = True
+
+    def _clear_aside(self) -> None:
+        """Keep only the newest few of what was set aside."""
+        self.has_set_aside = False
         aside = sorted(name for name in self.directory.names() if name.startswith(ASIDE))
         for old in aside[:-MAX_ASIDE]:
             try:
@@ -230,7 +241,12 @@ class Sums:
     def _tell(self, name: str, error: Exception) -> None:
         if name not in self.told:
             self.told.add(name)
-            self.fault("cells of retired workers" if name == RETIRED else f"file of a worker, {name}", error)
+            if name == RETIRED:
+                self.fault("cells of retired workers", error)
+            elif len(self.told) <= MAX_NAMED:
+                self.fault(f"file of a worker, {name}", error)
+            else:
+                self.fault("files of workers", error)
 
 
 def _drop(numbers: list[float], parts: Iterable[slice]) -> None:

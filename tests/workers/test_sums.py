@@ -405,6 +405,19 @@ def test_no_more_than_four_files_are_kept_aside(join: Join) -> None:
     assert kept == ["6", "7", "8", "9"][-MAX_ASIDE:]
 
 
+def test_thousands_of_strange_files_make_a_few_log_lines(join: Join) -> None:
+    """All are counted as faults; a log says each kind once, and the names of the first few."""
+    one = join()
+    for number in range(2_000):
+        file_of(one, f"{WORKER}{number}").write_bytes(b"")
+    assert one.counts() == {}
+    assert len(one.faults) == 2_000
+    assert len(set(one.faults)) == MAX_NAMED + 1
+    assert len(files(one, ASIDE)) == MAX_ASIDE
+    assert one.counts() == {}
+    assert len(one.faults) == 2_000
+
+
 def test_dead_workers_wait_for_an_index_that_can_be_read(join: Join) -> None:
     """They may have added rows that a scrape without the index would cut off."""
     one, other = join(), join()
