@@ -48,7 +48,7 @@ HOLD_PAUSE_SECONDS: Final = 0.0002
 """The pause between two looks at a file that another process holds, which takes some 50 microseconds."""
 
 UNJUDGED_SECONDS: Final = 7 * 24 * 3600.0
-"""How long a group stays without a change and without a worker, where nothing proves that its owner is gone."""
+"""How long a group stays without a change and without a worker that has no master, or none yet."""
 
 
 class Directory:
@@ -230,7 +230,7 @@ def open_directory(name: str, owner: str, base: str | None = None) -> Directory:
 
 
 def clean_stale(
-    base: str | None, keep: str, is_gone: Callable[[str], bool], now: Callable[[], float] = time.time
+    base: str | None, keep: str, kept_seconds: Callable[[str], float], now: Callable[[], float] = time.time
 ) -> int:
     """Remove those groups of this user in which no worker lives and to which none will come back. Never raises.
 
@@ -239,9 +239,9 @@ def clean_stale(
     Args:
         base: As in `open_directory`.
         keep: A group that is left alone in any case, the caller's own.
-        is_gone: Tells whether the recorded owner of a group is gone for certain. Where it is not certain (the owner
-            lives, or has its pid in another namespace), the group is removed after 7 days without a change.
-        now: The clock for these days, in seconds since the epoch.
+        kept_seconds: Tells from the recorded owner of a group how long it stays without a worker and without a change:
+            not at all if the owner is gone for certain. See `group.kept_seconds`.
+        now: The clock for that, in seconds since the epoch.
 
     Returns:
         How many groups were removed.
@@ -251,7 +251,7 @@ def clean_stale(
         with closing(_enter(_home(base))) as home:
             for name in home.names():
                 if name != keep and GROUP.fullmatch(name):
-                    removed += _remove_stale(home, name, is_gone, now)
+                    removed += _remove_stale(home, name, kept_seconds, now)
     except OSError:  # there are no groups, or they are not ours to open
         pass
     return removed
@@ -367,7 +367,7 @@ def _record(directory: Directory) -> None:
         directory.unlink(draft)
 
 
-def _remove_stale(home: Directory, name: str, is_gone: Callable[[str], bool], now: Callable[[], float]) -> bool:
+def _remove_stale(home: Directory, name: str, kept_seconds: Callable[[str], float], now: Callable[[], float]) -> bool:
     """Remove one group if it is stale. An error with this group must not keep others from being removed."""
     try:
         with closing(_enter(os.path.join(home.path, name), home.fd)) as group:
@@ -375,12 +375,12 @@ def _remove_stale(home: Directory, name: str, is_gone: Callable[[str], bool], no
             files = group.names()
             if OWNER in files:
                 with open(group.open(OWNER, os.O_RDONLY), "rb") as file:
-                    gone = is_gone(file.read().decode("ascii"))
+                    seconds = kept_seconds(file.read().decode("ascii"))
             elif all(file.startswith(DRAFT) for file in files):
-                gone = False  # its maker died before it recorded the owner, or is about to
+                seconds = UNJUDGED_SECONDS  # its maker died before it recorded the owner, or is about to
             else:
                 return False
-            if not gone and now() - os.fstat(group.fd).st_mtime <= UNJUDGED_SECONDS:
+            if seconds and now() - os.fstat(group.fd).st_mtime <= seconds:
                 return False
             for file_name in sorted(files, key=OWNER.__eq__):  # the owner last: if we die here, the next one goes on
                 group.unlink(file_name)

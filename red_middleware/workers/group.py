@@ -6,9 +6,11 @@ knows nothing of its files. It is asked at a process's first request and takes 0
 """
 
 import hashlib
+import math
 import os
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
+from .directory import UNJUDGED_SECONDS
 from .proc import STARTED, Process, boot_id, interpreter_number, is_alive, pid_namespace, stat_field
 from .servers import find_master
 
@@ -24,7 +26,7 @@ class Group(NamedTuple):
 
     @property
     def owner(self) -> str:
-        """The line that the group's directory records, for `is_owner_gone`."""
+        """The line that the group's directory records, for `kept_seconds`."""
         return f"{self.boot} {self.master.namespace} {self.master.pid} {self.master.started}"
 
 
@@ -62,20 +64,32 @@ def name_for(group: Group, mark: str) -> str:
     return _digest(group.key, mark)
 
 
-def is_owner_gone(owner: str) -> bool:
-    """Tell whether the master of a recorded group has ended, for certain.
+UNSEEN_SECONDS: Final = 3600.0
+"""How long a group stays whose master is in another pid namespace: shared memory may outlive containers, and fill."""
+
+
+def kept_seconds(owner: str) -> float:
+    """Return how long a group stays in which no worker lives, and which nobody changes.
 
     Args:
         owner: The `Group.owner` of any group on this machine.
+
+    Returns:
+        0 if its master has ended for certain, infinity while it lives, an hour where it cannot be seen; 7 days where a
+        name makes the group, since nothing else tells when it ends.
 
     Raises:
         Exception: The line is spoilt, or there is no /proc.
     """
     boot, namespace, pid, started = owner.split()
-    if boot != boot_id():
-        return True
     master = Process(int(pid), int(started), int(namespace))
-    return master.namespace == pid_namespace() and not is_alive(master)
+    if boot != boot_id():
+        return 0.0
+    if not master.pid:
+        return UNJUDGED_SECONDS
+    if master.namespace != pid_namespace():
+        return UNSEEN_SECONDS
+    return math.inf if is_alive(master) else 0.0
 
 
 def _digest(*parts: object) -> str:

@@ -20,7 +20,7 @@ from ..faults import Faults, log
 from ..options import Options
 from .carry import carry
 from .directory import clean_stale, open_directory
-from .group import find_group, is_owner_gone, name_for
+from .group import find_group, kept_seconds, name_for
 from .member import Member  # on import: a child that is forked while another thread imports waits for it for ever
 from .proc import NOBODY, monotonic
 from .servers import is_early
@@ -102,7 +102,7 @@ class Membership:
             table = Table(self.kinds, member)
             if member.enter(table, self.table.declared, may_settle):
                 self.join(member, table)
-                clean_stale(base, name, is_owner_gone)
+                clean_stale(base, name, kept_seconds)
         except Exception as error:
             self.faults.warn_once("workers", "this worker's numbers are its own, not those of its group", error=error)
             self.stay_alone(is_kept_out=True)

@@ -25,7 +25,7 @@ def clean(base: str) -> None:
     """Take everybody for dead, until the end of stdin; print how many groups were removed."""
     removed = 0
     while not select.select([sys.stdin], [], [], 0)[0]:
-        removed += clean_stale(base, "", lambda owner: True)
+        removed += clean_stale(base, "", lambda owner: 0.0)
     print(removed)
 
 

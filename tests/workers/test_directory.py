@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import importlib.util
+import math
 import os
 import shutil
 import signal
@@ -69,12 +70,12 @@ def leave(base: Path, name: str, *files: str) -> Path:
         return Path(group.path)
 
 
-def is_gone(owner: str) -> bool:
-    return True
+def is_gone(owner: str) -> float:
+    return 0.0
 
 
-def nobody_knows(owner: str) -> bool:
-    return False
+def nobody_knows(owner: str) -> float:
+    return UNJUDGED_SECONDS
 
 
 def in_a_week() -> float:
@@ -597,7 +598,7 @@ def test_workers_come_and_go_while_a_cleaner_takes_everybody_for_dead(base: Path
 def test_a_group_whose_master_is_gone_is_removed_with_its_files(base: Path) -> None:
     """The cleaner is asked about the owner exactly as recorded, and the caller's own group is left alone."""
     dead, own = leave(base, "dead", "w-1", ".new-2", "retired"), leave(base, "own")
-    assert clean_stale(str(base), "own", lambda owner: owner == "owner of dead") == 1
+    assert clean_stale(str(base), "own", lambda owner: 0.0 if owner == "owner of dead" else math.inf, in_a_week) == 1
     assert own.exists()
     assert not dead.exists()
 
@@ -675,10 +676,10 @@ def test_one_group_that_raises_keeps_no_other_from_being_removed(base: Path) -> 
         leave(base, name, "w-1")
     (base / HOME / "b" / "directory").mkdir()
 
-    def parse(owner: str) -> bool:
+    def parse(owner: str) -> float:
         if owner.endswith("a"):
             raise ValueError(owner)
-        return True
+        return 0.0
 
     assert clean_stale(str(base), "", parse) == 1
     assert sorted(path.name for path in (base / HOME).iterdir()) == ["a", "b"]

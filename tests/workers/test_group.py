@@ -1,5 +1,6 @@
 """Which processes are one group beside the workers of one server: by name, among containers, users and boots."""
 
+import math
 import os
 import re
 import subprocess
@@ -9,7 +10,7 @@ from typing import Final
 
 import pytest
 
-from red_middleware.workers.group import find_group, is_owner_gone, name_for
+from red_middleware.workers.group import find_group, kept_seconds, name_for
 from red_middleware.workers.proc import Process, this_process
 
 from .parents import __name__ as parents
@@ -117,24 +118,24 @@ def master(change: int = 0, namespace: int = 0) -> Process:
 
 
 @pytest.mark.parametrize(
-    ("master", "boot", "gone"),
+    ("master", "boot", "seconds"),
     [
-        (master(), "", False),
-        (master(change=1), "", True),
-        (master(namespace=1, change=1), "", False),
-        (master(), "another-", True),
-        (master()._replace(pid=0, started=0), "", False),
+        (master(), "", math.inf),
+        (master(change=1), "", 0.0),
+        (master(namespace=1, change=1), "", 3600.0),
+        (master(), "another-", 0.0),
+        (master()._replace(pid=0, started=0), "", 7 * 24 * 3600.0),
     ],
     ids=["it lives", "it ended", "it is in another pid namespace", "it was before this boot", "a name has no master"],
 )
-def test_a_recorded_owner_is_gone_only_if_that_is_certain(master: Process, boot: str, gone: bool) -> None:
+def test_how_long_a_group_is_kept_without_a_worker(master: Process, boot: str, seconds: float) -> None:
     """What the group of a master writes down is enough for any later worker of this machine to tell."""
     ours = find_group("shop")
     assert ours is not None
-    assert is_owner_gone(ours._replace(master=master, boot=boot + ours.boot).owner) == gone
+    assert kept_seconds(ours._replace(master=master, boot=boot + ours.boot).owner) == seconds
 
 
 def test_a_spoilt_record_proves_nothing() -> None:
     """It raises, and whoever cleans up goes on with the next group."""
     with pytest.raises(ValueError, match="not enough values"):
-        is_owner_gone("spoilt")
+        kept_seconds("spoilt")

@@ -23,7 +23,7 @@ from red_middleware.workers import cells
 from red_middleware.workers.cells import ASIDE, CPU_AT, DRAFT, GRAIN_SECONDS, ID_BYTES, LOCK, NEW, RETIRED, WORKER
 from red_middleware.workers.directory import Directory
 from red_middleware.workers.index import NAME as INDEX
-from red_middleware.workers.sums import ABANDONED_SECONDS, BATCH, MAX_ASIDE
+from red_middleware.workers.sums import ABANDONED_SECONDS, BATCH, MAX_ASIDE, MAX_NAMED
 
 from .members import GET_A, RETIRING, Join, Worker, ended, file_of, files, running
 
