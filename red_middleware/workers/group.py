@@ -39,7 +39,8 @@ def find_group(name: str | None = None) -> Group | None:
 
     Raises:
         OSError: This process belongs to a group, but cannot tell which one: /proc is missing or shows another pid
-            namespace. Nobody would notice a worker that kept quiet about it and showed only its own numbers.
+            namespace, or the master has ended. Nobody would notice a worker that kept quiet about it and showed only
+            its own numbers.
     """
     pid = find_master() if name is None else 0
     if pid is None:

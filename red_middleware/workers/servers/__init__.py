@@ -8,10 +8,14 @@ request and never at construction, which may be before the fork.
 from typing import Final, Protocol
 
 from . import granian, gunicorn, hypercorn, uvicorn, uwsgi
+from .worker_function import OrphanError
 
 
 class Server(Protocol):
-    """What a file of this folder says about the process that asks. A function may raise: then the answer is no."""
+    """What a file of this folder says about the process that asks.
+
+    A function may raise: then the answer is no, unless it is an `OrphanError`.
+    """
 
     def is_early(self) -> bool:
         """Tell whether this process runs the app but is not a worker yet, so that it must not join a group yet."""
@@ -40,12 +44,18 @@ def is_early() -> bool:
 
 
 def find_master() -> int | None:
-    """Return the pid of the master if this process is a worker of a known server, else `None`. Never raises."""
+    """Return the pid of the master if this process is a worker of a known server, else `None`.
+
+    Raises:
+        OrphanError: The master has ended, and nothing tells which other processes are its workers.
+    """
     try:
         for server in SERVERS:
             master = server.find_master()
             if master is not None:
                 return master or None
+    except OrphanError:
+        raise
     except Exception:  # its module is half imported, or a stub
         pass
     return None

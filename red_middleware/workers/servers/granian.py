@@ -1,8 +1,6 @@
 """granian: the first process starts the workers by `multiprocessing`, which forks them on Linux."""
 
-import os
-
-from .worker_function import worker_function
+from .worker_function import master_of_worker
 
 
 def is_early() -> bool:
@@ -12,5 +10,4 @@ def is_early() -> bool:
 
 def find_master() -> int | None:
     """Return the parent of a process that runs a function of granian's module for workers."""
-    module, _ = worker_function()
-    return os.getppid() if module == "granian.server.mp" else None
+    return master_of_worker(lambda module, name: module == "granian.server.mp")

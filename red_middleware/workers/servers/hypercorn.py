@@ -1,9 +1,8 @@
 """hypercorn: the first process spawns the workers by `multiprocessing`, even a single one."""
 
-import os
 from typing import Final
 
-from .worker_function import worker_function
+from .worker_function import master_of_worker
 
 NAMES: Final = ("asyncio_worker", "uvloop_worker", "trio_worker")
 
@@ -15,5 +14,4 @@ def is_early() -> bool:
 
 def find_master() -> int | None:
     """Return the parent of a process that runs one of hypercorn's functions for workers."""
-    module, name = worker_function()
-    return os.getppid() if module.partition(".")[0] == "hypercorn" and name in NAMES else None
+    return master_of_worker(lambda module, name: module.partition(".")[0] == "hypercorn" and name in NAMES)

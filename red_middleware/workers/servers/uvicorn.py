@@ -1,8 +1,6 @@
 """uvicorn: with `--workers` or `--reload`, the first process spawns the workers by `multiprocessing`."""
 
-import os
-
-from .worker_function import worker_function
+from .worker_function import master_of_worker
 
 
 def is_early() -> bool:
@@ -12,4 +10,4 @@ def is_early() -> bool:
 
 def find_master() -> int | None:
     """Return the parent of a process that runs uvicorn's function for workers."""
-    return os.getppid() if worker_function() == ("uvicorn._subprocess", "subprocess_started") else None
+    return master_of_worker(lambda module, name: (module, name) == ("uvicorn._subprocess", "subprocess_started"))

@@ -9,11 +9,21 @@ import pytest
 from ...e2e import ROOT
 
 PROGRAM: Final = """
-import multiprocessing, os, sys
+import multiprocessing, os, signal, sys
 from red_middleware.workers.servers import find_master
 def function(then):
     if then == "fork" and os.fork():
         os.wait()
+        return
+    if then == "orphan":
+        parent = os.getppid()
+        os.kill(parent, signal.SIGKILL)
+        while os.getppid() == parent:
+            pass
+        try:
+            print(find_master(), flush=True)
+        except OSError as error:
+            print(type(error).__name__, str(parent) in str(error), flush=True)
         return
     print(find_master() == os.getppid(), find_master() is None, flush=True)
 function.__module__, function.__name__, then = sys.argv[1:]
@@ -42,7 +52,7 @@ OTHERS: Final = [
 def said(module: str, name: str, then: str = "") -> str:
     """Return whether a child with this function finds its parent as its master, and whether it finds none."""
     command = [sys.executable, "-c", PROGRAM, module, name, then]
-    return subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+    return subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=then != "orphan").stdout.strip()
 
 
 @pytest.mark.parametrize(("module", "name"), WORKERS)
@@ -50,6 +60,12 @@ def test_a_child_that_runs_a_servers_function_is_a_worker(module: str, name: str
     """Its parent is the master; what the child forks in turn is no worker."""
     assert said(module, name) == "True False"
     assert said(module, name, then="fork") == "False True"
+
+
+@pytest.mark.parametrize(("module", "name"), WORKERS)
+def test_a_worker_whose_master_has_ended_says_so(module: str, name: str) -> None:
+    """It serves on, and so do others, each with numbers of its own."""
+    assert said(module, name, then="orphan") == "OrphanError True"
 
 
 @pytest.mark.parametrize(("module", "name"), OTHERS)
