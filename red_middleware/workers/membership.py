@@ -11,6 +11,7 @@ before each scrape. Nothing here raises.
 
 import logging
 import os
+import weakref
 from collections.abc import Sequence
 from enum import Enum
 
@@ -19,7 +20,8 @@ from ..counting.table import ALONE, Table
 from ..faults import Faults, log
 from ..options import Options
 from .carry import carry
-from .directory import clean_stale, open_directory
+from .cells import WorkerFile
+from .directory import Directory, clean_stale, open_directory
 from .group import find_group, kept_seconds, name_for
 from .member import Member  # on import: a child that is forked while another thread imports waits for it for ever
 from .proc import NOBODY, monotonic
@@ -119,6 +121,8 @@ class Membership:
         if self.is_kept_out or self.state is State.LEFT:
             log(logging.INFO, "this worker's numbers are those of its group now, with all that it counted alone")
         self.state, self.is_kept_out, self.member = State.JOINED, False, member
+        # A RedMetrics that nobody uses any more leaves its numbers to the group, as a worker does that ends.
+        weakref.finalize(self, _let_go, member.files, member.directory).atexit = False
         self.earlier, self.table = self.table, table
 
     def leave(self, reason: OSError) -> None:
@@ -143,3 +147,9 @@ class Membership:
     def group_seconds(self) -> float | None:
         """Return for how many seconds the group has counted; `None` outside of a group."""
         return None if self.member is None else monotonic() - self.member.index.born
+
+
+def _let_go(files: Sequence[WorkerFile], directory: Directory) -> None:
+    for file in files:
+        file.close()
+    directory.abandon()

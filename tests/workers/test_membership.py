@@ -15,7 +15,20 @@ from red_middleware.metrics import recorder_of
 from red_middleware.workers import State
 
 from ..drive import begun, count, declare, restart
-from .members import HOME, SENTINEL_ROWS, Mounting, Named, bring, ended, groups, member_of, state_of, total
+from . import members
+from .members import (
+    HOME,
+    SENTINEL_ROWS,
+    Mounting,
+    Named,
+    bring,
+    ended,
+    groups,
+    member_of,
+    open_files,
+    state_of,
+    total,
+)
 
 ROUTES = [(f"/{n}", ["GET"]) for n in range(50)]
 KNOWN_AGAIN = "this worker's numbers are those of its group now, with all that it counted alone"
@@ -324,6 +337,23 @@ def test_a_child_that_is_forked_while_routes_are_learned_learns_them_itself(tmp_
     """Its parent's thread that was about it is not in the child; without the routes their rows would be few."""
     status, said = ended("fork_while_routes_are_learned", tmp_path)
     assert status == 0, said
+
+
+def test_from_joined_to_dropped(named: Named, tmp_path: Path) -> None:
+    """Of metrics that nobody uses any more, one for each tenant say, neither descriptors nor memory stay.
+
+    The group keeps what they counted.
+    """
+    for requests in (1.0, 2.0, 3.0):
+        metrics = members.named(str(tmp_path))
+        count(metrics, "/a")
+        assert state_of(metrics) is State.JOINED
+        found = metrics.snapshot()
+        assert (total(found), found["red_workers"]) == (requests, 1.0)
+        assert open_files(tmp_path)
+        del metrics
+        gc.collect()
+        assert open_files(tmp_path) == []
 
 
 def test_after_a_fork_a_second_handle_decides_anew_when_the_first_is_gone(named: Named) -> None:
