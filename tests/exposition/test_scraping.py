@@ -7,11 +7,13 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from prometheus_client import Gauge
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
+from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
@@ -330,6 +332,17 @@ def test_a_family_is_shown_once(metrics: RedMetrics) -> None:
     assert others(found) == ["mine"]
     assert b"\nmine 1.0\n" in found.body
     assert faults(metrics) == 1.0
+
+
+def test_where_the_user_registered_a_multiprocess_collector_there_is_no_other(
+    metrics: RedMetrics, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ours would read the directory a second time, and fail here."""
+    MultiProcessCollector(metrics.registry, str(tmp_path))
+    Gauge("mine", "Mine.", registry=metrics.registry)
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path / "gone"))
+    assert others(answer(metrics, Request())) == []
+    assert faults(metrics) == 0.0
 
 
 def test_a_multiprocess_collector_of_the_users_own_is_the_only_one() -> None:

@@ -2,9 +2,13 @@
 
 import subprocess
 import sys
-from typing import Final
+from types import SimpleNamespace
+from typing import Any, Final
 
 import pytest
+
+from red_middleware.workers.servers import find_master
+from red_middleware.workers.servers.worker_function import OrphanError
 
 from ...e2e import ROOT
 
@@ -66,6 +70,29 @@ def test_a_child_that_runs_a_servers_function_is_a_worker(module: str, name: str
 def test_a_worker_whose_master_has_ended_says_so(module: str, name: str) -> None:
     """It serves on, and so do others, each with numbers of its own."""
     assert said(module, name, then="orphan") == "OrphanError True"
+
+
+@pytest.mark.parametrize(("lives", "function"), [(True, "subprocess_started"), (False, "another")])
+def test_what_is_no_orphan_has_no_master(monkeypatch: pytest.MonkeyPatch, lives: bool, function: str) -> None:
+    """A child that a worker forked itself, or one that runs no server's function."""
+    monkeypatch.setitem(sys.modules, "multiprocessing.process", child_of(lives, function))
+    assert find_master() is None
+
+
+def test_an_orphan_raises(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "multiprocessing.process", child_of(False, "subprocess_started"))
+    with pytest.raises(OrphanError, match="process -1, which started this worker, has ended"):
+        find_master()
+
+
+def child_of(lives: bool, function: str) -> Any:
+    """Return what `multiprocessing` says in a child of process -1."""
+    return SimpleNamespace(
+        parent_process=lambda: SimpleNamespace(pid=-1, is_alive=lambda: lives),
+        current_process=lambda: SimpleNamespace(
+            _target=SimpleNamespace(__module__="uvicorn._subprocess", __name__=function)
+        ),
+    )
 
 
 @pytest.mark.parametrize(("module", "name"), OTHERS)
