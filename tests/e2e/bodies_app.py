@@ -10,6 +10,8 @@ import tempfile
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
+from prometheus_client import CollectorRegistry
+
 from red_middleware import RedMetrics, RedWSGIMiddleware
 
 Environ = dict[str, Any]
@@ -232,7 +234,7 @@ def answer(environ: Environ, start_response: Any) -> Any:
     return ANSWERS[name](environ, start_response)
 
 
-METRICS: Final = RedMetrics(multiprocess_dir=None)
+METRICS: Final = RedMetrics(registry=CollectorRegistry(), multiprocess_dir=None)
 counted: Final = RedWSGIMiddleware(
     answer, metrics=METRICS, metrics_path=None, route_of=lambda environ: environ["PATH_INFO"]
 )

@@ -338,7 +338,7 @@ def test_where_the_user_registered_a_multiprocess_collector_there_is_no_other(
     metrics: RedMetrics, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ours would read the directory a second time, and fail here."""
-    MultiProcessCollector(metrics.registry, str(tmp_path))
+    MultiProcessCollector(metrics.registry, str(tmp_path))  # type: ignore[no-untyped-call]  # it has no annotations
     Gauge("mine", "Mine.", registry=metrics.registry)
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path / "gone"))
     assert others(answer(metrics, Request())) == []
