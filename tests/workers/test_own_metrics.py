@@ -34,6 +34,7 @@ print(json.dumps(texts))
 def mounted(registry: CollectorRegistry, directory: Path) -> RedMetrics:
     """Return metrics of a group that a mounting feeds, so that their first scrape founds the group."""
     metrics = RedMetrics(registry=registry, multiprocess_dir=directory, multiprocess_name="shop")
+    recorder_of(metrics).membership.identity = "the only one"  # though other tests' may not be collected yet
     RedWSGIMiddleware(demo_app, metrics=metrics)
     return metrics
 
@@ -138,6 +139,7 @@ def test_a_collector_of_another_process_stays_what_it_is(tmp_path: Path, caplog:
         ProcessCollector("missing", pid=Path(tmp_path, "pid").read_text, registry=registry)
         metrics = mounted(registry, tmp_path)
         lines(metrics)
+        assert recorder_of(metrics).membership.member is not None
         found = lines(metrics)
         (theirs,) = (
             family.samples[0].value
