@@ -13,7 +13,8 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from red_middleware.asgi import ASGIApp, Message, Receive, Scope, Send
 from red_middleware.metrics import DEFAULT_BUCKETS
-from red_middleware.wsgi import Environ, StartResponse, Write, WSGIApp
+from red_middleware.wsgi import WSGIApp
+from red_middleware.wsgi_response import Environ, StartResponse, Write
 
 from .peers import counted_by
 

@@ -12,7 +12,8 @@ from time import thread_time
 from typing import Any
 
 from red_middleware.asgi import ASGIApp, Message, Receive, Scope, Send
-from red_middleware.wsgi import Environ, StartResponse, Write, WSGIApp
+from red_middleware.wsgi import WSGIApp
+from red_middleware.wsgi_response import Environ, StartResponse, Write
 
 Serve = Callable[[int], float]
 """Asks for every path so many times, and returns the seconds of CPU that it took."""

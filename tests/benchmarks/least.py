@@ -10,7 +10,8 @@ from time import perf_counter
 from typing import Any
 
 from red_middleware.asgi import ASGIApp, Message, Receive, Scope, Send
-from red_middleware.wsgi import Environ, StartResponse, Write, WSGIApp
+from red_middleware.wsgi import WSGIApp
+from red_middleware.wsgi_response import Environ, StartResponse, Write
 
 
 class LeastASGI:

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from red_middleware import RedASGIMiddleware, RedMetrics, RedWSGIMiddleware
 from red_middleware.asgi import Receive, Scope, Send
-from red_middleware.wsgi import Environ, StartResponse
+from red_middleware.wsgi_response import Environ, StartResponse
 
 from .driving import null_asgi, null_wsgi
 from .peers import (
