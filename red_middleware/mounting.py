@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from enum import Enum
 
 from . import options
-from .counting.exchange import KEY, exclude, raised, upgraded
+from .counting.exchange import KEY, asks_for_socket, exclude, raised
 from .faults import log
 from .metrics import RedMetrics, recorder_of
 from .routes import Reader, RouteOf, Routes, Source
@@ -65,7 +65,7 @@ class Mounting:
         self.excluded = frozenset(map(spelled, options.paths(owner, "exclude", exclude)))
         self.special = self.excluded if self.endpoint is None else self.excluded | {self.endpoint}
         self.recorder = recorder_of(self.metrics)
-        made = [reader(self._declare, raised, upgraded) for reader in readers]
+        made = [reader(self._declare, raised, asks_for_socket) for reader in readers]
         self.routes = Routes(made, route_of, self.recorder.fault)
         self._has_learned = False
         self.recorder.mount(self)

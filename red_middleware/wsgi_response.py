@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Any, Final
 
-from .counting.exchange import Exchange, upgraded
+from .counting.exchange import Exchange
 from .counting.labels import SERVER_ERROR
 from .routes import Routes
 
@@ -147,7 +147,7 @@ class Response(list[bytes]):
         """
         exchange = self.exchange
         if exchange.outcome is None and isinstance(error, StopIteration) and _is_upgrade(self.environ):
-            upgraded(self.environ)  # gunicorn is told so that the socket is not its own any more
+            exchange.forget(exchange.path)  # gunicorn is told so that the socket is not its own any more
         elif exchange.outcome is None:
             exchange.respond(SERVER_ERROR, self.routes.find(self.environ, exchange.path, error))
         elif not (exchange.finished or exchange.gone or self.sent or step >= self._status_goes_out()):
@@ -185,7 +185,7 @@ class Response(list[bytes]):
     def _unanswered(self) -> None:
         """The application is done, and there was no response: it has failed, unless it spoke through the socket."""
         if _is_upgrade(self.environ):
-            upgraded(self.environ)
+            self.exchange.forget(self.exchange.path)
         else:
             self.exchange.respond(SERVER_ERROR, self.routes.find(self.environ, self.exchange.path))
 

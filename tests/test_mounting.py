@@ -14,7 +14,8 @@ from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
 
 from red_middleware import RedASGIMiddleware, RedWSGIMiddleware
 from red_middleware.mounting import Mounting, Purpose
-from red_middleware.routes import Declare, Raised, Reader, Source, Upgraded
+from red_middleware.routes import Declare, Raised, Reader, Source
+from red_middleware.routes.reader import AsksForSocket
 
 from .counts import counted, faults, fresh_metrics, one_request, routes
 from .drive import begun, count
@@ -43,7 +44,7 @@ class Silent:
 
     module = __name__
 
-    def __init__(self, declare: Declare, raised: Raised, upgraded: Upgraded) -> None:
+    def __init__(self, declare: Declare, raised: Raised, asks_for_socket: AsksForSocket) -> None:
         self.declare = declare
 
     def learn(self, app: object, source: Source) -> bool:

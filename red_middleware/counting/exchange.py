@@ -10,7 +10,16 @@ from bisect import bisect_left
 from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any, Final, Protocol
 
-from .labels import SERVER_ERROR, STATUS_CODES, Headers, exception_label, is_event_stream, method_label, status_code
+from .labels import (
+    CLIENT_ERROR,
+    SERVER_ERROR,
+    STATUS_CODES,
+    Headers,
+    exception_label,
+    is_event_stream,
+    method_label,
+    status_code,
+)
 from .rows import IS_LOCKED, Method, Outcome
 
 KEY: Final = "red_middleware.exchange"
@@ -107,11 +116,12 @@ def raised(source: Source, error: BaseException) -> None:
         exchange = exchange.outer
 
 
-def upgraded(source: Source) -> None:
-    """Leave a request uncounted whose connection the application has taken over: it is a WebSocket by now."""
+def asks_for_socket(source: Source) -> None:
+    """Say that a request came to a route of WebSockets: it is counted only if it fails, since a session is none."""
     exchange: Exchange | None = source.get(KEY)
-    if exchange is not None:
-        exchange.forget(exchange.path)
+    while exchange is not None:
+        exchange._set_apart().is_socket = True
+        exchange = exchange.outer
 
 
 class Exchange:
@@ -275,6 +285,9 @@ class Exchange:
         if outcome is None:  # never answered
             self.headers = ()
             self.outcome = outcome = table.outcome(table.row(self.method, None), SERVER_ERROR)
+        elif apart.is_socket and apart.error is None and _is_accepted(outcome):
+            self._leave()
+            return
         failed = 1.0 if not apart.gone and (outcome.is_error or not complete) else 0.0
         left = 1.0 if apart.gone else 0.0
         if apart.unanswered:
@@ -326,16 +339,21 @@ def _add(outcome: Outcome, bucket_cell: int, seconds: float, failed: float = 0.0
         cells[disconnects_cell] += left
 
 
+def _is_accepted(outcome: Outcome) -> bool:
+    return 0 < outcome.row.code_of(outcome.status_cell) < CLIENT_ERROR
+
+
 class Apart:
     """What happened to a request beyond the common case."""
 
-    __slots__ = ("error", "forgotten", "gone", "outer", "unanswered")
+    __slots__ = ("error", "forgotten", "gone", "is_socket", "outer", "unanswered")
 
     def __init__(self, outer: Exchange | None = None) -> None:
         self.outer = outer
         self.error: tuple[int, str] | None = None
         self.gone = False
         self.unanswered = False  # when the client left
+        self.is_socket = False
         self.forgotten = False  # not counted, nor are its exceptions: it may still respond and fail
 
 

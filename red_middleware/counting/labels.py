@@ -28,6 +28,9 @@ UNDECLARED_METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "O
 OTHER_STATUS: Final = 0
 """The code that stands for the label `_OTHER` where statuses are numbers."""
 
+CLIENT_ERROR: Final = 400
+"""The first status that refuses a request."""
+
 SERVER_ERROR: Final = 500
 """The first status that is an error."""
 

@@ -38,6 +38,10 @@ class Row:
         """Return the first cell of a field."""
         return self.start + self.kind.offsets[field]
 
+    def code_of(self, cell: int) -> int:
+        """Return the code that a cell counts."""
+        return next(code for code, counted in self.code_cells.items() if counted == cell)
+
     def next_code_cell(self) -> int | None:
         """Return the cell that the next new code takes, `None` where only the one of the other codes is left."""
         field = self.kind.coded

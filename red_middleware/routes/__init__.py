@@ -13,10 +13,20 @@ from typing import Any, Final
 
 from .bottle import BottleReader
 from .flask import FlaskReader
-from .reader import Declare, Raised, Reader, Source, Upgraded
+from .reader import Declare, Raised, Reader, Source
 from .starlette import StarletteReader
 
-__all__ = ["ASGI_READERS", "WSGI_READERS", "Declare", "Raised", "Reader", "RouteOf", "Routes", "Source", "Upgraded"]
+__all__ = [
+    "ASGI_READERS",
+    "WSGI_READERS",
+    "AsksForSocket",
+    "Declare",
+    "Raised",
+    "Reader",
+    "RouteOf",
+    "Routes",
+    "Source",
+]
 
 WSGI_READERS: Final[tuple[type[Reader], ...]] = (FlaskReader, BottleReader)
 ASGI_READERS: Final[tuple[type[Reader], ...]] = (StarletteReader,)

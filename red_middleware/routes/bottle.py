@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from .reader import Declare, Raised, Source, Upgraded
+from .reader import AsksForSocket, Declare, Raised, Source
 from .wrapped import of_class, wrapped
 
 _is_bottle = of_class("bottle", "Bottle")
@@ -19,7 +19,7 @@ class BottleReader:
 
     module = "bottle"
 
-    def __init__(self, declare: Declare, raised: Raised, upgraded: Upgraded) -> None:
+    def __init__(self, declare: Declare, raised: Raised, asks_for_socket: AsksForSocket) -> None:
         self.declare = declare
         self.prefixes: WeakKeyDictionary[Any, set[str]] = WeakKeyDictionary()  # weak: an app may serve one request only
 

@@ -13,7 +13,7 @@ import weakref
 from collections.abc import Iterable
 from typing import Any, Final
 
-from .reader import Declare, Raised, Source, Upgraded
+from .reader import AsksForSocket, Declare, Raised, Source
 from .wrapped import of_class, wrapped
 
 MAX_FRAMES: Final = 1000
@@ -28,10 +28,10 @@ class FlaskReader:
 
     module = "werkzeug"  # whose dispatcher may mount what is not Flask
 
-    def __init__(self, declare: Declare, raised: Raised, upgraded: Upgraded) -> None:
+    def __init__(self, declare: Declare, raised: Raised, asks_for_socket: AsksForSocket) -> None:
         self.declare = declare
         self.raised = raised
-        self.upgraded = upgraded
+        self.asks_for_socket = asks_for_socket
         self.known_map: object = None
         self.plain_map: object = None  # the same, unless there are mounts, or routes of WebSockets
         # Weak, since an app may be made for a tenant or a request. Maps that are gone leave, so no id is reused.
@@ -76,7 +76,7 @@ class FlaskReader:
             if rules:
                 self.declare(rules)
         if rule.websocket:  # Werkzeug's own server is given a response when the session is over
-            self.upgraded(source)
+            self.asks_for_socket(source)
         template: str = rule.rule
         return mount + template if mount else template
 

@@ -13,8 +13,8 @@ Raised = Callable[[Source, BaseException], None]
 """Takes a request and the exception that its framework is about to answer with a 500 itself."""
 
 
-Upgraded = Callable[[Source], None]
-"""Takes a request whose connection the app has taken over: it is no request any more, but a WebSocket."""
+AsksForSocket = Callable[[Source], None]
+"""Takes a request to a route of WebSockets. A response that is no error says that the session is over."""
 
 
 class Reader(Protocol):
@@ -23,7 +23,7 @@ class Reader(Protocol):
     module: str
     """The framework's module that is imported where an app of it may be. Until then the reader is not asked."""
 
-    def __init__(self, declare: Declare, raised: Raised, upgraded: Upgraded) -> None:
+    def __init__(self, declare: Declare, raised: Raised, asks_for_socket: AsksForSocket) -> None:
         """Remember whom to tell."""
 
     def learn(self, app: object, source: Source) -> bool:

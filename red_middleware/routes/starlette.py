@@ -13,7 +13,7 @@ A middleware between that hands on a copy of the scope hides the route: the requ
 from collections.abc import Iterable
 from typing import Any, Final
 
-from .reader import Declare, Raised, Source, Upgraded
+from .reader import AsksForSocket, Declare, Raised, Source
 from .starlette_places import Place, Walk, routers_behind
 
 MAX_ROUTERS: Final = 64
@@ -25,7 +25,7 @@ class StarletteReader:
 
     module = "starlette.routing"
 
-    def __init__(self, declare: Declare, raised: Raised, upgraded: Upgraded) -> None:
+    def __init__(self, declare: Declare, raised: Raised, asks_for_socket: AsksForSocket) -> None:
         self.declare = declare
         # By id, as routers and routes may define no hash. The objects are held, so that no id is reused.
         self.own: dict[int, Any] = {}  # the routers that the app leads to

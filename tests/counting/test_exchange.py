@@ -1,5 +1,7 @@
 """One request on its way into its row: the two ways in which cells are added to. For the verbs see `test_metrics`."""
 
+from typing import Any
+
 import pytest
 
 from red_middleware import RedMetrics
@@ -37,12 +39,27 @@ def test_a_request_adds_the_same_with_a_lock_and_without(
     assert counted(common) == counted(longer, "http_requests", "http_errors", "http_request_duration", "http_client")
 
 
-def test_what_is_taken_over_is_no_request_any_more_if_it_ever_was_one() -> None:
-    """A copy of an environ may reach a reader without the exchange."""
+@pytest.mark.parametrize(("status", "counts"), [(200, False), (101, False), (403, True), (500, True), (999, True)])
+def test_a_session_of_a_websocket_is_no_request_and_a_failure_is_one(status: int, counts: bool) -> None:
+    """Of all recorders; a copy of an environ may have come to a reader without the exchange."""
     metrics = fresh_metrics()
-    exchange = begun(metrics)
-    exchange_room.upgraded({})
-    exchange_room.upgraded({exchange_room.KEY: exchange})
+    source: dict[str, Any] = {}
+    exchange = begun(metrics, source=source)
+    exchange_room.asks_for_socket({})
+    exchange_room.asks_for_socket(source)
+    exchange.respond(status, "/a")
+    exchange.finish()
+    label = "_OTHER" if status == 999 else f"{status}"
+    assert counted(metrics) == (one_request(label, route="/a", error=status == 500) if counts else {})
+
+
+def test_an_exception_in_a_session_is_counted() -> None:
+    """Whatever its client was told."""
+    metrics = fresh_metrics()
+    source: dict[str, Any] = {}
+    exchange = begun(metrics, source=source)
+    exchange_room.asks_for_socket(source)
+    exchange.raised(KeyError())
     exchange.respond(200, "/a")
     exchange.finish()
-    assert counted(metrics) == {}
+    assert counted(metrics) == one_request(route="/a", raised="KeyError")

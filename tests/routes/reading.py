@@ -44,8 +44,8 @@ class Read:
         self.declarations: list[dict[str, set[str] | None]] = []
         """Each time that the reader declared routes: the methods of each template, `None` where one names none."""
         self.raised: list[BaseException] = []
-        self.upgraded: list[Scope] = []
-        self.reader = kind(self._declare, lambda source, error: self.raised.append(error), self.upgraded.append)
+        self.asked_for_socket: list[Scope] = []
+        self.reader = kind(self._declare, lambda source, error: self.raised.append(error), self.asked_for_socket.append)
 
     def learn(self, source: Scope | None = None) -> bool:
         """Let the reader learn the app, before any request or with one."""

@@ -393,6 +393,22 @@ class TestExceptions:
         ask_wsgi(wrapped, "/items/1", environ=asking)
         assert sum(requests(metrics).values()) == 2
 
+    def test_what_a_route_of_websockets_refuses_or_fails_at_is_counted(
+        self, app: flask.Flask, metrics: RedMetrics
+    ) -> None:
+        """Else a client could hide there."""
+
+        def fail() -> str:
+            raise ViewError
+
+        app.add_url_rule("/refusing", "refusing", lambda: flask.abort(403), websocket=True)
+        app.add_url_rule("/failing", "failing", fail, websocket=True)
+        wrapped = wrap(app, metrics)
+        for path in ("/refusing", "/failing"):
+            ask_wsgi(wrapped, path, environ={"HTTP_UPGRADE": "websocket", "HTTP_CONNECTION": "Upgrade"})
+        assert requests(metrics) == {("GET", "/refusing", "403"): 1, ("GET", "/failing", "500"): 1}
+        assert exceptions(metrics) == {("/failing", "ViewError"): 1}
+
     def test_in_the_middle_of_a_stream(self, app: flask.Flask, metrics: RedMetrics) -> None:
         """With and without Flask's context kept."""
 
