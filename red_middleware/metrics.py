@@ -198,21 +198,20 @@ def _identify(recorder: Recorder) -> None:
     again if it is the only one of its layout and name, while the app is imported. Of several nothing tells which is
     which: workers may make them in another order, and a worker that serves makes them as its requests come.
     """
-    known = _known_by(recorder)
-    if recorder.registry() is REGISTRY:
-        recorder.membership.identity = repr(known)
-        return
-    alike = [other for other in _registered.values() if _known_by(other) == known and other.registry() is not REGISTRY]
-    is_named = recorder.options.namespace or recorder.options.multiprocess_name
-    if not alike and (is_named or not serving):
-        recorder.membership.identity = f"{known!r} of its own"
+    given, is_default = recorder.options, recorder.registry() is REGISTRY
+    alike = [other for other in _registered.values() if _is_alike(other, recorder) and not is_default]
+    if not alike and (is_default or given.namespace or given.multiprocess_name or not serving):
+        recorder.membership.identity = repr((is_default, given.namespace, mark(recorder.kinds)))
         return
     for unknown in (recorder, *alike):
         unknown.membership.identity = None  # one that has joined already stays
 
 
-def _known_by(recorder: Recorder) -> tuple[object, ...]:
-    return recorder.options.namespace, mark(recorder.kinds), recorder.options.multiprocess_name
+def _is_alike(one: Recorder, other: Recorder) -> bool:
+    """Tell whether nothing but the order would tell two of an app's recorders apart."""
+    names = ("namespace", "multiprocess_name", "bounds", "max_label_sets")
+    is_same = all(getattr(one.options, name) == getattr(other.options, name) for name in names)
+    return is_same and one.registry() is not REGISTRY
 
 
 _registering = threading.Lock()

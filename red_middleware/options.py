@@ -111,7 +111,7 @@ def check_app(owner: str, app: object, takes: Sequence[str]) -> None:
         return
     if not _takes(signature, len(takes)):
         rule = f"must take {', '.join(takes)}"
-        if _takes(signature, 1):
+        if "scope" in takes and _takes(signature, 1):
             rule += "; one of ASGI 2 does so behind asgiref.compatibility.guarantee_single_callable"
         raise refusal(TypeError, owner, "app", app, rule)
 

@@ -8,7 +8,7 @@ adapter. What was counted is in `counts`.
 
 import asyncio
 import warnings
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import nullcontext
 from typing import Any, Final, NamedTuple, TypeVar
 from wsgiref.util import setup_testing_defaults
@@ -73,6 +73,38 @@ def scope(path: str = "/", method: str = "GET", **more: Any) -> Scope:
         "server": ("127.0.0.1", 80),
         **more,
     }
+
+
+class Body:
+    """A body that counts how often it is closed, and fails where it is told to.
+
+    Args:
+        pieces: What it yields; an exception among them is raised.
+        closing: What its `close` raises, if anything.
+    """
+
+    def __init__(self, *pieces: Any, closing: BaseException | None = None) -> None:
+        self.pieces = pieces
+        self.closing = closing
+        self.closed = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        for piece in self.pieces:
+            if isinstance(piece, BaseException):
+                raise piece
+            yield piece
+
+    def close(self) -> None:
+        self.closed += 1
+        if self.closing is not None:
+            raise self.closing
+
+
+class SizedBody(Body):
+    """The same with a length."""
+
+    def __len__(self) -> int:
+        return len(self.pieces)
 
 
 class WSGIServer:

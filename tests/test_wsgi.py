@@ -24,7 +24,7 @@ from werkzeug.test import Client
 from red_middleware import RedMetrics, RedWSGIMiddleware
 
 from .counts import check_one_request, counted, fresh_metrics, one_request
-from .drive import Clock, Environ, StartResponse, WSGIApp, WSGIServer, environ
+from .drive import Body, Clock, Environ, SizedBody, StartResponse, WSGIApp, WSGIServer, environ
 
 PLAIN = [("Content-Type", "text/plain")]
 
@@ -51,31 +51,6 @@ def serve(
 def hello(environ: Environ, start_response: StartResponse) -> list[bytes]:
     start_response("200 OK", list(PLAIN))
     return [b"hello"]
-
-
-class Body:
-    """A body that counts how often it is closed, and fails where it is told to.
-
-    Args:
-        pieces: What it yields; an exception among them is raised.
-        closing: What its `close` raises, if anything.
-    """
-
-    def __init__(self, *pieces: Any, closing: BaseException | None = None) -> None:
-        self.pieces = pieces
-        self.closing = closing
-        self.closed = 0
-
-    def __iter__(self) -> Iterator[Any]:
-        for piece in self.pieces:
-            if isinstance(piece, BaseException):
-                raise piece
-            yield piece
-
-    def close(self) -> None:
-        self.closed += 1
-        if self.closing is not None:
-            raise self.closing
 
 
 def answering(body: Any, status: str = "200 OK", headers: Iterable[tuple[str, str]] = PLAIN) -> WSGIApp:
@@ -542,11 +517,6 @@ def test_a_second_start_response_that_comes_too_late_and_is_not_refused_changes_
     found: Any = RedWSGIMiddleware(app, metrics=metrics)(environ(), Granian())
     assert list(found) == [b"half", b"the rest"]
     assert counted(metrics) == one_request("200")
-
-
-class SizedBody(Body):
-    def __len__(self) -> int:
-        return len(self.pieces)
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,11 @@ cells are mapped from a file, and changes stand in a log that each worker replay
 `_add_...` or `_declare` makes of a change follows from the changes before it alone.
 
 A locked section below holds subscripts, comparisons and assignments only. A call inside could start the garbage
-collector, whose finalisers may record here. The locks are re-entrant because CPython 3.14 may collect between a lock's
-`__enter__` and the first line under it; since a section has no call, re-entry never splits an update. The locks are the
-interpreter's own, even where gevent has patched `threading`: no section switches greenlets, and a lock written in
-Python can be interrupted half-taken.
+collector, whose finalisers may record here. `Table.use` is the exception: what a finaliser records in the middle of it
+goes to the cells before or to the new ones, and counts in either. The locks are re-entrant because CPython 3.14 may
+collect between a lock's `__enter__` and the first line under it; since a section has no call, re-entry never splits an
+update. The locks are the interpreter's own, even where gevent has patched `threading`: no section switches greenlets,
+and a lock written in Python can be interrupted half-taken.
 """
 
 import os

@@ -34,12 +34,11 @@ def collectors(registry: CollectorRegistry, recorder: Recorder, workers: int) ->
     found = list(_named(names))
     member = recorder.membership.member
     if member is not None:  # no counters of one worker or another, which to Prometheus would be resets
-        found = [(name, one) for name, one in found if not isinstance(one, GCCollector)]
+        master, workers_of = recorder.membership.master, member.workers
         found = [
-            (name, GroupProcesses(one, recorder.membership.master, member.workers))
-            if _tells_of_this_process(one)
-            else (name, one)
+            (name, GroupProcesses(one, master, workers_of) if _tells_of_this_process(one) else one)
             for name, one in found
+            if not isinstance(one, GCCollector)
         ]
     own = [one for _, one in found if isinstance(one, MetricWrapperBase)]
     if multiprocess_dir() is not None:

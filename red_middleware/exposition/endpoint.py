@@ -75,9 +75,6 @@ def ask(metrics: RedMetrics, request: Request, done: Callable[[Answer], None]) -
     asked = Asked(chosen, version, names, accepts_gzip(request.headers.get("accept-encoding", "")))
     recorder = recorder_of(metrics)
     seconds = seconds_left(request.headers, recorder.options.scrape_timeout_seconds)
-    queue = _queues.get(recorder)
-    if queue is None:
-        queue = _queues.setdefault(recorder, Queue())
 
     def work() -> Answer:
         try:
@@ -89,12 +86,28 @@ def ask(metrics: RedMetrics, request: Request, done: Callable[[Answer], None]) -
     def carry(found: Answer) -> None:
         done(found._replace(body=b"") if request.method == "HEAD" else found)
 
-    if not queue.ask(asked, work, carry):
+    if not _kept_for(recorder).queue.ask(asked, work, carry):
         carry(_refusal(503, "Too many scrapes are waiting.", ("Retry-After", "1")))
     return None
 
 
-_queues: "weakref.WeakKeyDictionary[Recorder, Queue[Answer]]" = weakref.WeakKeyDictionary()
+class _Kept:
+    """What the endpoint keeps for a recorder from one scrape to the next."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self.queue: Queue[Answer] = Queue()
+        self.text = Text(recorder.families, recorder.names, recorder.kinds)  # what it formatted once
+        self.hanging: dict[str, Collecting] = {}  # by the names of collectors that have not returned
+
+
+def _kept_for(recorder: Recorder) -> _Kept:
+    return _kept.get(recorder) or _kept.setdefault(recorder, _Kept(recorder))
+
+
+_kept: "weakref.WeakKeyDictionary[Recorder, _Kept]" = weakref.WeakKeyDictionary()
+
+if hasattr(os, "register_at_fork"):  # pragma: no branch  # Windows has none
+    os.register_at_fork(after_in_child=_kept.clear)  # a child has none of its parent's threads
 
 
 def answer(metrics: RedMetrics, request: Request) -> Answer:
@@ -153,7 +166,7 @@ def _gather(metrics: RedMetrics, chosen: Format, asked: frozenset[str], seconds:
                 reading = ours if shown is recorder else shown.read()
                 seen.update(family.removesuffix("_total") for family in shown.names)
                 if reading is not None:
-                    parts += _text(shown).render(reading, metadata, asked)
+                    parts += _kept_for(shown).text.render(reading, metadata, asked)
             elif isinstance(collector, TargetInfo):
                 parts.append(_written(_asked(collector.collect(), asked), chosen))
             else:
@@ -170,7 +183,7 @@ def _of_others(
     others: Sequence[tuple[str, Collector]], recorder: Recorder, write: Callable[[Collector], bytes], seconds: float
 ) -> Iterator[bytes]:
     """Yield what other collectors yield in time. One that hangs is left out until it returns."""
-    hanging = _hanging.setdefault(recorder, {})
+    hanging = _kept_for(recorder).hanging
     for name, collecting in list(hanging.items()):
         if collecting.hung() != name:
             del hanging[name]
@@ -187,13 +200,6 @@ def _of_others(
         recorder.fault(f"collector {name}", TimeoutError(f"it hangs: {name} is left out of scrapes until it returns"))
 
 
-_hanging: "weakref.WeakKeyDictionary[Recorder, dict[str, Collecting]]" = weakref.WeakKeyDictionary()
-
-if hasattr(os, "register_at_fork"):  # pragma: no branch  # Windows has none
-    for _of_threads in (_queues, _hanging):  # a child has none of its parent's threads
-        os.register_at_fork(after_in_child=_of_threads.clear)
-
-
 def _once(families: Iterable[Metric], seen: set[str]) -> Iterator[Metric]:
     """Yield the families whose name no collector before has shown: Prometheus takes none twice."""
     for family in families:
@@ -201,17 +207,6 @@ def _once(families: Iterable[Metric], seen: set[str]) -> Iterator[Metric]:
             raise ValueError(f"another collector shows a family {family.name} already")
         seen.add(family.name)
         yield family
-
-
-def _text(recorder: Recorder) -> Text:
-    """Return what renders a recorder's families, and keeps what it formatted once."""
-    text = _texts.get(recorder)
-    if text is None:
-        text = _texts[recorder] = Text(recorder.families, recorder.names, recorder.kinds)
-    return text
-
-
-_texts: "weakref.WeakKeyDictionary[Recorder, Text]" = weakref.WeakKeyDictionary()
 
 
 class _Families(Collector):

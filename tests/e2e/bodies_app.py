@@ -14,34 +14,13 @@ from prometheus_client import CollectorRegistry
 
 from red_middleware import RedMetrics, RedWSGIMiddleware
 
+from ..drive import Body, SizedBody
+
 Environ = dict[str, Any]
 Answer = Callable[[Environ, Any], Any]
 
 TEXT: Final = b"one line\nand another\n" * 50
 PIECES: Final = [b"first, ", b"", b"second, ", b"third"]
-
-
-class Body:
-    """An iterable with a `close`, which may fail, or a length."""
-
-    def __init__(self, *pieces: Any, closing: Exception | None = None) -> None:
-        self.pieces = pieces
-        self.closing = closing
-
-    def __iter__(self) -> Iterator[Any]:
-        for piece in self.pieces:
-            if isinstance(piece, Exception):
-                raise piece
-            yield piece
-
-    def close(self) -> None:
-        if self.closing is not None:
-            raise self.closing
-
-
-class SizedBody(Body):
-    def __len__(self) -> int:
-        return len(self.pieces)
 
 
 class Unopened:
