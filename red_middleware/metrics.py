@@ -209,7 +209,7 @@ def _identify(recorder: Recorder) -> None:
 
 def _is_alike(one: Recorder, other: Recorder) -> bool:
     """Tell whether nothing but the order would tell two of an app's recorders apart."""
-    names = ("namespace", "multiprocess_name", "bounds", "max_label_sets")
+    names = ("namespace", "multiprocess_dir", "multiprocess_name", "bounds", "max_label_sets")
     is_same = all(getattr(one.options, name) == getattr(other.options, name) for name in names)
     return is_same and one.registry() is not REGISTRY
 

@@ -304,6 +304,26 @@ def test_two_registries_are_mixed_up_in_no_order(is_named: bool, tmp_path: Path)
     assert ran.stderr.count("cannot tell which of theirs this RedMetrics is") == (0 if is_named else 2)
 
 
+def test_a_registry_that_shares_nothing_is_no_other_ones_double(tmp_path: Path) -> None:
+    """That of a tool of the same process, say, which is to keep its numbers to itself."""
+    program = """
+import sys
+from prometheus_client import CollectorRegistry
+from red_middleware import RedMetrics
+from tests.drive import count
+options = {"registry": CollectorRegistry(), "buckets": (1.0,)}
+alone = RedMetrics(**options, multiprocess_dir=None, multiprocess_name="shop")
+options["registry"] = CollectorRegistry()
+shared = RedMetrics(**options, multiprocess_dir=sys.argv[1], multiprocess_name="shop")
+count(shared)
+count(alone)
+print(*(metrics.snapshot()["red_worker_isolated"] for metrics in (alone, shared)))
+"""
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    assert subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout == "0.0 0.0\n"
+    assert len(groups(tmp_path)) == 1
+
+
 def test_those_that_share_the_numbers_share_the_membership(named: Named, tmp_path: Path) -> None:
     """A factory that runs twice makes one worker."""
     registry = CollectorRegistry()
