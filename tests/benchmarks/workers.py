@@ -13,7 +13,6 @@ from multiprocessing import get_context
 from multiprocessing.synchronize import Barrier, Event, Semaphore
 from statistics import median
 from tempfile import TemporaryDirectory
-from time import thread_time
 from typing import Any, Final, NamedTuple
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -43,6 +42,7 @@ from .tables import (
     paths_of,
     starlette_app,
     with_lines,
+    writing,
 )
 
 ALONE: Final = f"{OURS}, alone"
@@ -51,7 +51,6 @@ MULTIPROCESS: Final = ", multiprocess"
 BY_HAND: Final = f"prometheus_client by hand{MULTIPROCESS}"
 
 VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
-NAME: Final = "bench"
 
 ROUTES: Final = 50
 NO_PEERS: Final[Mapping[str, Mount]] = {}
@@ -122,7 +121,7 @@ class _Compared(NamedTuple):
         """Measure on one app; each peer gets one of its own."""
         app = app_of()
         alone = RedMetrics(registry=CollectorRegistry(), multiprocess_dir=None)
-        shared = RedMetrics(registry=CollectorRegistry(), multiprocess_dir=self.directory, multiprocess_name=NAME)
+        shared = RedMetrics(registry=CollectorRegistry(), multiprocess_dir=self.directory, multiprocess_name=title)
         recorder = Recorder(f"{self.by_hand.__name__}{len(paths)}")
         candidates = [
             Candidate(BARE, self.drive(app, paths)),
@@ -142,7 +141,7 @@ class _Compared(NamedTuple):
 
 def _scrapes(directory: str, effort: Effort) -> list[Table]:
     """Measure the scrape of workers that all live, then of as many after others have died."""
-    twins = Twins(multiprocess_dir=directory, multiprocess_name=NAME)
+    twins = Twins(multiprocess_dir=directory, multiprocess_name="living and dying")
     ours = twins.ours
     context = get_context("fork")
     enter, entered, leave = context.Semaphore(0), context.Barrier(LIVING), context.Event()
@@ -169,9 +168,8 @@ def _scrapes(directory: str, effort: Effort) -> list[Table]:
     _let(pass_by)
     for process in dying:
         process.join()
-    begun = thread_time()
-    writers[OURS]()  # it folds the cells of the dead into one file
-    first = Figure(f"{OURS}, the first scrape, once", (thread_time() - begun) * 1e6, 0.0, 0.0)
+    once = writing(writers[OURS])(1)  # it folds the cells of the dead into one file
+    first = Figure(f"{OURS}, the first scrape, once", once * 1e6, 0.0, 0.0)
     after = _rendered(f"Scrape of {each}, after {DEAD} that died", writers, LIVING + DEAD, rounds, 60.0)
     tables.append(after._replace(figures=[first, *after.figures]))
     leave.set()
@@ -182,7 +180,7 @@ def _scrapes(directory: str, effort: Effort) -> list[Table]:
 
 def _recycled(directory: str, effort: Effort) -> list[Table]:
     """Measure the scrape of one worker, which knew ten others that have gone, then a thousand."""
-    twins = Twins(multiprocess_dir=directory, multiprocess_name=NAME)
+    twins = Twins(multiprocess_dir=directory, multiprocess_name="recycled")
     twins.count(ROWS, REQUESTS)
     del os.environ[VARIABLE]
     context = get_context("fork")
@@ -197,11 +195,8 @@ def _recycled(directory: str, effort: Effort) -> list[Table]:
         text = answer(twins.ours, Request()).body
         if _requests_in(text) != ROWS * REQUESTS + recycled:
             raise RuntimeError(f"{_requests_in(text):g} requests are shown")
-        seconds = []
-        for _ in range(effort.rounds):
-            begun = thread_time()
-            answer(twins.ours, Request())
-            seconds.append(thread_time() - begun)
+        scrape = writing(partial(answer, twins.ours, Request()))
+        seconds = [scrape(1) for _ in range(effort.rounds)]
         figures.append(Figure(f"after {recycled:,} recycled workers", median(seconds) * 1e6, 0.0, 0.0))
     few, many = figures
     target = Target(f"{many.name} / {few.name}", many.total / few.total, 1.1)
@@ -241,9 +236,7 @@ def _rendered(
         seconds[with_lines(name, partial(bytes, text))] = []
     for _ in range(rounds):
         for found, write in zip(seconds.values(), writers.values(), strict=True):
-            begun = thread_time()
-            write()
-            found.append(thread_time() - begun)
+            found.append(writing(write)(1))
     ours, theirs = (Figure(name, median(found) * 1e6, 0.0, 0.0) for name, found in seconds.items())
     target = Target(f"{theirs.name} / {OURS}", theirs.total / ours.total, limit, at_least=True)
     return Table(f"{title}, in milliseconds", [ours, theirs], ours.name, [target], renders=True)
