@@ -15,7 +15,7 @@ from red_middleware import RedMetrics
 DIRECTORY: Final = "RED_E2E_MARKS"
 NUMBERS: Final = "numbers"
 BIG_FILE: Final = "big"
-BIG_BYTES: Final = 64 << 20  # more than any socket buffer holds, and sparse
+BIG_BYTES: Final = 256 << 20  # more than any socket buffer holds, and sparse
 
 
 def directory() -> Path:
