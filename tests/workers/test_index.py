@@ -150,8 +150,9 @@ GOOD = RECORD.pack(1, zlib.crc32(b"1")) + b"1"
         (GOOD + b"1234567", 16),
         (GOOD + bytes(9), 13),
         (GOOD + GOOD[:-1] + b"2", 18),
+        (GOOD + bytes(8), 17),
     ],
-    ids=["checksum", "length", "committed too far", "by one", "half a head", "between records", "the second"],
+    ids=["checksum", "length", "committed too far", "by one", "half a head", "between records", "the second", "zeros"],
 )
 def test_a_damaged_index_is_an_error_for_all_and_nothing_of_it_is_replayed(
     directory: Directory, log: bytes, committed: int
