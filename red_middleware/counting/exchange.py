@@ -182,7 +182,7 @@ class Exchange:
     def fail(self) -> None:
         """Say that the server sends a 500 in place of the response that had begun, of which no byte was sent."""
         row = self.outcome.row  # type: ignore[union-attr]  # one had begun
-        self.outcome = self.method.table.outcome(row, SERVER_ERROR)
+        self.outcome = row.table.outcome(row, SERVER_ERROR)
         self._set_apart()
 
     def raised(self, error: BaseException) -> None:
@@ -197,7 +197,7 @@ class Exchange:
             apart.error = apart.error or (None if apart.gone else found)
         elif self.outcome is not None and apart.error != found and not apart.forgotten:
             apart.error = found
-            self.method.table.count_exception(self.outcome.row, found[1])
+            self.outcome.row.table.count_exception(self.outcome.row, found[1])
 
     def disconnect(self) -> None:
         """Say that the client was seen to be gone. It wins over an error; without a response the status is 499."""
@@ -269,7 +269,8 @@ class Exchange:
             route = None
             row = table.row(method, route)
         self.answered = self.recorder.now()
-        self.outcome = outcome = table.outcome(row, status_code(status))
+        self.outcome = outcome = row.table.outcome(row, status_code(status))
+        row = outcome.row
         if outcome.is_error:
             self._set_apart()
         elif outcome.status_cell != row.code_cells[0] and status in STATUS_CODES and method.rows.get(route) is row:
@@ -279,19 +280,19 @@ class Exchange:
         """Count what is not the common case: an error, a disconnect, half a response."""
         self.finished = True
         recorder = self.recorder
-        table = self.method.table
         apart = self._set_apart()
         outcome = self.outcome
         if outcome is None:  # never answered
             self.headers = ()
-            self.outcome = outcome = table.outcome(table.row(self.method, None), SERVER_ERROR)
+            row = self.method.table.row(self.method, None)
+            self.outcome = outcome = row.table.outcome(row, SERVER_ERROR)
         elif apart.is_socket and apart.error is None and _is_accepted(outcome):
             self._leave()
             return
         failed = 1.0 if not apart.gone and (outcome.is_error or not complete) else 0.0
         left = 1.0 if apart.gone else 0.0
         if apart.unanswered:
-            outcome = table.outcome(outcome.row, CLIENT_GONE)
+            outcome = outcome.row.table.outcome(outcome.row, CLIENT_GONE)
         try:
             seconds, bucket_cell = self._observe(outcome, recorder.clock() - self.started)
         except Exception as error:
@@ -300,7 +301,7 @@ class Exchange:
         _add(outcome, bucket_cell, seconds, failed, left)
         self._leave()
         if apart.error is not None:
-            table.count_exception(outcome.row, apart.error[1])
+            outcome.row.table.count_exception(outcome.row, apart.error[1])
 
     def _observe(self, outcome: Outcome, seconds: float) -> tuple[float, int]:
         """Return the duration as it enters the row's sum, and the cell of its bucket."""

@@ -22,9 +22,10 @@ collections wait for the next call, so a common request is counted without a loc
 class Row:
     """One label set, and where its cells begin in the cells of its kind."""
 
-    __slots__ = ("code_cells", "codes", "key", "kind", "lock", "number", "outcomes", "start")
+    __slots__ = ("code_cells", "codes", "key", "kind", "lock", "number", "outcomes", "start", "table")
 
-    def __init__(self, kind: Kind, number: int, key: Key, lock: RLock) -> None:
+    def __init__(self, table: "Table", kind: Kind, number: int, key: Key, lock: RLock) -> None:
+        self.table = table
         self.kind = kind
         self.number = number
         self.key = key

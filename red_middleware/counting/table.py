@@ -38,6 +38,10 @@ Change = (
 class Sharing(Protocol):
     """With whom a table shares its numbers: the other workers of its group, or nobody (`Alone`)."""
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether the others could not be told of a change at the moment, but can be later."""
+
     def change(self, table: "Table", change: Change) -> None:
         """Replay what the others changed, then make this change if the table still lacks it.
 
@@ -56,6 +60,8 @@ class Sharing(Protocol):
 
 class Alone:
     """Shares with nobody: the table's own cells are all there is."""
+
+    is_behind = False
 
     def change(self, table: "Table", change: Change) -> None:
         table.apply(change)
@@ -111,11 +117,14 @@ class Table:
     Args:
         kinds: The layout of the rows. The kinds `own`, `method`, `exception` and `http` are among them.
         sharing: The other workers. The caller then replays the log, and gives the table its cells by `use`.
+        earlier: What this process counted by before there were others. It still counts what began there, and what the
+            others cannot be told of at the moment, until `workers.carry` brings that here.
     """
 
-    def __init__(self, kinds: Sequence[Kind], sharing: Sharing = ALONE) -> None:
+    def __init__(self, kinds: Sequence[Kind], sharing: Sharing = ALONE, earlier: "Table | None" = None) -> None:
         self.kinds = kinds
         self.sharing = sharing
+        self.earlier = earlier or self
         self.lock = RLock()
         self.settled = False  # whether routes that are declared can no longer raise a capacity
         self.declared: dict[str, frozenset[str]] = {}  # routes, with the labels of their methods
@@ -158,6 +167,8 @@ class Table:
         change: Change = ("declare", {route: sorted(labels) for route, labels in wanted.items()})
         if self.lacks(change):
             self.sharing.change(self, change)
+        if self.earlier is not self:
+            self.earlier.declare(wanted.items())
         return sum(any(map(self._is_late, self._keys(route, labels))) for route, labels in wanted.items())
 
     def _keys(self, route: str, labels: Iterable[str]) -> list[tuple[Region, Key]]:
@@ -213,7 +224,8 @@ class Table:
         """Return the row of requests for a route that `method.rows` does not hold.
 
         Nothing is refused: what finds no room is counted in the row of `_overflow`. The answer is remembered under
-        no more names than the rows and the declared routes bound.
+        no more names than the rows and the declared routes bound. It is a row of `earlier` where the other workers
+        cannot be told of a new one at the moment.
         """
         method = self.methods[method.label]  # an exchange from before a fork has one of another table
         name = route_label(route)
@@ -225,18 +237,23 @@ class Table:
         else:
             key = self.key(method.label, UNMATCHED)
         row = self.admit(self.http, key)
-        if row.key[1] == OVERFLOW:
+        if row.key[1] == OVERFLOW or row.table is not self:
             return row  # the next request may find room, or an index that nobody holds
         if route is None or (route in (name, name[1:]) and (declared or row.key[1] == name)):
             method.rows[route] = row
         return row
 
     def admit(self, region: Region, key: Key) -> Row:
-        """Return the row of a key, which is admitted where there is room; else that of its fallback."""
+        """Return the row of a key, which is admitted where there is room; else that of its fallback.
+
+        It is a row of `earlier` where there is room, but the other workers cannot be told at the moment.
+        """
         while True:
             change: Change = ("row", region.kind.name, key)
             if self.lacks(change):
                 self.sharing.change(self, change)
+                if self.is_untold(change):
+                    return self.earlier.admit(self.earlier.regions[region.kind.name], key)
             row = region.index.get(key)
             if row is not None:
                 return row
@@ -249,7 +266,7 @@ class Table:
             cost = region.cost(key)
             if key in region.index or cost > free:
                 return
-            row = Row(region.kind, used, key, lock)
+            row = Row(self, region.kind, used, key, lock)
             addition = (row,)
             with self.lock:
                 if region.used == used and region.free == free:
@@ -260,8 +277,14 @@ class Table:
                     return
 
     def outcome(self, row: Row, code: int) -> Outcome:
-        """Return what counts a status of a row, one and the same for all who ask."""
+        """Return what counts a status of a row, one and the same for all who ask.
+
+        It belongs to a row of `earlier` where there is room, but the other workers cannot be told at the moment.
+        """
         cell = self.code_cell(row, code)
+        if cell == row.code_cells[0] and self.is_untold(("code", row.kind.name, row.number, code)):
+            there = self.earlier.admit(self.earlier.http, row.key)
+            return self.earlier.outcome(there, code)
         is_error = code >= SERVER_ERROR
         outcome = row.outcomes.get((cell, is_error))
         if outcome is None:
@@ -299,6 +322,10 @@ class Table:
             row = self.regions[change[1]].rows[change[2]]
             return change[3] not in row.code_cells and row.next_code_cell() is not None
         return any(not self.declared.get(route, frozenset()).issuperset(change[1][route]) for route in change[1])
+
+    def is_untold(self, change: Change) -> bool:
+        """Tell whether a change for which there is room is still to be made, since the others could not be told."""
+        return self.sharing.is_behind and self.earlier is not self and self.lacks(change)
 
     def apply(self, change: Change) -> None:
         """Make a change of the log."""
@@ -342,7 +369,8 @@ class Table:
 
     def count_exception(self, row: Row, exception: str) -> None:
         """Count an exception's class on the route of a row."""
-        self.add(self.admit(self.regions["exception"], (row.key[1], exception)), "raised")
+        found = self.admit(self.regions["exception"], (row.key[1], exception))
+        found.table.add(found, "raised")
 
     def read(self) -> Counted:
         """Copy what a scrape needs, without a lock: it never stalls a request."""
@@ -362,6 +390,7 @@ class Table:
     def restart(self) -> None:
         """Begin anew in a forked child: another thread may have held any lock, and the parent's counts stay its."""
         sharing, self.sharing = self.sharing, ALONE  # a worker's child may join its own group later
+        self.earlier = self
         self._take_own_cells()
         self.lock = RLock()
         for method in self.methods.values():

@@ -20,7 +20,7 @@ except ImportError:  # pragma: no cover  # Windows, where `directory` refuses fi
     fcntl = None  # type: ignore[assignment]
 
 from ..counting.layout import Extent
-from .directory import Directory, is_same
+from .directory import Directory, is_same, reserve
 from .proc import NOBODY, Process, this_process
 
 MAGIC: Final = b"redcell3"
@@ -89,7 +89,7 @@ class WorkerFile:
         try:
             self.status = os.fstat(fd)
             length = HEADER.size + 8 * size
-            os.posix_fallocate(fd, 0, length)  # now: if the file system were full later, a write would be a SIGBUS
+            reserve(fd, length)  # now: if the file system were full later, a write would be a SIGBUS
             os.pwrite(fd, HEADER.pack(MAGIC, size, *this_process(), 0.0, index, cpu_before), 0)
             # The lock has a descriptor of its own: a mapping duplicates its descriptor, and a child inherits that.
             self.lock_fd = self.directory.open(new, os.O_RDWR)

@@ -269,6 +269,16 @@ def _pause(seconds: float) -> None:
         time.sleep(seconds)
 
 
+def reserve(fd: int, length: int) -> None:
+    """Give a file this length at least, and take the room for it now."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(fd, 0, length)
+    else:  # macOS
+        end = os.fstat(fd).st_size
+        if os.pwrite(fd, bytes(max(0, length - end)), end) < length - end:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 def is_same(fd: int, status: os.stat_result) -> bool:
     """Tell whether a descriptor is open and leads to the file with this status."""
     try:

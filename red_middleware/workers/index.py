@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from typing import Final
 
 from .cells import ID_BYTES, is_inhabited
-from .directory import Directory
+from .directory import Directory, reserve
 from .proc import monotonic
 
 NAME: Final = "index"
@@ -23,6 +23,11 @@ HEADER: Final = struct.Struct(f"=8sd{ID_BYTES}sQ")
 COMMITTED: Final = struct.Struct("=Q")
 COMMITTED_AT: Final = HEADER.size - COMMITTED.size
 RECORD: Final = struct.Struct("=II")  # in front of each payload: its length and its CRC-32
+
+
+class DamagedError(OSError):
+    """The log cannot be read, and nothing that can be waited for changes that."""
+
 
 DAMAGED: Final = "the index of the worker processes is damaged"
 
@@ -53,7 +58,7 @@ class Index:
                 self._make(fd)
             header = self._header()
             if not _is_complete(header):
-                raise OSError(DAMAGED)
+                raise DamagedError(DAMAGED)
         _, self.born, self.id, _ = _parts(header)
 
     def _header(self) -> bytes:
@@ -88,17 +93,17 @@ class Index:
         """Return the records that were committed since the last call, in order.
 
         Raises:
-            OSError: The log is damaged.
+            DamagedError: The log is damaged, or another one has its place.
         """
         header = os.pread(fd, HEADER.size, 0)
         if not _is_complete(header):
-            raise OSError(DAMAGED)
+            raise DamagedError(DAMAGED)
         _, _, found, committed = _parts(header)
         if found != self.id:
-            raise OSError("another index is in the place of the one that this worker process counts by")
+            raise DamagedError("another index is in the place of the one that this worker process counts by")
         end = HEADER.size + committed
         if not self.offset <= end <= os.fstat(fd).st_size:
-            raise OSError(DAMAGED)
+            raise DamagedError(DAMAGED)
         log = os.pread(fd, end - self.offset, self.offset)
         records = []
         at = 0
@@ -106,12 +111,16 @@ class Index:
             start = at + RECORD.size
             length, checksum = RECORD.unpack(log[at:start].ljust(RECORD.size, b"\xff"))
             payload = log[start : start + length]
-            if len(payload) < length or zlib.crc32(payload) != checksum:
-                raise OSError(DAMAGED)
+            if not payload or len(payload) < length or zlib.crc32(payload) != checksum:  # zeros are no record
+                raise DamagedError(DAMAGED)
             records.append(payload)
             at = start + length
         self.offset = end
         return records
+
+    def reserve(self, fd: int, length: int) -> None:
+        """Take room now for this many bytes of records beside those that were read. The caller holds the lock."""
+        reserve(fd, self.offset + length)
 
     def append(self, fd: int, payload: bytes) -> None:
         """Commit a record. The caller holds the lock and has read all records before it. `read` returns it next."""

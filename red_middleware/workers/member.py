@@ -7,6 +7,7 @@ descriptors to a library that closes all it finds, or its directory to a cleaner
 
 import errno
 import json
+import math
 import os
 import time
 from _thread import allocate_lock, get_ident
@@ -14,16 +15,25 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
+from ..counting.labels import SERVER_ERROR
 from ..counting.layout import NOTHING, Extent
 from ..counting.table import Change, Table
 from .cells import WorkerFile
 from .directory import Directory
 from .index import NAME as INDEX
-from .index import PATIENCE_SECONDS, Index
+from .index import PATIENCE_SECONDS, RECORD, DamagedError, Index
+from .proc import monotonic
 from .processes import Workers, store_cpu_seconds
 from .sums import Sums
 
 FULL: Final = {errno.ENOSPC, errno.EDQUOT}
+
+MIN_PAUSE_SECONDS: Final = 0.01
+"""How long the log is left alone, at least, after it could not be written."""
+
+USUAL_LABEL_BYTES: Final = 32
+USUAL_CODES: Final = 3
+"""Of a row; room is taken in advance for a log of this size."""
 
 
 class Member:
@@ -33,6 +43,8 @@ class Member:
         directory: The group's directory, which the member closes if it cannot enter.
         fault: Takes the kind and the exception of what went wrong with a file; the request is served all the same.
         leave: Called when the group is gone for good. The table is alone from then on.
+        carry: Called when the others can be told of changes again. Brings along what was counted apart meanwhile.
+        clock: Returns seconds; says when a log that could not be written is tried again.
     """
 
     def __init__(
@@ -40,14 +52,20 @@ class Member:
         directory: Directory,
         fault: Callable[[str, BaseException], None],
         leave: Callable[[OSError], None],
+        carry: Callable[[], None],
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         self.directory = directory
         self.fault = fault
         self.leave = leave
+        self.carry = carry
+        self.clock = clock
         # This is gevent's lock if the app is imported after gevent's patch; a greenlet holds it then.
         self.busy = allocate_lock()
         self.busy_with: int | None = None  # the thread that holds it
-        self.patience_seconds = PATIENCE_SECONDS
+        self.is_behind = False  # whether the others could not be told of a change, and what needs it is counted apart
+        self.is_damaged = False  # whether they can never be told again, so that what is new folds
+        self.next_attempt = -math.inf
         try:
             self.index = Index(directory)
         except BaseException:
@@ -89,16 +107,22 @@ class Member:
                     self._write(table, fd, declaration)
             self._retire(table, batches=1)  # else a group that nobody scrapes grows by one file per worker
             try:
-                self._take_cells(table)
+                self._take_room(table)
             except OSError as error:
                 if error.errno not in FULL:
                     raise
                 self._retire(table)
-                self._take_cells(table)
+                self._take_room(table)
         except BaseException:
             self.directory.close()
             raise
         return True
+
+    def _take_room(self, table: Table) -> None:
+        """Take now all that this worker will ever need: a file system may be full later."""
+        with self.index.locked(PATIENCE_SECONDS) as fd:
+            self.index.reserve(fd, _log_bytes(table))
+        self._take_cells(table)
 
     def _take_cells(self, table: Table, cpu_before: float = 0.0) -> None:
         WorkerFile(self.directory, table.extent().size, self.index.id, cpu_before, self.files)
@@ -121,14 +145,28 @@ class Member:
         with self._alone() as entered:
             if entered:
                 self._look(table)
+                if table.lacks(change) and self.clock() >= self.next_attempt:
+                    self._tell(table, change)
+        if table.lacks(change):
+            self.is_behind = not self.is_damaged
+        elif self.is_behind:
+            self.carry()
+
+    def _tell(self, table: Table, change: Change) -> None:
+        """Write a change into the log. After an attempt in vain, the next one comes when ten times as long has passed.
+
+        So requests spend a tenth of the time here at most, however long another worker is stopped in the middle.
+        """
+        began = self.clock()
+        try:
+            with self.index.locked(PATIENCE_SECONDS) as fd:
+                self._replay(table, fd)
                 if table.lacks(change):
-                    # After one timeout the next request does not wait.
-                    patience_seconds, self.patience_seconds = self.patience_seconds, 0.0
-                    with self.index.locked(patience_seconds) as fd:
-                        self.patience_seconds = PATIENCE_SECONDS
-                        self._replay(table, fd)
-                        if table.lacks(change):
-                            self._write(table, fd, change)
+                    self._write(table, fd, change)
+        except BaseException:
+            now = self.clock()
+            self.next_attempt = now + MIN_PAUSE_SECONDS + 9 * (now - began)
+            raise
 
     def catch_up(self, table: Table) -> bool:
         """Replay what the others changed."""
@@ -160,6 +198,7 @@ class Member:
         try:
             yield entered and self.directory.is_open()
         except Exception as error:  # mostly an OSError; whatever it is, a request is being served
+            self.is_damaged = isinstance(error, DamagedError)
             self.fault("index of the workers", error)
         finally:
             if entered:
@@ -170,9 +209,10 @@ class Member:
         for record in self.index.read(fd):
             table.apply(_change(json.loads(record)))
             table.settled = True
+        self.is_damaged = False
 
     def _write(self, table: Table, fd: int, change: Change) -> None:
-        self.index.append(fd, json.dumps(change).encode())
+        self.index.append(fd, _record(change))
         self._replay(table, fd)
 
     def read(self, table: Table, extent: Extent) -> tuple[Sequence[Sequence[float]], int]:
@@ -240,6 +280,25 @@ class Member:
         for file in self.files:
             file.abandon()
         self.directory.abandon()
+
+
+def _record(change: Change) -> bytes:
+    return json.dumps(change, ensure_ascii=False).encode()
+
+
+def _log_bytes(table: Table) -> int:
+    """Return the bytes that the log of a full table takes, if its labels and statuses are of the usual size.
+
+    With the longest labels and all statuses in each row it would be several times as much as the cells of a worker.
+    """
+    total = 0
+    for region in table.regions.values():
+        kind = region.kind
+        row = len(_record(("row", kind.name, ("x" * USUAL_LABEL_BYTES,) * len(kind.labels))))
+        code = len(_record(("code", kind.name, region.capacity, SERVER_ERROR)))
+        codes = USUAL_CODES if kind.coded else 0
+        total += region.capacity * (RECORD.size + row + codes * (RECORD.size + code))
+    return total
 
 
 def _change(record: list[Any]) -> Change:

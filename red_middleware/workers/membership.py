@@ -53,7 +53,6 @@ class Membership:
         self.identity: str | None = ""  # tells the workers which of an app's tables this is; `None` where nothing does
         self.state = State.EARLY
         self.table = Table(kinds)
-        self.earlier = self.table  # what was counted outside of the group, and is carried into it
         self.member: Member | None = None
         self.master = NOBODY  # of the group that was last sought
         self.is_kept_out = False  # whether there is a group that could not be joined
@@ -75,11 +74,7 @@ class Membership:
             return False
         if self.state in (State.EARLY, State.LEFT) or self.is_kept_out:
             self._seek(may_settle)
-        if self.earlier is not self.table:  # at each scrape: what had begun there ends there
-            try:
-                carry(self.earlier, self.table)
-            except Exception as error:  # the rest stays where it is until the next scrape
-                self.faults.fault("numbers of a worker alone", error)
+        self._carry()  # at each scrape: what had begun outside of the group ends there
         return self.state is not State.EARLY
 
     def _seek(self, may_settle: bool) -> None:
@@ -100,8 +95,8 @@ class Membership:
                 return self.stay_alone(is_kept_out=True)
             self.master = group.master
             base, name = self.options.base(), name_for(group, self.identity)
-            member = Member(open_directory(name, group.owner, base), self.faults.fault, self.leave)
-            table = Table(self.kinds, member)
+            member = Member(open_directory(name, group.owner, base), self.faults.fault, self.leave, self._carry)
+            table = Table(self.kinds, member, self.table)
             if member.enter(table, self.table.declared, may_settle):
                 self.join(member, table)
                 clean_stale(base, name, kept_seconds)
@@ -123,7 +118,9 @@ class Membership:
         self.state, self.is_kept_out, self.member = State.JOINED, False, member
         # A RedMetrics that nobody uses any more leaves its numbers to the group, as a worker does that ends.
         weakref.finalize(self, _let_go, member.files, member.directory).atexit = False
-        self.earlier, self.table = self.table, table
+        self._carry()
+        self.table.earlier = self.table
+        self.table = table
 
     def leave(self, reason: OSError) -> None:
         """Go on alone with the table as it is, since the group's directory is gone."""
@@ -137,12 +134,23 @@ class Membership:
     def restart(self) -> None:
         """Begin anew, in a forked child. The tables let go of the parent's files themselves."""
         self.state, self.is_kept_out, self.member = State.EARLY, False, None
-        self.earlier = self.table
         self.pid = os.getpid()
 
+    def _carry(self) -> None:
+        """Bring along what was counted outside of the group."""
+        if self.member is not None:
+            self.member.is_behind = False
+        if self.table.earlier is not self.table:
+            try:
+                carry(self.table.earlier, self.table)
+            except Exception as error:  # the rest stays where it is until the next scrape
+                self.faults.fault("numbers of a worker alone", error)
+
     def is_isolated(self) -> bool:
-        """Tell whether there are other workers with whom this process shares no numbers."""
-        return self.is_kept_out or self.state is State.LEFT or (self.member is not None and self.member.is_lost)
+        """Tell whether there are other workers with whom this process does not share all of its numbers."""
+        if self.is_kept_out or self.state is State.LEFT:
+            return True
+        return self.member is not None and (self.member.is_lost or self.member.is_behind)
 
     def group_seconds(self) -> float | None:
         """Return for how many seconds the group has counted; `None` outside of a group."""

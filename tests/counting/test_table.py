@@ -369,6 +369,8 @@ def test_a_route_declared_to_cells_of_a_fixed_size_takes_a_free_row() -> None:
 class Log:
     """The other workers, in one process: a list of changes, and how far each table has replayed it."""
 
+    is_behind = False
+
     def __init__(self) -> None:
         self.changes: list[Change] = []
         self.replayed: Counter[Table] = Counter()

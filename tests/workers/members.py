@@ -30,6 +30,7 @@ from red_middleware.counting.rows import Row
 from red_middleware.counting.table import ALONE, Table
 from red_middleware.metrics import recorder_of
 from red_middleware.workers import State, sums
+from red_middleware.workers.carry import carry
 from red_middleware.workers.cells import DRAFT, LOCK, NEW, WORKER
 from red_middleware.workers.directory import Directory, open_directory
 from red_middleware.workers.index import NAME as INDEX
@@ -45,6 +46,8 @@ ROWS: Final = 60
 """Less than what two racing processes ask for, 2 x 60 routes of which 30 are the same."""
 
 
+MANY: Final = 40
+
 BOUNDS: Final = (1.0,)
 SENTINEL_ROWS: Final = len(layout(BOUNDS, 1)[-1].sentinels)
 """How many label sets are always there: those of `_unmatched` and `_overflow`."""
@@ -58,16 +61,27 @@ class Worker:
     def __init__(self, base: str | Path, max_label_sets: int) -> None:
         self.faults: list[str] = []
         self.has_left = False
+        self.seconds = 0.0  # on the member's clock
         self.member = Member(
-            open_directory("group", "owner", str(base)), lambda kind, error: self.faults.append(kind), self._leave
+            open_directory("group", "owner", str(base)),
+            lambda kind, error: self.faults.append(kind),
+            self._leave,
+            self.carry,
+            lambda: self.seconds,
         )
-        self.table = Table(layout(BOUNDS, max_label_sets), self.member)
+        kinds = layout(BOUNDS, max_label_sets)
+        self.table = Table(kinds, self.member, Table(kinds))
 
     def _leave(self, reason: OSError) -> None:
         """Do what a membership does when the group is gone for good."""
         self.has_left = True
         self.table.sharing = ALONE
         self.faults.append(LEFT)
+
+    def carry(self) -> None:
+        """Do what a membership does when the others can be told again, and at each scrape."""
+        self.member.is_behind = False
+        carry(self.table.earlier, self.table)
 
     def row(self, route: str | None = "/a", method: str = "GET") -> Row:
         """Look a row up as an exchange does."""
@@ -94,7 +108,8 @@ class Worker:
 
     def count_exception(self, route: str, exception: str) -> None:
         """Count an exception."""
-        self.table.add(self.exception_row(route, exception), "raised")
+        row = self.exception_row(route, exception)
+        row.table.add(row, "raised")
 
     def counts(self) -> dict[tuple[str, str, int], float]:
         """Return what all workers counted, by method, route and code; code 0 is `_OTHER`."""
@@ -153,7 +168,8 @@ def counts(table: Table) -> dict[tuple[str, str, int], float]:
 def joined(base: str | Path, declared: Mapping[str, Sequence[str]] | None = None, max_label_sets: int = 100) -> Worker:
     """Join the group."""
     worker = Worker(base, max_label_sets)
-    assert worker.member.enter(worker.table, declared or {})
+    worker.table.earlier.declare((declared or {}).items())
+    assert worker.member.enter(worker.table, worker.table.earlier.declared)
     return worker
 
 
@@ -404,6 +420,15 @@ def race(base: str, first: str) -> None:
     say([[*row.key, row.codes] for row in worker.table.http.rows], worker.keys("exception"))
 
 
+def crowd(base: str, name: str) -> None:
+    """Ask for many rows as fast as possible, when told."""
+    worker = joined(base, max_label_sets=MANY * MANY)
+    say("ready")
+    for n in range(MANY):
+        worker.count(f"/{name}/{n}")
+    say("admitted")
+
+
 def hold(base: str) -> None:
     """Hold the index until the end."""
     worker = joined(base)
@@ -608,14 +633,16 @@ def close_all(base: str) -> None:
         os.dup2(strangers[0], fd)
     count(one, "/b")
     count(other, "/b")
-    assert total(one.snapshot()) == 2.0
+    assert total(one.snapshot()) == 1.0  # comes back, and brings along what was counted apart when it is asked again
     os.dup2(member_of(one).directory.fd, numbers[1])  # as the next number to be free
     count(other, "/c")
     for metrics, requests in ((one, 2.0), (other, 3.0)):
+        metrics.snapshot()
         found = metrics.snapshot()
         assert total(found) == requests, found
         assert found["red_workers"] == 1.0
-        assert not has_route(found, "/c")
+        assert found["red_worker_isolated"] == 0.0
+        assert has_route(found, "/c") == (metrics is other)
         count(metrics, "/d")
         assert metrics.snapshot()['http_requests_total{method="GET",route="/d",status="200"}'] == 1.0
     assert {path.read_bytes() for path in home.iterdir()} == {b"theirs"}
@@ -703,6 +730,7 @@ SCENARIOS: Final[Mapping[str, Callable[..., None]]] = {
     scenario.__name__: scenario
     for scenario in (
         admit,
+        crowd,
         retire,
         enter,
         enter_and_retire,

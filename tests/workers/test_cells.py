@@ -30,7 +30,7 @@ from red_middleware.workers.cells import (
     open_file,
     write_retired,
 )
-from red_middleware.workers.directory import Directory, open_directory
+from red_middleware.workers.directory import Directory, open_directory, reserve
 from red_middleware.workers.proc import NOBODY, this_process
 
 from .members import open_files
@@ -89,6 +89,22 @@ def test_a_file_is_locked_as_long_as_its_worker_lives(directory: Directory) -> N
     assert not is_locked(directory, file.name)
     file.cells[0] = 1.0  # it is still mapped
     assert read(directory, file.name, extent(3)).cells[0] == 1.0
+
+
+def test_a_platform_that_cannot_reserve_writes_zeros(directory: Directory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as macOS. What the file holds already stays, and a disk without room is an error at once."""
+    monkeypatch.delattr(os, "posix_fallocate")
+    with closing(WorkerFile(directory, 3)) as file:
+        assert list(file.cells) == [0.0, 0.0, 0.0]
+    fd = directory.open("file", os.O_RDWR | os.O_CREAT)
+    os.pwrite(fd, b"text", 0)
+    for length in (8, 8, 2):
+        reserve(fd, length)
+        assert os.pread(fd, 100, 0) == b"text" + bytes(4)
+    monkeypatch.setattr(os, "pwrite", lambda fd, data, at: len(data) - 1)
+    with pytest.raises(OSError, match="No space left"):
+        reserve(fd, 9)
+    os.close(fd)
 
 
 @pytest.mark.parametrize("call", ["posix_fallocate", "pwrite", "replace"])

@@ -7,7 +7,7 @@ import os
 import shutil
 import signal
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -25,6 +25,7 @@ from .members import (
     FORKING,
     GET_A,
     LEFT,
+    MANY,
     ROUTES,
     ROWS,
     SENTINEL_ROWS,
@@ -40,6 +41,8 @@ from .members import (
 
 FOLDED = (OVERFLOW, OTHER)
 """Where exceptions are counted for which there is no room."""
+
+PROCESSES = 12
 
 # One index
 
@@ -182,8 +185,8 @@ def test_who_is_killed_on_the_way_in_spoils_nothing(tmp_path: Path, join: Join, 
     assert one.faults == other.faults == []
 
 
-def test_a_stopped_worker_that_holds_the_index_costs_labels_and_no_request(tmp_path: Path, join: Join) -> None:
-    """What is new folds for as long as that takes; then it is admitted."""
+def test_a_stopped_worker_that_holds_the_index_costs_no_label_and_one_wait(tmp_path: Path, join: Join) -> None:
+    """What is new is counted apart for as long as that takes, and then brought along, each under its own label."""
     one = join()
     one.count("/a", 200)
     with running("hold", tmp_path) as holder:
@@ -191,40 +194,89 @@ def test_a_stopped_worker_that_holds_the_index_costs_labels_and_no_request(tmp_p
         holder.popen.send_signal(signal.SIGSTOP)
         one.count("/a", 200)
         one.count("/b", 200)
-        one.count("/a", 201)
-        assert one.exception_row("/a", "E").key == FOLDED
+        one.count("/a", 201, times=2)
+        one.count_exception("/a", "E")
         assert one.table.declare([("/d", ["GET"])]) == 1
-        folded = {GET_A: 2, ("GET", OVERFLOW, 0): 1, ("GET", "/a", 0): 1}
-        assert one.counts() == folded
-        assert set(one.faults) == {"index of the workers"}
-        assert len(one.faults) == 5  # a row, its status, a status, a pair, a declaration
-    for route, status in (("/a", 201), ("/b", 200)):
-        one.count(route, status)
+        assert one.counts() == {GET_A: 2}
+        assert one.exceptions() == {}
+        assert one.member.is_behind
+        assert one.faults == ["index of the workers"]  # nobody tries again at once
+    one.count("/c", 200)
+    assert one.counts() == {GET_A: 2}
+    one.seconds += 3.0
+    one.count("/c", 200)
+    expected = {GET_A: 2, ("GET", "/a", 201): 2, ("GET", "/b", 200): 1, ("GET", "/c", 200): 2}
+    assert one.counts() == expected
+    assert one.exceptions() == {("/a", "E"): 1}
+    assert not one.member.is_behind
     assert one.table.declare([("/d", ["GET"])]) == 0
-    assert one.exception_row("/a", "E").key == ("/a", "E")
-    assert one.counts() == folded | {("GET", "/a", 201): 1, ("GET", "/b", 200): 1}
-    assert len(one.faults) == 5
+    assert len(one.faults) == 1
 
 
-def test_a_declared_route_that_met_a_held_index_gets_its_row_at_the_next_request(tmp_path: Path, join: Join) -> None:
-    """Its row is reserved; one moment of bad luck is not remembered."""
-    one = join()
-    assert one.table.declare([("/a", ["GET"])]) == 0
+def test_what_was_counted_apart_is_brought_along_by_a_scrape(tmp_path: Path, join: Join) -> None:
+    """Also where another worker has admitted the same meanwhile, so that there is nothing to admit."""
+    one, other = join(), join()
     with running("hold", tmp_path) as holder:
         assert holder.hear() == ["held"]
-        one.count("/a", 200)
-    one.count("/a", 200)
-    assert one.counts() == {("GET", OVERFLOW, 0): 1, GET_A: 1}
+        one.count("/a")
+    other.count("/a")
+    assert other.counts() == {GET_A: 1}
+    one.carry()
+    assert other.counts() == {GET_A: 2}
+    assert not one.member.is_behind
+
+
+def test_what_is_counted_apart_is_bounded_and_folds_as_it_would(tmp_path: Path, join: Join) -> None:
+    """More routes than the group has rows: those beyond fold, when they are counted or when they are brought along."""
+    one = join({"/declared": ["GET"]}, max_label_sets=SENTINEL_ROWS + 3)
+    with running("hold", tmp_path) as holder:
+        assert holder.hear() == ["held"]
+        for n in range(20):
+            one.count(f"/{n}")
+        one.count("/declared")
+        apart = one.table.earlier.http
+        assert apart.used <= apart.capacity
+    one.seconds += 3.0
+    one.count("/declared")
+    assert sum(one.counts().values()) == 22
+    assert one.counts()["GET", "/declared", 200] == 2
+    assert one.counts()["GET", OVERFLOW, 200] == 18
+    assert one.table.http.used <= one.table.http.capacity
+
+
+def test_a_file_system_that_is_full_after_the_entry_keeps_nobody_from_a_label(join: Join) -> None:
+    """Room for the log is taken on entry: a log that grows later would be refused."""
+    one = join(max_label_sets=1000)
+    length = file_of(one, INDEX).stat().st_size
+    for n in range(MANY * MANY // 8):
+        one.count(f"/items-of-a-route/{n}", 200)
+        one.count(f"/items-of-a-route/{n}", 404)
+    assert sum(one.counts().values()) == 2 * MANY * MANY // 8
+    assert len(one.keys()) == MANY * MANY // 8
+    assert file_of(one, INDEX).stat().st_size == length
+    assert one.faults == []
+
+
+def test_of_many_processes_that_admit_at_once_each_gets_all_of_its_labels(tmp_path: Path, join: Join) -> None:
+    """Who waits in vain for the log once is not done for."""
+    first = join(max_label_sets=MANY * MANY)
+    with ExitStack() as stack:
+        found = [stack.enter_context(running("crowd", tmp_path, str(n))) for n in range(PROCESSES)]
+        assert [process.hear() for process in found] == [["ready"]] * PROCESSES
+        for process in found:
+            process.tell()
+        assert [process.hear() for process in found] == [["admitted"]] * PROCESSES
+        assert first.counts() == {("GET", f"/{n}/{route}", 200): 1 for n in range(PROCESSES) for route in range(MANY)}
 
 
 def test_a_thread_that_interrupts_the_replay_is_not_let_in(join: Join) -> None:
-    """A finaliser may record while its own thread has the lock: its label folds, and nothing hangs."""
+    """A finaliser may record while its own thread has the lock: it is counted apart, and nothing hangs."""
     one = join()
     with one.member._alone():
         one.count("/a")
-        assert one.counts() == {("GET", OVERFLOW, 0): 1}
+        assert one.counts() == {}
     one.count("/a")
-    assert one.counts() == {("GET", OVERFLOW, 0): 1, GET_A: 1}
+    assert one.counts() == {GET_A: 2}
     assert one.faults == []
 
 
@@ -394,15 +446,15 @@ def test_a_worker_that_was_taken_for_dead_comes_back(join: Join) -> None:
 
 
 def test_a_worker_that_lost_its_directory_comes_back(join: Join) -> None:
-    """Until the next scrape what is new folds, and nobody else's file is written."""
+    """Until the next scrape what is new is counted apart, and nobody else's file is written."""
     one = join()
     one.count()
     os.close(one.member.file.lock_fd)
     os.close(one.member.directory.fd)
     one.count("/b")
-    assert one.counts() == {GET_A: 1, ("GET", OVERFLOW, 0): 1}
+    assert one.counts() == {GET_A: 1}
     one.count("/b")
-    assert one.counts() == {GET_A: 1, ("GET", OVERFLOW, 0): 1, ("GET", "/b", 200): 1}
+    assert one.counts() == {GET_A: 1, ("GET", "/b", 200): 2}
     assert one.workers() == 1
 
 

@@ -285,6 +285,42 @@ def test_a_worker_that_left_stays_left_while_it_cannot_join(named: Named, tmp_pa
     assert state_of(metrics) is State.JOINED
 
 
+def test_a_worker_that_joins_twice_brings_along_what_it_counted_apart(named: Named, tmp_path: Path) -> None:
+    """What the first group could not be told of before it was lost is the second one's."""
+    metrics = named()
+    count(metrics, "/a")
+    with member_of(metrics).index.locked(1.0):  # as another worker would
+        count(metrics, "/b")
+        assert is_isolated(metrics)
+        assert total(metrics.snapshot()) == 1.0
+    shutil.rmtree(tmp_path / HOME)
+    metrics.snapshot()
+    assert state_of(metrics) is State.LEFT
+    found = metrics.snapshot()
+    assert state_of(metrics) is State.JOINED
+    assert (total(found), found["red_worker_isolated"]) == (2.0, 0.0)
+
+
+def test_who_cannot_tell_the_others_of_a_route_is_isolated_meanwhile(named: Named) -> None:
+    """Its numbers are not those of the group then. The group has them, as soon as it can be told."""
+    metrics = named()
+    count(metrics, "/a")
+    with member_of(metrics).index.locked(1.0):  # as another worker would
+        count(metrics, "/b", 500)
+        found = metrics.snapshot()
+        assert (total(found), found["red_worker_isolated"]) == (1.0, 1.0)
+        count(metrics, "/a", 503)
+    member_of(metrics).next_attempt = 0.0
+    count(metrics, "/b", 500)
+    found = metrics.snapshot()
+    assert found["red_worker_isolated"] == 0.0
+    expected = {("/a", "200"): 1.0, ("/a", "503"): 1.0, ("/b", "500"): 2.0}
+    for (route, status), number in expected.items():
+        assert found[f'http_requests_total{{method="GET",route="{route}",status="{status}"}}'] == number
+    assert total(found) == 4.0
+    assert found['http_errors_total{method="GET",route="/b"}'] == 2.0
+
+
 # After a fork
 
 
