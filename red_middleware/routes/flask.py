@@ -141,8 +141,13 @@ def _request_of_traceback(error: BaseException) -> Any:
 
 
 def _is_answer(error: BaseException) -> bool:
-    """Tell whether an exception is only a way to answer: Flask-RESTful sends the signal for `abort(404)` as well."""
+    """Tell whether an exception is only a way to answer: Flask-RESTful sends the signal for `abort(404)` as well.
+
+    Flask itself sends it only for what becomes a 500, which is an HTTP exception where the app traps those.
+    """
     if not isinstance(error, sys.modules["werkzeug.exceptions"].HTTPException):
+        return False
+    if sys.modules["flask"].current_app.trap_http_exception(error):
         return False
     code = error.code if error.response is None else error.response.status_code
     return code is None or code < 500

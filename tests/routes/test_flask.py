@@ -359,6 +359,15 @@ class TestExceptions:
         assert count == 1
         assert exceptions(metrics) == {("/items/<int:item>", "ViewError"): 1}
 
+    @pytest.mark.parametrize("option", ["TRAP_HTTP_EXCEPTIONS", "TRAP_BAD_REQUEST_ERRORS"])
+    def test_an_answer_that_the_app_traps_is_an_exception(self, metrics: RedMetrics, option: str) -> None:
+        """The client gets a 500 of it, so it has a name."""
+        app = flask.Flask(__name__)
+        app.config[option] = True
+        app.add_url_rule("/bad", "bad", lambda: flask.request.args["missing"])
+        assert ask_wsgi(wrap(app, metrics), "/bad").status == 500
+        assert exceptions(metrics) == {("/bad", "BadRequestKeyError"): 1}
+
     @pytest.mark.parametrize("extension", ["flask_restful", "flask_restx"])
     def test_an_http_exception_below_500_is_an_answer(self, metrics: RedMetrics, extension: str) -> None:
         """Extensions that answer every exception themselves send Flask's signal for each of them."""
