@@ -56,6 +56,8 @@ def free_port() -> int:
 
 PLAIN: Final = "plain"
 BODIES: Final = "bodies"
+MESSAGES: Final = "messages"
+NO_PACKAGE: Final = frozenset({PLAIN, BODIES, MESSAGES})
 UWSGI: Final = "uwsgi"
 IN_PROCESS: Final = frozenset({"cheroot", "waitress", "werkzeug", "wsgiref"})
 """Servers that a program starts: `tests.e2e.in_process` is that program."""
@@ -63,7 +65,7 @@ UWSGI_PROGRAM: Final = Path(sys.executable).with_name("uwsgi")
 
 
 class Kind(NamedTuple):
-    """One way to serve: a server with its options, and the application's framework; `PLAIN` and `BODIES` have none."""
+    """One way to serve: a server with its options, and the application's framework; `PLAIN` and its like have none."""
 
     server: str
     framework: str
@@ -72,7 +74,7 @@ class Kind(NamedTuple):
 
     def needs(self) -> list[str]:
         """Return the packages that this takes."""
-        return [name for name in (self.server, self.framework, *self.packages) if name not in (UWSGI, PLAIN, BODIES)]
+        return [name for name in (self.server, self.framework, *self.packages) if name not in (UWSGI, *NO_PACKAGE)]
 
     def require(self) -> None:
         """Skip the test where something is not installed."""
