@@ -1,4 +1,4 @@
-"""What the README tells users to write runs as it stands there."""
+"""What the README and the pages tell users to write runs as it stands there, and their links lead somewhere."""
 
 import os
 import re
@@ -6,7 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-README = Path(__file__).parents[1] / "README.md"
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 CONFTEST = """
 import flask
@@ -24,9 +27,57 @@ def app():
 """
 
 
+FLASK = """
+from flask import Flask
+app = Flask("shop")
+"""
+
+FLASK_ANSWERS = """
+assert "http_requests_total" in app.test_client().get("/metrics").text
+"""
+
+FASTAPI_ANSWERS = """
+from starlette.testclient import TestClient
+assert "http_requests_total" in TestClient(app).get("/metrics").text
+"""
+
+
+def run(*program: str) -> "subprocess.CompletedProcess[str]":
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, "-c", "\n".join(program)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+def snippets(page: Path) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+
+
+@pytest.mark.parametrize("number", range(3), ids=["flask", "fastapi", "options"])
+def test_the_snippets_of_the_readme_run(number: int) -> None:
+    """Each in a program of its own, whose endpoint answers then."""
+    pytest.importorskip("fastapi" if number == 1 else "flask")
+    found = snippets(ROOT / "README.md")
+    assert len(found) == 3
+    ran = run(FLASK * (number == 2), found[number], FASTAPI_ANSWERS if number == 1 else FLASK_ANSWERS)
+    assert ran.returncode == 0, ran.stderr
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_link_of_a_page_leads_to_a_file(page: Path) -> None:
+    """Of this repository; what the web holds is not asked."""
+    links = re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8"))
+    files = [link.partition("#")[0] for link in links if "://" not in link]
+    assert [name for name in files if not (page.parent / name).exists()] == []
+
+
+def test_the_readme_is_read_in_a_few_minutes() -> None:
+    """It sells and starts; proof and depth have pages of their own."""
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").split()) < 1500
+
+
 def test_the_fixture_for_users_tests_holds_where_processes_share_numbers(tmp_path: Path) -> None:
     """A developer's shell may have the group's name; the second run would meet the numbers of the first."""
-    (program,) = re.findall(r"```python\n(import pytest\n.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    (program,) = snippets(ROOT / "docs" / "testing.md")
     (tmp_path / "conftest.py").write_text(CONFTEST)
     (tmp_path / "test_shop.py").write_text(program)
     shared = {"RED_MULTIPROCESS_NAME": "shop", "RED_MULTIPROCESS_DIR": str(tmp_path)}
