@@ -381,6 +381,8 @@ class Table:
 
     def clear(self) -> None:
         """Set every cell to zero but the gauges. For tests: counters never go backwards."""
+        if self.earlier is not self:
+            self.earlier.clear()
         for region in self.regions.values():
             counted = region.kind.cells(Unit.COUNT, Unit.SECONDS)
             for row in region.rows:

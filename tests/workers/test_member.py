@@ -226,6 +226,18 @@ def test_what_was_counted_apart_is_brought_along_by_a_scrape(tmp_path: Path, joi
     assert not one.member.is_behind
 
 
+def test_what_was_counted_apart_is_cleared_with_the_rest(tmp_path: Path, join: Join) -> None:
+    """A test that begins anew does not meet it."""
+    one = join()
+    one.count("/a")
+    with running("hold", tmp_path) as holder:
+        assert holder.hear() == ["held"]
+        one.count("/b")
+    one.table.clear()
+    one.carry()
+    assert one.counts() == {}
+
+
 def test_what_is_counted_apart_is_bounded_and_folds_as_it_would(tmp_path: Path, join: Join) -> None:
     """More routes than the group has rows: those beyond fold, when they are counted or when they are brought along."""
     one = join({"/declared": ["GET"]}, max_label_sets=SENTINEL_ROWS + 3)
