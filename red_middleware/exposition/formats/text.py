@@ -7,7 +7,7 @@ room all digits, which is the same number for half the work. Called by `endpoint
 
 from collections.abc import Callable, Mapping, Sequence
 
-from ...counting.layout import Kind, Unit
+from ...counting.layout import Key, Kind, Unit
 from ...counting.rows import Row
 from ...families.family import Family, Reading, Shown, Values, counted_rows, number, sample_text
 
@@ -81,8 +81,8 @@ class _View:
         for row in counted_rows(self.kind, reading) if into else ():
             codes, start = row.codes, row.start
             formatted = kept.get(row.number)
-            if formatted is None or formatted[0] is not row or formatted[1] is not codes:
-                formatted = kept[row.number] = (row, codes, [self._format(*one, row, codes) for one in self.named])
+            if formatted is None or formatted[0] is not row.key or formatted[1] is not codes:
+                formatted = kept[row.number] = (row.key, codes, [self._format(*one, row, codes) for one in self.named])
             count = len(codes)
             for add, (values, block, single) in zip(into, formatted[2]):  # noqa: B905  # of one length, in a hot loop
                 numbers = values(cells, start, count)
@@ -108,8 +108,9 @@ class _View:
 _FamilyLines = tuple[Values, bytes | None, list[bytes]]
 """What one family shows of one row: where its values are, its lines in one unless some may be left out, each line."""
 
-_RowLines = tuple[Row, tuple[int, ...], list[_FamilyLines]]
-"""A row, the codes that it had when it was formatted, and the lines of its families."""
+_RowLines = tuple[Key, tuple[int, ...], list[_FamilyLines]]
+"""The key of a row, the codes that it had when it was formatted, and the lines of its families. A row holds its table,
+which these are not to keep."""
 
 
 def _line(name: str, suffix: str, labels: Mapping[str, str], is_float: bool) -> bytes:
