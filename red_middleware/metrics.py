@@ -18,6 +18,7 @@ from . import options
 from .counting.layout import mark
 from .families import Bound, Family, sample_text, samples
 from .recorder import Recorder, serving
+from .workers import Identity
 
 DEFAULT_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 """Upper bounds in seconds, as OpenTelemetry advises for `http.server.request.duration`."""
@@ -201,7 +202,9 @@ def _identify(recorder: Recorder) -> None:
     given, is_default = recorder.options, recorder.registry() is REGISTRY
     alike = [other for other in _registered.values() if _is_alike(other, recorder) and not is_default]
     if not alike and (is_default or given.namespace or given.multiprocess_name or not serving):
-        recorder.membership.identity = repr((is_default, given.namespace, mark(recorder.kinds)))
+        layout = mark(recorder.kinds)
+        table = repr((is_default, given.namespace) if is_default else (is_default, given.namespace, layout))
+        recorder.membership.identity = Identity(table, layout)
         return
     for unknown in (recorder, *alike):
         unknown.membership.identity = None  # one that has joined already stays

@@ -4,7 +4,7 @@
 their files are, `index` and `cells` are these files, `sums` adds them up, `member` is a worker that has joined.
 """
 
-from .membership import Membership, State
+from .membership import Identity, Membership, State
 from .processes import GroupProcesses, Workers
 
-__all__ = ["GroupProcesses", "Membership", "State", "Workers"]
+__all__ = ["GroupProcesses", "Identity", "Membership", "State", "Workers"]

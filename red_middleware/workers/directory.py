@@ -14,8 +14,8 @@ import re
 import signal
 import time
 from _thread import allocate_lock
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
 from typing import Final
 
 from .proc import monotonic
@@ -37,6 +37,7 @@ GROUP: Final = re.compile(r"[0-9A-Za-z_][0-9A-Za-z_.-]*")
 """How a group's directory may be named. Any other name beside ours is not a group, and is left alone."""
 
 OWNER: Final = "owner"
+MAX_RECORD_BYTES: Final = 65_536
 DRAFT: Final = ".owner-"
 
 PATIENCE_SECONDS: Final = 0.25
@@ -210,7 +211,8 @@ def open_directory(name: str, owner: str, base: str | None = None) -> Directory:
 
     Args:
         name: The name by which all workers of the group, and no others, call it: letters, digits, `_`, `.` and `-`.
-        owner: Who keeps the group alive, in ASCII. The first worker records it, and `clean_stale` asks about it.
+        owner: Who keeps the group alive, in lines of ASCII. The first worker records it, later ones add what is missing
+            behind its first line, and `clean_stale` asks about it.
         base: The directory for all groups. It is created, with mode 0700, if only its last component is missing. If it
             exists, its mode and owner are the user's choice: the two levels below are private. `None`: /dev/shm if it
             is a writable directory, else the directory for temporary files, even when it is full: moving on to another
@@ -227,6 +229,35 @@ def open_directory(name: str, owner: str, base: str | None = None) -> Directory:
     if not GROUP.fullmatch(name):
         raise ValueError(f"open_directory(name={name!r}): must be letters, digits, '_', '.' and '-'")
     return _open(os.path.join(_home(base), name), owner)
+
+
+def records(base: str | None) -> dict[str, str]:
+    """Return what each group of this user records, by the name of its directory. Never raises.
+
+    Args:
+        base: As in `open_directory`.
+    """
+    found = {}
+    try:
+        with closing(_enter(_home(base))) as home:
+            for name in filter(GROUP.fullmatch, home.names()):
+                with suppress(Exception), closing(_enter(os.path.join(home.path, name), home.fd)) as group:
+                    found[name] = _read_record(group)
+    except OSError:  # there are no groups, or they are not ours to open
+        pass
+    return found
+
+
+def remove(base: str | None, names: Iterable[str]) -> None:
+    """Remove these groups, but for those in which a worker lives. Never raises.
+
+    Args:
+        base: As in `open_directory`.
+        names: The names of their directories.
+    """
+    with suppress(OSError), closing(_enter(_home(base))) as home:
+        for name in names:
+            _remove_stale(home, name, lambda owner: 0.0, time.time)
 
 
 def clean_stale(
@@ -365,8 +396,16 @@ def _join(path: str, owner: str) -> Directory:
 
 
 def _record(directory: Directory) -> None:
-    """Write the owner's line, once and whole: a cleaner may read it at any moment."""
+    """Write the owner's lines, once and whole: a cleaner may read them at any moment.
+
+    Where the first worker wrote its own, the first line stays, and others are added if they are missing.
+    """
     if OWNER in directory.names():
+        known = _read_record(directory).splitlines()
+        for line in directory.owner.splitlines()[1:]:
+            if line not in known:
+                with open(directory.open(OWNER, os.O_WRONLY | os.O_APPEND), "wb") as file:
+                    file.write(f"\n{line}".encode("ascii"))
         return
     draft = DRAFT + os.urandom(8).hex()
     try:
@@ -377,6 +416,11 @@ def _record(directory: Directory) -> None:
         directory.unlink(draft)
 
 
+def _read_record(group: Directory) -> str:
+    with open(group.open(OWNER, os.O_RDONLY), "rb") as file:
+        return file.read(MAX_RECORD_BYTES).decode("ascii")
+
+
 def _remove_stale(home: Directory, name: str, kept_seconds: Callable[[str], float], now: Callable[[], float]) -> bool:
     """Remove one group if it is stale. An error with this group must not keep others from being removed."""
     try:
@@ -384,8 +428,7 @@ def _remove_stale(home: Directory, name: str, kept_seconds: Callable[[str], floa
             _lock(group, fcntl.LOCK_EX)  # fails if a worker lives there
             files = group.names()
             if OWNER in files:
-                with open(group.open(OWNER, os.O_RDONLY), "rb") as file:
-                    seconds = kept_seconds(file.read().decode("ascii"))
+                seconds = kept_seconds(_read_record(group))
             elif all(file.startswith(DRAFT) for file in files):
                 seconds = UNJUDGED_SECONDS  # its maker died before it recorded the owner, or is about to
             else:

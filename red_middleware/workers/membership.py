@@ -14,6 +14,7 @@ import os
 import weakref
 from collections.abc import Sequence
 from enum import Enum
+from typing import NamedTuple
 
 from ..counting.layout import Kind
 from ..counting.table import ALONE, Table
@@ -21,8 +22,8 @@ from ..faults import Faults, log
 from ..options import Options
 from .carry import carry
 from .cells import WorkerFile
-from .directory import Directory, clean_stale, open_directory
-from .group import find_group, kept_seconds, name_for
+from .directory import Directory, clean_stale, open_directory, records, remove
+from .group import find_group, kept_seconds, name_for, outdated
 from .member import Member  # on import: a child that is forked while another thread imports waits for it for ever
 from .proc import NOBODY, monotonic
 from .servers import is_early
@@ -35,6 +36,15 @@ class State(Enum):
     ALONE = "alone"
     JOINED = "joined"
     LEFT = "left"
+
+
+class Identity(NamedTuple):
+    """What tells a group's workers which of an app's tables one is."""
+
+    table: str
+    """Whose numbers they are. Two tables with the same one have other options, before and after a reload."""
+    layout: str
+    """What its cells mean."""
 
 
 class Membership:
@@ -50,7 +60,7 @@ class Membership:
         self.options = options
         self.kinds = kinds
         self.faults = faults
-        self.identity: str | None = ""  # tells the workers which of an app's tables this is; `None` where nothing does
+        self.identity: Identity | None = Identity("", "")  # `None` where nothing tells which of an app's tables this is
         self.state = State.EARLY
         self.table = Table(kinds)
         self.member: Member | None = None
@@ -82,7 +92,8 @@ class Membership:
         if self.options.multiprocess_dir is None:
             return self.stay_alone()
         try:
-            group = find_group(self.options.group_name())
+            base = self.options.base()
+            group = find_group(self.options.group_name(), lambda: records(base))
             if group is None:
                 return self.stay_alone()
             if self.identity is None:
@@ -94,8 +105,10 @@ class Membership:
                 )
                 return self.stay_alone(is_kept_out=True)
             self.master = group.master
-            base, name = self.options.base(), name_for(group, self.identity)
-            member = Member(open_directory(name, group.owner, base), self.faults.fault, self.leave, self._carry)
+            name, table_name = name_for(group, *self.identity), name_for(group, self.identity.table)
+            remove(base, outdated(group, name, table_name, records(base)))
+            directory = open_directory(name, group.record(table_name), base)
+            member = Member(directory, self.faults.fault, self.leave, self._carry)
             table = Table(self.kinds, member, self.table)
             if member.enter(table, self.table.declared, may_settle):
                 self.join(member, table)

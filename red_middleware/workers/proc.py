@@ -19,6 +19,7 @@ for _name in ("_interpreters", "_xxsubinterpreters"):  # CPython's name since 3.
         pass
 
 # Numbers of fields in /proc/<pid>/stat, as proc_pid_stat(5) counts them.
+PARENT: Final = 4
 FLAGS: Final = 9
 UTIME: Final = 14
 STIME: Final = 15

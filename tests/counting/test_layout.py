@@ -21,7 +21,7 @@ from red_middleware.exposition.formats.text import Text, openmetrics_metadata, t
 from red_middleware.families import FAMILIES, Family, samples
 from red_middleware.options import Options
 from red_middleware.recorder import Recorder
-from red_middleware.workers import State
+from red_middleware.workers import Identity, State
 from red_middleware.workers.carry import carry
 from red_middleware.workers.cells import GRAIN_SECONDS
 
@@ -385,7 +385,7 @@ def test_workers_of_unlike_layout_are_two_groups(tmp_path: Path) -> None:
     """The name of a group is made of the layout's mark, as `RedMetrics` passes it on."""
     wide = Worker(tmp_path)
     plain = Recorder(options(tmp_path), CollectorRegistry())
-    plain.membership.identity = mark(plain.kinds)
+    plain.membership.identity = Identity("", mark(plain.kinds))
     plain.begin({})
     assert plain.membership.state is State.JOINED
     assert plain.read().workers == wide.recorder.read().workers == 1

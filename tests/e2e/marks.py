@@ -14,6 +14,8 @@ from red_middleware import RedMetrics
 
 DIRECTORY: Final = "RED_E2E_MARKS"
 NUMBERS: Final = "numbers"
+FEWER: Final = "fewer"
+"""Lets the app without a framework begin with other options when it is loaded again."""
 BIG_FILE: Final = "big"
 BIG_BYTES: Final = 256 << 20  # more than any socket buffer holds, and sparse
 

@@ -8,6 +8,8 @@ from typing import Any, Final
 
 from red_middleware import RedMetrics, RedWSGIMiddleware
 
+from . import marks
+
 MAX_LABEL_SETS: Final = 100
 
 
@@ -22,4 +24,5 @@ def route(environ: dict[str, Any]) -> str:
     return path
 
 
-app = RedWSGIMiddleware(respond, metrics=RedMetrics(max_label_sets=MAX_LABEL_SETS), route_of=route, exclude=["/health"])
+metrics = RedMetrics(max_label_sets=MAX_LABEL_SETS - marks.is_left(marks.FEWER))
+app = RedWSGIMiddleware(respond, metrics=metrics, route_of=route, exclude=["/health"])

@@ -10,6 +10,7 @@ import os
 import random
 import re
 import signal
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from typing import Final
 
 import pytest
 
+from . import marks
 from .clients import Http1
 from .prometheus import Prometheus
 from .servers import PLAIN, UWSGI, Kind, Server, poll
@@ -142,9 +144,13 @@ def load(server: Server, number: int = REQUESTS) -> Counter[str]:
 
 def workers(server: Server) -> set[int]:
     """Return their process ids."""
-    pid = server.process.pid
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return {int(child) for child in children if not _is_tracker(child)}
+    return children(server.process.pid)
+
+
+def children(pid: int) -> set[int]:
+    """Return the process ids of a master's workers."""
+    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return {int(child) for child in found if not _is_tracker(child)}
 
 
 def _is_tracker(pid: str) -> bool:
@@ -259,6 +265,77 @@ def test_hostile_clients_of_many_workers_stay_within_the_bound(tmp_path: Path) -
         own = {sample for each in scrapes for sample in each if sample.startswith(("http_", "red_", "uptime_"))}
         assert 1_000 < len(own) <= limits.pop()
         assert scrapes[-1]["red_overflow_requests_total"] > 0
+
+
+def successor(master: int) -> int:
+    """Have a master of gunicorn start the one that is to follow it, and return that one's process id."""
+    before = children(master)
+    found: list[int] = []
+
+    def is_there() -> bool:
+        os.kill(master, signal.SIGUSR2)  # refused until it knows that its own predecessor has ended
+        found[:] = [child for child in children(master) - before if len(children(child)) >= WORKERS]
+        return bool(found)
+
+    poll("a new master with its workers", is_there)
+    return found[0]
+
+
+def assert_whole(server: Server, requests: int) -> None:
+    """Every worker, whoever its master is, tells of all requests."""
+    server.rest()
+    assert {total(scrape(server)) for _ in range(2 * SCRAPES)} == {requests}
+
+
+def test_masters_that_hand_over_to_one_another_are_one_group(tmp_path: Path) -> None:
+    """By gunicorn's signal USR2: before, while two of them serve, after the old one has ended, and one more time."""
+    server = Server(PLAIN_SYNC, tmp_path)
+    server.command[:3] = [str(Path(sys.executable).with_name("gunicorn"))]  # `python -m gunicorn` cannot do it
+    with server:
+        first = server.process.pid
+        load(server, 100)
+        assert_whole(server, 100)
+        second = successor(first)
+        load(server, 100)
+        assert_whole(server, 200)
+        os.kill(first, signal.SIGQUIT)
+        server.process.wait(10)
+        load(server, 100)
+        assert_whole(server, 300)
+        for worker in children(second):  # those that come now find no word of the old master in their environment
+            os.kill(worker, signal.SIGKILL)
+        load(server, 100)
+        assert sum(total(scrape(server)) > 300 for _ in range(SCRAPES)) == SCRAPES
+        before = total(scrape(server))
+        third = successor(second)
+        load(server, 100)
+        assert_whole(server, int(before) + 100)
+        os.kill(third, signal.SIGQUIT)  # taken back
+        poll("it has ended", lambda: third not in children(second))
+        load(server, 100)
+        assert_whole(server, int(before) + 200)
+        assert len(list(tmp_path.glob("red_middleware-*/*"))) == 1
+
+
+def test_options_that_come_back_with_a_reload_bring_no_old_numbers_back(tmp_path: Path) -> None:
+    """The master has moved on. What it left goes when nobody lives there any more."""
+    mark = tmp_path / marks.FEWER
+    with Server(PLAIN_SYNC, tmp_path) as server:
+        load(server, 200)
+        assert_whole(server, 200)
+        for times in range(1, 5):
+            if times % 2:
+                mark.touch()
+            else:
+                mark.unlink()
+            reload(server)
+            load(server, 10 * times)
+            assert_whole(server, 10 * times)
+            assert len(list(tmp_path.glob("red_middleware-*/*"))) <= 2
+        for worker in workers(server):  # nobody lives there for a moment, and nobody moved
+            os.kill(worker, signal.SIGKILL)
+        poll("new workers answer", lambda: _answers(server))
+        assert_whole(server, 40)
 
 
 POST_FORK: Final = """

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 from red_middleware import RedMetrics
 from red_middleware.metrics import recorder_of
 from red_middleware.recorder import Recorder, serving
+from red_middleware.workers import Identity
 
 from ..drive import restart
 from .members import Join, Named, Worker, joined
@@ -38,7 +39,7 @@ def named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Named]:
     before = set(serving)
     serving.clear()  # as in a process that has only begun
     made: list[RedMetrics] = []
-    known: dict[Recorder, str] = {}
+    known: dict[Recorder, Identity] = {}
 
     def named(
         directory: str | os.PathLike[str] | None = tmp_path,
@@ -57,7 +58,7 @@ def named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Named]:
         )
         made.append(metrics)
         if not serving:  # each stands for the only one of its kind in a process
-            known[recorder_of(metrics)] = f"{namespace} {max_label_sets} {len(known)}"
+            known[recorder_of(metrics)] = Identity(namespace, f"{max_label_sets} {len(known)}")
         for recorder, identity in known.items():
             recorder.membership.identity = identity
         return metrics

@@ -108,8 +108,8 @@ def group_of(said: Any) -> Group | None:
     """Return the group that a process has written as JSON."""
     if said is None:
         return None
-    key, master, boot = said
-    return Group(key, Process(*master), boot)
+    key, master, boot, founder = said
+    return Group(key, Process(*master), boot, Process(*founder))
 
 
 class Servers:

@@ -132,7 +132,8 @@ def test_how_long_a_group_is_kept_without_a_worker(master: Process, boot: str, s
     """What the group of a master writes down is enough for any later worker of this machine to tell."""
     ours = find_group("shop")
     assert ours is not None
-    assert kept_seconds(ours._replace(master=master, boot=boot + ours.boot).owner) == seconds
+    group = ours._replace(master=master, founder=master, boot=boot + ours.boot)
+    assert kept_seconds(group.record("table")) == seconds
 
 
 def test_a_spoilt_record_proves_nothing() -> None:

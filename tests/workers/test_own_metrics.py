@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry, Counter, GCCollector, ProcessCo
 from red_middleware import RedMetrics, RedWSGIMiddleware
 from red_middleware.exposition import Request, answer
 from red_middleware.metrics import recorder_of
+from red_middleware.workers import Identity
 
 CHILD = """
 import json, os, sys
@@ -34,7 +35,7 @@ print(json.dumps(texts))
 def mounted(registry: CollectorRegistry, directory: Path) -> RedMetrics:
     """Return metrics of a group that a mounting feeds, so that their first scrape founds the group."""
     metrics = RedMetrics(registry=registry, multiprocess_dir=directory, multiprocess_name="shop")
-    recorder_of(metrics).membership.identity = "the only one"  # though other tests' may not be collected yet
+    recorder_of(metrics).membership.identity = Identity("the only one", "")  # others may not be collected yet
     RedWSGIMiddleware(demo_app, metrics=metrics)
     return metrics
 

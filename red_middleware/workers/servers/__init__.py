@@ -59,3 +59,11 @@ def find_master() -> int | None:
     except Exception:  # its module is half imported, or a stub
         pass
     return None
+
+
+def find_predecessor() -> int | None:
+    """Return the pid of the master that handed over to this worker's master, if there is one. Only gunicorn does so.
+
+    uWSGI and others that replace their program keep the process, and so its number and its start.
+    """
+    return gunicorn.find_predecessor()

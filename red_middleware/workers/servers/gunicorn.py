@@ -39,6 +39,15 @@ def find_master() -> int | None:
     return os.getppid() if is_worker else None
 
 
+def find_predecessor() -> int | None:
+    """Return the master that has re-executed itself (signal USR2) as this worker's master, as long as that is known.
+
+    A new master forgets the old one, and removes the variable, when the old one has ended.
+    """
+    pid = os.environ.get("GUNICORN_PID", "")
+    return int(pid) if pid.isdecimal() else None
+
+
 def _handlers() -> list[Any]:
     """Return the handlers of gunicorn's signals; none where gunicorn does not run."""
     if "gunicorn.arbiter" not in sys.modules or not os.environ.get("SERVER_SOFTWARE", "").startswith("gunicorn/"):
