@@ -67,7 +67,8 @@ def parsed(text: str) -> Record:
     """
     lines = [line.split() for line in text.splitlines()]
     masters = tuple(Process(int(pid), int(started), int(namespace)) for _, namespace, pid, started, *_ in lines)
-    boot, _, _, _, table, born = lines[0]
+    boot, _, _, _, *of_table = lines[0]
+    table, born = of_table or ("", "0")  # earlier versions recorded the master only
     return Record(boot, masters, table, float(born))
 
 

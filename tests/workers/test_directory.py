@@ -20,7 +20,14 @@ from typing import TypeVar
 import pytest
 
 from red_middleware.workers import directory as room
-from red_middleware.workers.directory import UNJUDGED_SECONDS, Directory, clean_stale, open_directory
+from red_middleware.workers.directory import (
+    UNJUDGED_SECONDS,
+    Directory,
+    clean_stale,
+    open_directory,
+    records,
+    remove,
+)
 
 from .racing import SCENARIOS
 
@@ -103,6 +110,35 @@ def test_the_second_to_come_joins_the_first(base: Path) -> None:
             os.close(other.open("w-1", os.O_CREAT))
             assert sorted(one.names()) == ["owner", "w-1"]
             assert one.stat("owner") == before
+
+
+def test_who_comes_later_adds_the_lines_that_are_missing(base: Path) -> None:
+    """Behind the first one, which is the founder's; each of them once."""
+    for owner in ("a 1", "b 1\nc", "d 1\nc", "e 1\nc\nf"):
+        open_directory("group", owner, str(base)).close()
+    assert records(str(base)) == {"group": "a 1\nc\nf"}
+
+
+def test_the_records_of_all_groups_are_read(base: Path) -> None:
+    """Those that cannot be read are left out, and nothing is made where there is no group."""
+    assert records(str(base)) == {}
+    assert not (base / HOME).exists()
+    for name in ("one", "other"):
+        leave(base, name)
+    (leave(base, "spoilt") / "owner").write_bytes(b"\xff")
+    (leave(base, "empty") / "owner").unlink()
+    (base / HOME / "file").touch()
+    assert records(str(base)) == {"one": "owner of one", "other": "owner of other"}
+
+
+def test_a_group_that_is_outdated_is_removed_unless_somebody_lives_there(base: Path) -> None:
+    """Whatever its record says, and whether it is there or not."""
+    left, _ = leave(base, "left", "w-1"), leave(base, "kept")
+    with closing(open_directory("inhabited", "owner", str(base))):
+        remove(str(base), ["left", "inhabited", "missing"])
+        assert set(records(str(base))) == {"kept", "inhabited"}
+    assert not left.exists()
+    remove(str(base / "nowhere"), ["kept"])
 
 
 def test_the_last_component_of_a_base_is_created_private(tmp_path: Path) -> None:

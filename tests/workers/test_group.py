@@ -10,8 +10,8 @@ from typing import Final
 
 import pytest
 
-from red_middleware.workers.group import find_group, kept_seconds, name_for
-from red_middleware.workers.proc import Process, this_process
+from red_middleware.workers.group import find_group, founder_of, kept_seconds, name_for, outdated
+from red_middleware.workers.proc import STARTED, Process, boot_id, stat_field, this_process
 
 from .parents import __name__ as parents
 from .running import ASGI, PORT, Kind, Servers, found_by, gunicorn, python, require_namespaces, without_proc
@@ -140,3 +140,70 @@ def test_a_spoilt_record_proves_nothing() -> None:
     """It raises, and whoever cleans up goes on with the next group."""
     with pytest.raises(ValueError, match="not enough values"):
         kept_seconds("spoilt")
+
+
+def test_a_group_is_kept_while_any_of_its_masters_lives() -> None:
+    """The founder has ended, and the one that followed it has not."""
+    shop = find_group("shop")
+    assert shop is not None
+    assert kept_seconds(shop._replace(founder=master(change=-1), master=master()).record("table")) == math.inf
+    assert kept_seconds(shop._replace(founder=master(change=-1), master=master(change=1)).record("table")) == 0.0
+
+
+def record(*masters: Process, table: str = "table", boot: str = "") -> str:
+    """Return what a directory records of a line of masters."""
+    shop = find_group("shop")
+    assert shop is not None
+    first, *others = masters
+    text = shop._replace(boot=boot or shop.boot, founder=first, master=first).record(table)
+    return "\n".join([text, *(f"{shop.boot} {one.namespace} {one.pid} {one.started}" for one in others)])
+
+
+PREDECESSOR: Final = Process(os.getppid(), stat_field(os.getppid(), STARTED), master().namespace)
+FOUNDER: Final = Process(1, 1, master().namespace)
+
+
+@pytest.mark.parametrize(
+    ("variable", "records", "founder"),
+    [
+        ("", {}, master()),
+        ("", {"a": record(FOUNDER, master()), "spoilt": "spoilt"}, FOUNDER),
+        (str(os.getppid()), {}, PREDECESSOR),
+        (str(os.getppid()), {"a": record(FOUNDER, PREDECESSOR)}, FOUNDER),
+        (str(os.getppid()), {"a": record(PREDECESSOR)}, PREDECESSOR),
+        (str(os.getppid()), {"a": record(FOUNDER, PREDECESSOR, boot="another")}, PREDECESSOR),
+        ("1", {"a": record(FOUNDER._replace(started=2)), "b": record(FOUNDER)}, FOUNDER._replace(started=2)),
+        (str(2**22 + 1), {"a": record(FOUNDER)}, master()),
+        ("-1", {"a": record(FOUNDER)}, master()),
+    ],
+    ids=[
+        "none before it",
+        "known by the records",
+        "its parent",
+        "its parent, who followed another one",
+        "its parent, who is known",
+        "records of another boot",
+        "the younger of one number",
+        "one that left nothing",
+        "no number",
+    ],
+)
+def test_the_founder_of_a_line_of_masters(
+    variable: str, records: dict[str, str], founder: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new master of gunicorn knows the old one as long as that lives; after that only the records do."""
+    monkeypatch.setenv("GUNICORN_PID", variable)
+    assert founder_of(master(), boot_id(), records) == founder
+
+
+def test_what_a_master_has_left_behind() -> None:
+    """Its own table by other options, and by these from before it had the others; nothing of a group with a name."""
+    shop = find_group("shop")
+    assert shop is not None
+    group = shop._replace(master=master(), founder=master())
+    old, ours, other = (group.record(table) for table in ("t", "t", "another"))
+    assert outdated(group, "new", "t", {}) == []
+    assert outdated(group, "ours", "t", {"old": old, "ours": ours, "other": other, "spoilt": "spoilt"}) == ["old"]
+    assert outdated(group, "old", "t", {"old": old, "ours": ours}) == ["ours", "old"]
+    assert outdated(group, "new", "t", {"before": record(master(), table="t", boot="another")}) == []
+    assert outdated(shop, "old", "t", {"old": old, "ours": ours}) == []
