@@ -275,11 +275,26 @@ class Member:
         self.leave(OSError("the directory of the worker processes was removed"))
         return True
 
+    def close(self) -> None:
+        """Let go of the group for good, unless another thread is at it. The cells stay mapped while they are in use."""
+        if self.busy_with != get_ident() and self.busy.acquire(timeout=PATIENCE_SECONDS):
+            try:
+                let_go(self.files, self.directory)
+            finally:
+                self.busy.release()
+
     def abandon(self) -> None:
         """Let go in a forked child. All this is the parent's, and a lock lives as long as any descriptor of it."""
         for file in self.files:
             file.abandon()
         self.directory.abandon()
+
+
+def let_go(files: Sequence[WorkerFile], directory: Directory) -> None:
+    """Close the descriptors of a member. Its numbers stay with the group, as those of a worker that ends."""
+    for file in files:
+        file.close()
+    directory.abandon()
 
 
 def _record(change: Change) -> bytes:

@@ -24,7 +24,7 @@ from .carry import carry
 from .cells import WorkerFile
 from .directory import Directory, clean_stale, open_directory, records, remove
 from .group import find_group, kept_seconds, name_for, outdated
-from .member import Member  # on import: a child that is forked while another thread imports waits for it for ever
+from .member import Member, let_go  # on import: a child forked while another thread imports waits for it for ever
 from .proc import NOBODY, monotonic
 from .servers import is_early
 
@@ -64,6 +64,7 @@ class Membership:
         self.state = State.EARLY
         self.table = Table(kinds)
         self.member: Member | None = None
+        self.dropping: weakref.finalize[[Sequence[WorkerFile], Directory], Membership] | None = None
         self.master = NOBODY  # of the group that was last sought
         self.is_kept_out = False  # whether there is a group that could not be joined
         self.pid = os.getpid()
@@ -130,7 +131,8 @@ class Membership:
             log(logging.INFO, "this worker's numbers are those of its group now, with all that it counted alone")
         self.state, self.is_kept_out, self.member = State.JOINED, False, member
         # A RedMetrics that nobody uses any more leaves its numbers to the group, as a worker does that ends.
-        weakref.finalize(self, _let_go, member.files, member.directory).atexit = False
+        self.dropping = weakref.finalize(self, let_go, member.files, member.directory)
+        self.dropping.atexit = False
         self._carry()
         self.table.earlier = self.table
         self.table = table
@@ -141,7 +143,9 @@ class Membership:
             return  # another thread found that out first
         self.state = State.LEFT
         self.table.sharing = ALONE
+        self.member.close()
         self.member = None
+        self.dropping.detach()  # type: ignore[union-attr]  # there is one with each member; it holds the files
         self.faults.fault("this worker's numbers are its own from now on", reason)
 
     def restart(self) -> None:
@@ -168,9 +172,3 @@ class Membership:
     def group_seconds(self) -> float | None:
         """Return for how many seconds the group has counted; `None` outside of a group."""
         return None if self.member is None else monotonic() - self.member.index.born
-
-
-def _let_go(files: Sequence[WorkerFile], directory: Directory) -> None:
-    for file in files:
-        file.close()
-    directory.abandon()

@@ -321,6 +321,23 @@ def test_who_cannot_tell_the_others_of_a_route_is_isolated_meanwhile(named: Name
     assert found['http_errors_total{method="GET",route="/b"}'] == 2.0
 
 
+def test_a_group_that_is_lost_again_and_again_leaves_nothing_open(named: Named, tmp_path: Path) -> None:
+    """Neither descriptors nor mappings of the directories that were removed, beyond those of the last one."""
+    metrics = named()
+    seen = []
+    for _ in range(8):
+        count(metrics, "/a")
+        metrics.snapshot()
+        assert state_of(metrics) is State.JOINED
+        gc.collect()
+        seen.append(len(open_files(tmp_path)))
+        shutil.rmtree(tmp_path / HOME)
+        metrics.snapshot()
+        assert state_of(metrics) is State.LEFT
+    assert total(metrics.snapshot()) == 8.0
+    assert max(seen[2:]) == seen[2]
+
+
 # After a fork
 
 
