@@ -12,6 +12,7 @@ import errno
 import os
 import re
 import signal
+import stat
 import time
 from _thread import allocate_lock
 from collections.abc import Callable, Iterable, Iterator
@@ -23,7 +24,10 @@ from .proc import monotonic
 try:
     import fcntl
 except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]  # `_home` refuses before any use
+    fcntl = None  # type: ignore[assignment]  # `_homes` refuses before any use
+
+RUNTIME: Final = "XDG_RUNTIME_DIR"
+"""The variable that names a directory in memory where only this user can write. It may go when the user logs out."""
 
 SHARED_MEMORY: Final = "/dev/shm"
 
@@ -214,9 +218,10 @@ def open_directory(name: str, owner: str, base: str | None = None) -> Directory:
         owner: Who keeps the group alive, in lines of ASCII. The first worker records it, later ones add what is missing
             behind its first line, and `clean_stale` asks about it.
         base: The directory for all groups. It is created, with mode 0700, if only its last component is missing. If it
-            exists, its mode and owner are the user's choice: the two levels below are private. `None`: /dev/shm if it
-            is a writable directory, else the directory for temporary files, even when it is full: moving on to another
-            one would split the group.
+            exists, its mode and owner are the user's choice: the two levels below are private. `None`: where the group
+            lies already. A new one is made in `$XDG_RUNTIME_DIR` if it is private, else in /dev/shm, else in the
+            directory for temporary files: in the first one that is writable, and where no other user has taken our
+            name, even when it is full, since moving on would split the group.
 
     Returns:
         The open directory, with a shared lock on it.
@@ -228,7 +233,7 @@ def open_directory(name: str, owner: str, base: str | None = None) -> Directory:
     """
     if not GROUP.fullmatch(name):
         raise ValueError(f"open_directory(name={name!r}): must be letters, digits, '_', '.' and '-'")
-    return _open(os.path.join(_home(base), name), owner)
+    return _open(os.path.join(_home(base, name), name), owner)
 
 
 def records(base: str | None) -> dict[str, str]:
@@ -238,13 +243,10 @@ def records(base: str | None) -> dict[str, str]:
         base: As in `open_directory`.
     """
     found = {}
-    try:
-        with closing(_enter(_home(base))) as home:
-            for name in filter(GROUP.fullmatch, home.names()):
-                with suppress(Exception), closing(_enter(os.path.join(home.path, name), home.fd)) as group:
-                    found[name] = _read_record(group)
-    except OSError:  # there are no groups, or they are not ours to open
-        pass
+    for home in _entered(base):
+        for name in filter(GROUP.fullmatch, home.names()):
+            with suppress(Exception), closing(_enter(os.path.join(home.path, name), home.fd)) as group:
+                found[name] = _read_record(group)
     return found
 
 
@@ -255,7 +257,7 @@ def remove(base: str | None, names: Iterable[str]) -> None:
         base: As in `open_directory`.
         names: The names of their directories.
     """
-    with suppress(OSError), closing(_enter(_home(base))) as home:
+    for home in _entered(base):
         for name in names:
             _remove_stale(home, name, lambda owner: 0.0, time.time)
 
@@ -277,15 +279,12 @@ def clean_stale(
     Returns:
         How many groups were removed.
     """
-    removed = 0
-    try:
-        with closing(_enter(_home(base))) as home:
-            for name in home.names():
-                if name != keep and GROUP.fullmatch(name):
-                    removed += _remove_stale(home, name, kept_seconds, now)
-    except OSError:  # there are no groups, or they are not ours to open
-        pass
-    return removed
+    return sum(
+        _remove_stale(home, name, kept_seconds, now)
+        for home in _entered(base)
+        for name in home.names()
+        if name != keep and GROUP.fullmatch(name)
+    )
 
 
 def _pause(seconds: float) -> None:
@@ -318,16 +317,53 @@ def is_same(fd: int, status: os.stat_result) -> bool:
         return False
 
 
-def _home(base: str | None) -> str:
-    """Return the directory with all groups of this user."""
+def _home(base: str | None, name: str) -> str:
+    """Return the directory with all groups of this user in which one lies, or is to be made.
+
+    Any user can take our name where all may write. Then all workers meet at the next place, and stay there when the
+    name is free again.
+    """
+    homes = _homes(base)
+    private = [home for home in homes if _is_private(home)]
+    inhabited = [home for home in private if os.path.lexists(os.path.join(home, name))]
+    usable = [home for home in homes if home in private or not os.path.lexists(home)]
+    return (inhabited or usable or homes)[0]  # if none is usable, the first one says what is wrong
+
+
+def _homes(base: str | None) -> list[str]:
+    """Return the directories that may hold all groups of this user, the best one first."""
     if fcntl is None:
         raise OSError(errno.ENOTSUP, "this platform cannot lock directories")
+    places = [] if base is None else [base]
     if base is None:
-        places = (SHARED_MEMORY, *(os.environ.get(variable, "") for variable in TEMPORARY), *TEMPORARY_BY_CUSTOM)
-        base = next(filter(_is_writable, places), None)
-        if base is None:
-            raise FileNotFoundError(errno.ENOENT, f"no writable directory among {', '.join(filter(None, places))}")
-    return os.path.join(base, f"red_middleware-{os.geteuid()}")
+        runtime = os.environ.get(RUNTIME, "")  # whoever becomes another user may have inherited it
+        variables = (os.environ.get(variable, "") for variable in TEMPORARY)
+        named = [runtime if _is_private(runtime) else "", SHARED_MEMORY, *variables, *TEMPORARY_BY_CUSTOM]
+        places += filter(_is_writable, named)
+        if not places:
+            raise FileNotFoundError(errno.ENOENT, f"no writable directory among {', '.join(filter(None, named))}")
+    return [os.path.join(place, f"red_middleware-{os.geteuid()}") for place in places]
+
+
+def _entered(base: str | None) -> Iterator[Directory]:
+    """Yield those that exist and are ours to open, each open while it is in use."""
+    with suppress(OSError):
+        for path in _homes(base):
+            with suppress(OSError), closing(_enter(path)) as home:
+                yield home
+
+
+def _is_private(path: str) -> bool:
+    """Tell whether a path is a directory that belongs to this user alone."""
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return False
+    return stat.S_ISDIR(status.st_mode) and _belongs_to_us(status)
+
+
+def _belongs_to_us(status: os.stat_result) -> bool:
+    return status.st_uid == os.geteuid() and not status.st_mode & 0o077
 
 
 def _is_writable(path: str) -> bool:
@@ -352,7 +388,7 @@ def _enter(path: str, parent: int | None = None, owner: str = "") -> Directory:
         raise
     directory = Directory(path, fd, owner)
     status, uid = os.fstat(directory.fd), os.geteuid()
-    if status.st_uid == uid and not status.st_mode & 0o077:
+    if _belongs_to_us(status):
         return directory
     directory.close()
     found = f"uid {status.st_uid}, mode {status.st_mode & 0o7777:04o}"

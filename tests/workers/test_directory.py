@@ -65,6 +65,12 @@ def mount(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
         subprocess.run(["umount", "--lazy", path], capture_output=True)
 
 
+@pytest.fixture(autouse=True)
+def _without_a_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever runs the tests may be logged in."""
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+
+
 def mode(path: Path) -> int:
     return path.lstat().st_mode & 0o7777
 
@@ -158,6 +164,58 @@ def test_a_base_without_a_parent_is_refused_by_its_name(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="nowhere/app"):
         open_directory("group", "", str(tmp_path / "nowhere" / "app"))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_base_the_runtime_directory_is_taken_if_it_is_private(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever becomes another user may have inherited the variable, which is no good then."""
+    runtime, shared = tmp_path / "runtime", tmp_path / "shared"
+    shared.mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
+    monkeypatch.setattr(room, "SHARED_MEMORY", str(shared))
+    for number, (permissions, home) in enumerate([(None, shared), (0o755, shared), (0o700, runtime)]):
+        if permissions:
+            runtime.mkdir(exist_ok=True)
+            runtime.chmod(permissions)
+        with closing(open_directory(f"group{number}", "")) as group:
+            assert Path(group.path).parents[1] == home
+
+
+def test_a_name_that_somebody_else_has_taken_is_looked_for_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All workers meet at the next place, and stay there when the name is free again; each group has one place."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    second.mkdir()
+    monkeypatch.setattr(room, "SHARED_MEMORY", str(first))
+    monkeypatch.setenv("TMPDIR", str(second))
+    (first / HOME).mkdir()  # open to others, as a directory of another user looks to us
+    (first / HOME).chmod(0o755)
+    with closing(open_directory("group", "owner of it")) as one:
+        assert Path(one.path) == second / HOME / "group"
+        (first / HOME).rmdir()
+        with closing(open_directory("group", "")) as other:
+            assert other.path == one.path
+        with closing(open_directory("later", "owner of later")) as later:
+            assert Path(later.path) == first / HOME / "later"
+        assert records(None) == {"group": "owner of it", "later": "owner of later"}
+    assert clean_stale(None, "later", is_gone) == 1
+    assert records(None) == {"later": "owner of later"}
+
+
+def test_where_the_name_is_taken_everywhere_the_first_place_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody shares there, and the log tells why."""
+    monkeypatch.setattr(room, "SHARED_MEMORY", str(tmp_path))
+    monkeypatch.setattr(room, "TEMPORARY_BY_CUSTOM", ())
+    for variable in ("TMPDIR", "TEMP", "TMP"):
+        monkeypatch.delenv(variable, raising=False)
+    (tmp_path / HOME).write_text("taken")
+    with pytest.raises(NotADirectoryError, match=str(tmp_path / HOME)):
+        open_directory("group", "")
 
 
 def test_without_a_base_shared_memory_is_taken(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
