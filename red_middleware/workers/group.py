@@ -92,8 +92,9 @@ def find_group(name: str | None = None, records: Callable[[], Mapping[str, str]]
         master = Process(pid, stat_field(pid, STARTED) if pid else 0, pid_namespace())
         boot = boot_id()
         founder = founder_of(master, boot, records()) if pid else master
-        named = (founder.namespace, founder.pid, founder.started) if name is None else name
-        return Group(_digest(boot, os.geteuid(), named, interpreter_number()), master, boot, founder)
+        # A server makes the interpreters of its apps in the same order in each worker. Others may not; a name says all.
+        line = (founder.namespace, founder.pid, founder.started, interpreter_number())
+        return Group(_digest(boot, os.geteuid(), line if name is None else name), master, boot, founder)
     except Exception as error:
         raise OSError(f"/proc does not tell to which group of workers this process belongs: {error}") from error
 

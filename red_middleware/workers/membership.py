@@ -27,6 +27,7 @@ from .group import find_group, kept_seconds, name_for, outdated
 from .member import Member, let_go  # on import: a child forked while another thread imports waits for it for ever
 from .proc import NOBODY, monotonic
 from .servers import is_early
+from .siblings import sign_of_siblings
 
 
 class State(Enum):
@@ -167,6 +168,16 @@ class Membership:
         """Tell whether there are other workers with whom this process does not share all of its numbers."""
         if self.is_kept_out or self.state is State.LEFT:
             return True
+        if self.state is State.ALONE and self.options.multiprocess_dir is not None:
+            sign = sign_of_siblings()
+            if sign is not None:
+                self.faults.warn_once(
+                    "siblings",
+                    "this process shows its own numbers only, and there are others: %s; if they serve the same app, "
+                    "give all of them one multiprocess_name=, or set RED_MULTIPROCESS_NAME",
+                    sign,
+                )
+            return sign is not None
         return self.member is not None and (self.member.is_lost or self.member.is_behind)
 
     def group_seconds(self) -> float | None:

@@ -18,16 +18,21 @@ CHILD: Final = "child"
 imported_early: Final = is_early()
 
 
-def answer(query: str) -> bytes:
-    """Return what this process knows of its group; the query is the group's explicit name, if any."""
+def measure(*calls: Callable[[], object]) -> None:
+    """Call functions under measurement, once in a process and where that is wanted."""
     if os.environ.pop(MEASURE, None):
         import coverage
 
         measuring = coverage.Coverage(data_suffix=True)
         with measuring.collect():
-            _found(query)
-            is_early()
+            for call in calls:
+                call()
         measuring.save()
+
+
+def answer(query: str) -> bytes:
+    """Return what this process knows of its group; the query is the group's explicit name, if any."""
+    measure(lambda: _found(query), is_early)
     if query == CHILD:
         return _of_a_child()
     found, unknown = _found(query)

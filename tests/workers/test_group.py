@@ -1,5 +1,6 @@
 """Which processes are one group beside the workers of one server: by name, among containers, users and boots."""
 
+import json
 import math
 import os
 import re
@@ -11,10 +12,10 @@ from typing import Final
 import pytest
 
 from red_middleware.workers.group import find_group, founder_of, kept_seconds, name_for, outdated
-from red_middleware.workers.proc import STARTED, Process, boot_id, stat_field, this_process
+from red_middleware.workers.proc import STARTED, Process, boot_id, stat_field, subinterpreters, this_process
 
 from .parents import __name__ as parents
-from .running import ASGI, PORT, Kind, Servers, found_by, gunicorn, python, require_namespaces, without_proc
+from .running import ASGI, PORT, Kind, Servers, found_by, group_of, gunicorn, python, require_namespaces, without_proc
 
 TWO_JOBS: Final = f'"$0" -m uvicorn --port "$1" {ASGI} & "$0" -m uvicorn --port "$2" {ASGI} & wait'
 HONCHO: Final = ("-m", "honcho", "-f", "tests/workers/Procfile", "start")
@@ -98,6 +99,29 @@ def test_another_user_is_another_group() -> None:
     assert theirs is not None
     assert theirs == ours._replace(key=theirs.key)
     assert theirs.key != ours.key
+
+
+@pytest.mark.parametrize("name", ["shop", None])
+def test_a_name_makes_one_group_of_all_interpreters(name: str | None, tmp_path: Path) -> None:
+    """Who makes them, mod_wsgi for one, may do so in another order in each process. A server's own are told apart."""
+    interpreters = subinterpreters
+    is_new = interpreters.__name__ == "_interpreters"
+    other = interpreters.create("legacy") if is_new else interpreters.create(isolated=False)
+    program = f"""if True:
+        import json, sys
+        sys.path[:0] = {sys.path!r}
+        from red_middleware.workers import group
+        group.find_master = lambda: {os.getpid()}
+        with open({str(tmp_path / "found")!r}, "w") as file:
+            json.dump(group.find_group({name!r}), file)
+    """
+    interpreters.run_string(other, program)
+    interpreters.destroy(other)
+    found = group_of(json.loads((tmp_path / "found").read_text()))
+    ours = found_by(f"from red_middleware.workers import group; group.find_master = lambda: {os.getpid()}", name=name)
+    assert found is not None
+    assert ours is not None
+    assert (found.key == ours.key) == (name is not None)
 
 
 def test_a_directory_is_named_by_group_and_mark() -> None:

@@ -39,6 +39,12 @@ def find_master() -> int | None:
     return os.getppid() if is_worker else None
 
 
+def is_master() -> bool:
+    """Tell whether this is the master itself."""
+    master = _object_behind(_handlers(), "gunicorn.arbiter", "Arbiter")
+    return master is not None and master.pid == os.getpid()
+
+
 def find_predecessor() -> int | None:
     """Return the master that has re-executed itself (signal USR2) as this worker's master, as long as that is known.
 

@@ -1,0 +1,91 @@
+"""Whether other processes serve the same app, although nothing makes them a group: then a scrape shows only a part.
+
+`membership` asks at each scrape of a process that is alone. A wrong alarm would be worse than a missed one, so the flag
+`wsgi.multiprocess` proves nothing here: asgiref, a2wsgi and Django's test client set it in a single process.
+"""
+
+import os
+import socket
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from types import FrameType
+from typing import Any, Final
+
+from .servers import gunicorn
+
+MAX_SIBLINGS: Final = 64
+"""How many other children of the parent are looked at."""
+
+
+def sign_of_siblings() -> str | None:
+    """Return what shows that this process has siblings; `None` if nothing does."""
+    for sign, shows in SIGNS.items():
+        with suppress(Exception):  # there is no such module, or no /proc, or it hides the others
+            if shows():
+                return sign
+    return None
+
+
+def _forks_for_each_request() -> bool:
+    """Tell whether a forking `socketserver` runs this process: that of wsgiref, or Werkzeug's with `processes=`."""
+    server: Any = sys.modules["socketserver"]
+    code = server.ForkingMixIn.process_request.__code__
+    return any(frame.f_code is code for top in sys._current_frames().values() for frame in _frames(top))
+
+
+def _frames(top: FrameType | None) -> Iterator[FrameType]:
+    while top is not None:
+        yield top
+        top = top.f_back
+
+
+def _is_one_of_mod_wsgi() -> bool:
+    """Tell whether mod_wsgi runs this app in several processes. The module holds this only inside of Apache."""
+    return getattr(sys.modules.get("mod_wsgi"), "maximum_processes", 1) > 1
+
+
+def _shares_its_sockets() -> bool:
+    """Tell whether another child of the parent holds a socket at which this process listens."""
+    parent = os.getppid()
+    with open(f"/proc/{parent}/task/{parent}/children") as file:
+        siblings = [pid for pid in file.read().split() if pid != str(os.getpid())]
+    ours = _listening() if siblings else set()
+    return bool(ours) and any(not ours.isdisjoint(_sockets(pid)) for pid in siblings[:MAX_SIBLINGS])
+
+
+def _listening() -> set[str]:
+    """Return the sockets at which this process listens."""
+    found = set()
+    for name, link in _links("self"):
+        with suppress(OSError), socket.socket(fileno=os.dup(int(name))) as opened:  # it may be closed meanwhile
+            if opened.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                found.add(link)
+    return found
+
+
+def _sockets(pid: str) -> set[str]:
+    """Return the sockets of a process; none if it is another user's, or has ended."""
+    found: set[str] = set()
+    with suppress(OSError):
+        found.update(link for _, link in _links(pid))
+    return found
+
+
+def _links(pid: str) -> Iterator[tuple[str, str]]:
+    """Yield the descriptors of a process that lead to sockets, and the sockets by their inodes."""
+    folder = f"/proc/{pid}/fd"
+    for name in os.listdir(folder):
+        link = ""
+        with suppress(OSError):  # closed meanwhile
+            link = os.readlink(f"{folder}/{name}")
+        if link.startswith("socket:"):
+            yield name, link
+
+
+SIGNS: Final[Mapping[str, Callable[[], bool]]] = {
+    "it is gunicorn's master, which serves nothing": gunicorn.is_master,
+    "its server forks for each request": _forks_for_each_request,
+    "mod_wsgi has several processes": _is_one_of_mod_wsgi,
+    "another process listens at the same socket": _shares_its_sockets,
+}
