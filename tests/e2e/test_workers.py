@@ -237,12 +237,18 @@ def test_of_killed_workers_only_what_they_were_serving_is_lost(tmp_path: Path) -
             os.kill(killed[-1], signal.SIGKILL)
             poll("its end is noticed", lambda: killed[-1] not in workers(server))
 
+    def requests() -> Iterator[tuple[str, str]]:
+        """Yield requests until some workers were killed, however fast the others answer; not without end."""
+        for number in range(100 * REQUESTS):
+            if number >= 2 * REQUESTS and len(killed) >= 10:
+                return
+            yield "GET", "/ok"
+
     with Server(PLAIN_SYNC, tmp_path) as server:
-        requests = (("GET", "/ok") for _ in range(2 * REQUESTS))
-        answered, scrapes = asyncio.run(send_and_scrape(server, requests, kill), debug=DEBUG)
+        answered, scrapes = asyncio.run(send_and_scrape(server, requests(), kill), debug=DEBUG)
+        sent = sum(answered.values())
         assert len(killed) >= 10
-        assert sum(answered.values()) == 2 * REQUESTS
-        assert answered["200"] - len(killed) <= total(scrapes[-1]) <= 2 * REQUESTS  # each served one request at a time
+        assert answered["200"] - len(killed) <= total(scrapes[-1]) <= sent  # each served one request at a time
         assert len({total(each) for each in scrapes[-SCRAPES:]}) == 1
         assert_in_order(scrapes)
 

