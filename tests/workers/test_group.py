@@ -1,5 +1,6 @@
 """Which processes are one group beside the workers of one server: by name, among containers, users and boots."""
 
+import importlib
 import json
 import math
 import os
@@ -14,6 +15,7 @@ import pytest
 from red_middleware.workers.group import find_group, founder_of, kept_seconds, name_for, outdated
 from red_middleware.workers.proc import STARTED, Process, boot_id, stat_field, subinterpreters, this_process
 
+from ..e2e import require_packages
 from .parents import __name__ as parents
 from .running import ASGI, PORT, Kind, Servers, found_by, group_of, gunicorn, python, require_namespaces, without_proc
 
@@ -216,8 +218,13 @@ def test_the_founder_of_a_line_of_masters(
     variable: str, records: dict[str, str], founder: Process, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A new master of gunicorn knows the old one as long as that lives; after that only the records do."""
+    require_packages("gunicorn")
+    importlib.import_module("gunicorn.arbiter")
     monkeypatch.setenv("GUNICORN_PID", variable)
+    monkeypatch.setenv("SERVER_SOFTWARE", "gunicorn/27.0.1")
     assert founder_of(master(), boot_id(), records) == founder
+    monkeypatch.delenv("SERVER_SOFTWARE")  # a program that a worker started inherits the other variable
+    assert founder_of(master(), boot_id(), {}) == master()
 
 
 def test_what_a_master_has_left_behind() -> None:

@@ -48,10 +48,11 @@ def is_master() -> bool:
 def find_predecessor() -> int | None:
     """Return the master that has re-executed itself (signal USR2) as this worker's master, as long as that is known.
 
-    A new master forgets the old one, and removes the variable, when the old one has ended.
+    A new master forgets the old one, and removes the variable, when the old one has ended. What a worker starts
+    inherits the variable.
     """
     pid = os.environ.get("GUNICORN_PID", "")
-    return int(pid) if pid.isdecimal() else None
+    return int(pid) if pid.isdecimal() and _handlers() else None
 
 
 def _handlers() -> list[Any]:
