@@ -1,15 +1,17 @@
 """One mounting of a middleware: its options, the paths that it keeps for itself, and the routes behind it.
 
 Both adapters hold one and ask it the same questions; it knows neither protocol. Nothing here is on the hot path but
-the set `special`, in which a request's path is looked up.
+the set `special`, in which a request's path is looked up. It holds the endpoint's paths and those that are excluded;
+where more than a look-up tells what is excluded, it holds every path.
 """
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from enum import Enum
 
 from . import options
 from .counting.exchange import KEY, asks_for_socket, exclude, raised
+from .exclusion import Exclude, Exclusion
 from .faults import log
 from .metrics import RedMetrics, recorder_of
 from .routes import Reader, RouteOf, Routes, Source
@@ -32,7 +34,7 @@ class Mounting:
         metrics: Which numbers it feeds; `None` is the process's shared `RedMetrics()`.
         metrics_path: Where the endpoint answers, relative to the mounting; `None`: nowhere. Whether the application
             keeps it for a route of its own is decided once, at the first request.
-        exclude: Paths that are not recorded, exact, relative to the mounting.
+        exclude: What is not recorded: see `exclusion`. Paths are relative to the mounting.
         route_of: Asked first for a request's route.
         readers: Those of the protocol's frameworks.
         takes: What the protocol calls an application with.
@@ -45,7 +47,7 @@ class Mounting:
         app: object,
         metrics: RedMetrics | None,
         metrics_path: str | None,
-        exclude: Collection[str],
+        exclude: Exclude,
         route_of: RouteOf | None,
         readers: Sequence[type[Reader]],
         takes: Sequence[str],
@@ -59,29 +61,33 @@ class Mounting:
         if route_of is not None:
             options.check_plain_callable(owner, "route_of", route_of)
         self.app = app
+        self.exclusion = Exclusion(owner, exclude, spelled)
         self.metrics = RedMetrics() if metrics is None else metrics
         self.metrics_path = metrics_path
-        self.endpoint = None if metrics_path is None else spelled(metrics_path)
-        self.excluded = frozenset(map(spelled, options.paths(owner, "exclude", exclude)))
-        self.special = self.excluded if self.endpoint is None else self.excluded | {self.endpoint}
+        self.twin = None if metrics_path is None else _with_or_without_slash(metrics_path)
+        self.spelled = spelled
+        self._answer_at(frozenset(spelled(path) for path in (metrics_path, self.twin) if path is not None))
         self.recorder = recorder_of(self.metrics)
         made = [reader(self._declare, raised, asks_for_socket) for reader in readers]
-        self.routes = Routes(made, route_of, self.recorder.fault)
+        found = self._found if self.exclusion.templates else None
+        self.routes = Routes(made, route_of, self.recorder.fault, found)
+        self._declared: set[str] = set()
         self._has_learned = False
         self.recorder.mount(self)
 
-    def purpose(self, path: str, source: Source) -> Purpose:
+    def purpose(self, path: str, source: Source, method: object = "GET") -> Purpose:
         """Tell what a request is for whose path is one of `special`.
 
         Args:
             path: The path relative to the mounting.
             source: The environ or scope.
+            method: The method as the client wrote it.
         """
         if not self.recorder.methods:
             self.recorder.begin(source)  # the app may have a route of its own where the endpoint would be
-        if path == self.endpoint:
+        if path in self.endpoints:
             purpose = Purpose.ENDPOINT
-        elif path in self.excluded:
+        elif self.exclusion.holds(path, method, source, self.recorder.fault):
             purpose = Purpose.EXCLUDED
         else:
             return Purpose.APP
@@ -92,30 +98,57 @@ class Mounting:
             exclude(self.recorder, source, path)
         return purpose
 
+    def _answer_at(self, paths: frozenset[str]) -> None:
+        """Let the endpoint answer at these paths, and nowhere else."""
+        self.endpoints = paths
+        excluded = self.exclusion.special
+        self.special: Container[str] = excluded | paths if isinstance(excluded, frozenset) else excluded
+
     def learn(self, source: Source) -> None:
         """Let the readers declare the routes behind the mounting. See `recorder.Mounted`."""
         try:
             self.routes.learn(self.app, source)
         finally:
             self._has_learned = True
+        if self._declared and self.routes.route_of is None:
+            for text, doubt in self.exclusion.doubts(self._declared):
+                log(logging.WARNING, "exclude=%r may exclude nothing: %s", text, doubt)
+
+    def _found(self, source: Source, route: str) -> None:
+        """Forget a request that a template serves which is excluded: it is known only when the response begins."""
+        exchange = source.get(KEY)
+        while exchange is not None and exchange.recorder is not self.recorder:
+            exchange = exchange.outer
+        if exchange is not None and self.exclusion.holds_route(route, exchange.method.label):
+            exchange.forget(exchange.path)
 
     def _declare(self, routes: Iterable[tuple[str, Iterable[str] | None]]) -> None:
         declared = list(routes)
         self.recorder.declare(declared)
-        own = (self.metrics_path, f"{self.metrics_path}/*")  # the latter if it is a mount
-        if self.endpoint is not None and any(template in own for template, _ in declared):
-            if self._has_learned:
-                self.recorder.faults.warn_once(
-                    f"late {self.metrics_path}",
-                    "the application has a route %s of its own, seen only after the first request: the metrics stay "
-                    "there; choose another metrics_path=",
-                    self.metrics_path,
-                )
-            else:
-                log(
-                    logging.WARNING,
-                    "the application has a route %s of its own and keeps it: no metrics there",
-                    self.metrics_path,
-                )
-                self.endpoint = None
-                self.special = self.excluded
+        templates = {template for template, _ in declared}
+        self._declared |= templates
+        if self.metrics_path is None or not self.endpoints:
+            return
+        taken = {self.metrics_path, self.metrics_path.rstrip("/") + "/*"} & templates  # the latter if it is a mount
+        if self._has_learned and taken:
+            self.recorder.faults.warn_once(
+                f"late {self.metrics_path}",
+                "the application has a route %s of its own, seen only after the first request: the metrics stay "
+                "there; choose another metrics_path=",
+                self.metrics_path,
+            )
+        elif taken:
+            log(
+                logging.WARNING,
+                "the application has a route %s of its own, which answers in place of the middleware's. If it does not "
+                "show the same registry, choose another metrics_path=",
+                self.metrics_path,
+            )
+            self._answer_at(frozenset())
+        elif self.twin is not None and self.twin in templates and not self._has_learned:
+            self._answer_at(self.endpoints - {self.spelled(self.twin)})
+
+
+def _with_or_without_slash(path: str) -> str | None:
+    """Return the path that differs by a slash at its end: scrapers of a mounted endpoint ask there."""
+    return f"{path}/" if not path.endswith("/") else path.rstrip("/") or None

@@ -167,21 +167,32 @@ def check_namespace(owner: str, value: object) -> None:
         raise refusal(ValueError, owner, "namespace", value, rule)
 
 
-def paths(owner: str, option: str, value: object) -> frozenset[str]:
-    """Return a collection of paths. A single string is refused, since it is a collection of characters."""
-    if isinstance(value, str | bytes) or not isinstance(value, Iterable):
-        raise refusal(TypeError, owner, option, value, "must be a collection of paths")
-    found = tuple(value)
-    for path in found:
-        check_path(owner, option, path)
-    return frozenset(found)
+def is_template(path: str) -> bool:
+    """Tell whether a path holds a parameter, as frameworks write them: `<name>` or `{name}`."""
+    return "<" in path or "{" in path
+
+
+def check_begins(owner: str, option: str, value: str) -> None:
+    """Refuse what does not begin at the root of the mounting."""
+    if not value.startswith("/"):
+        raise refusal(ValueError, owner, option, value, "must start with /")
 
 
 def check_path(owner: str, option: str, value: object) -> None:
-    """Refuse what is not a path from the root of the mounting."""
+    """Refuse what is not the path of a request from the root of the mounting, as plain text."""
     check_type(owner, option, value, str)
-    if not str(value).startswith("/"):
-        raise refusal(ValueError, owner, option, value, "must start with /")
+    path = str(value)
+    check_begins(owner, option, path)
+    rules = {
+        "must be a path without a query or a fragment": "?" in path or "#" in path,
+        "must hold no * but at the end of a prefix": "*" in path,
+        "must be a path and no template": is_template(path),
+        "must be plain text, not percent-encoded": re.search("%[0-9A-Fa-f]{2}", path) is not None,
+        "must not end in a space": path != path.rstrip(),
+    }
+    for rule, is_broken in rules.items():
+        if is_broken:
+            raise refusal(ValueError, owner, option, value, rule)
 
 
 def directory(owner: str, option: str, value: object) -> str | None:

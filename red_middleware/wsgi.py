@@ -4,11 +4,12 @@ It tells `counting.exchange` so, and answers the metrics endpoint. A request is 
 closed, whichever comes first. Servers close it right after the last byte; test clients often never do.
 """
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import Any, NoReturn
 
 from .counting.exchange import start
+from .exclusion import Exclude
 from .exposition import Request, answer
 from .metrics import RedMetrics
 from .mounting import Mounting, Purpose
@@ -24,17 +25,19 @@ class RedWSGIMiddleware:
     Args:
         app: The WSGI application.
         metrics: The numbers that this mounting feeds; by default one `RedMetrics()` shared by the process.
-        metrics_path: Where the endpoint answers, relative to `SCRIPT_NAME`; `None`: nowhere. An application that has
-            this route itself when the first request arrives keeps it.
-        exclude: Paths that are not recorded, as plain text, exact, relative to `SCRIPT_NAME`: health checks and the
-            like.
+        metrics_path: Where the endpoint answers, with or without a slash at its end, relative to `SCRIPT_NAME`; `None`:
+            nowhere. An application that has this route itself when the first request arrives keeps it.
+        exclude: Requests that are not recorded, health checks and the like: a collection of paths as plain text
+            (`/healthz`), relative to `SCRIPT_NAME`, of prefixes (`/static/*`), and of route templates as they are
+            declared (`/items/{id}`). Each may stand behind one method (`OPTIONS /*`). A plain function, called with the
+            environ, may be among them or in place of them. Exact paths cost a request nothing.
         route_of: A plain function, called with the environ when the response begins; its answer is the route, `None`
             leaves the question to the readers of Flask and Bottle. The series that it makes are bounded by
             `max_label_sets`.
 
     Raises:
         TypeError: An option is of the wrong type.
-        ValueError: A path does not start with `/`, or the registry is taken, see `RedMetrics`.
+        ValueError: A path is none that a request could have, or the registry is taken, see `RedMetrics`.
     """
 
     def __init__(
@@ -43,7 +46,7 @@ class RedWSGIMiddleware:
         *,
         metrics: RedMetrics | None = None,
         metrics_path: str | None = "/metrics",
-        exclude: Collection[str] = (),
+        exclude: Exclude = (),
         route_of: RouteOf | None = None,
     ) -> None:
         self.app = app
@@ -69,7 +72,7 @@ class RedWSGIMiddleware:
             path, method = environ.get("PATH_INFO", ""), environ.get("REQUEST_METHOD")
         mounting = self.mounting
         if path in mounting.special:
-            purpose = mounting.purpose(path, environ)
+            purpose = mounting.purpose(path, environ, method)
             if purpose is Purpose.ENDPOINT:
                 return _answer(self.metrics, environ, start_response)
             if purpose is Purpose.EXCLUDED:

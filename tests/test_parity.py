@@ -170,7 +170,9 @@ ASGI = Protocol("ASGI", RedASGIMiddleware, ASGIServer, scope, "path", asgi_app)
 both = pytest.mark.parametrize("protocol", [WSGI, ASGI], ids=lambda protocol: protocol.name)
 
 
-def run(protocol: Protocol, scenario: Scenario, wraps: bool = True) -> tuple[RedMetrics, list[object]]:
+def run(
+    protocol: Protocol, scenario: Scenario, wraps: bool = True, excluded: Iterable[str] = ()
+) -> tuple[RedMetrics, list[object]]:
     """Serve a scenario, with or without the middleware; return the numbers, and what the server saw.
 
     A legal WSGI application runs between two of `wsgiref.validate`'s checkers: one watches the middleware as an
@@ -183,7 +185,8 @@ def run(protocol: Protocol, scenario: Scenario, wraps: bool = True) -> tuple[Red
     if checked:
         app = validator(app)
     if wraps:
-        app = protocol.middleware(app, metrics=metrics, exclude=["/health", "/santé"], route_of=lambda _: ROUTE)
+        exclude = ["/health", "/santé", *excluded]
+        app = protocol.middleware(app, metrics=metrics, exclude=exclude, route_of=lambda _: ROUTE)
     if checked:
         app = validator(app)
     server.serve(app, protocol.request(scenario.path, scenario.method))
@@ -230,6 +233,18 @@ def apart_from_the_endpoint(scenarios: Iterable[Scenario]) -> list[Scenario]:
 def test_nobody_notices_the_middleware(protocol: Protocol, scenario: Scenario) -> None:
     """The server sees the same calls, bytes and exceptions, in the same order, as without it."""
     assert run(protocol, scenario)[1] == run(protocol, scenario, wraps=False)[1]
+
+
+@pytest.mark.parametrize("excluded", [ROUTE, "/items/*"], ids=["template", "prefix"])
+@pytest.mark.parametrize(
+    ("protocol", "scenario"),
+    through(asgi=apart_from_the_endpoint(SCENARIOS), wsgi=apart_from_the_endpoint(SEEN_BY_WSGI)),
+)
+def test_nothing_is_counted_of_what_is_excluded(protocol: Protocol, scenario: Scenario, excluded: str) -> None:
+    """However it ends, and though a template is known only when it has begun; and nobody notices."""
+    metrics, record = run(protocol, scenario, excluded=[excluded])
+    assert counted(metrics, "http_") == {}
+    assert record == run(protocol, scenario, wraps=False)[1]
 
 
 def test_what_wsgi_cannot_observe_is_what_the_table_says() -> None:
