@@ -14,7 +14,7 @@ from .counting.labels import SERVER_ERROR
 from .exclusion import Exclude
 from .exposition import Answer, Request, answer, ask
 from .metrics import RedMetrics
-from .mounting import Mounting, Purpose
+from .mounting import Idle, Mounting, Purpose, mounts
 from .routes import ASGI_READERS, RouteOf, Routes
 
 Scope = MutableMapping[str, Any]
@@ -41,10 +41,11 @@ class RedASGIMiddleware:
             `max_label_sets`.
 
     Raises:
-        TypeError: An option is of the wrong type.
+        TypeError: An option is of the wrong type or does not exist, or the application is of WSGI.
         ValueError: A path is none that a request could have, or the registry is taken, see `RedMetrics`.
     """
 
+    @mounts
     def __init__(
         self,
         app: ASGIApp,
@@ -55,7 +56,7 @@ class RedASGIMiddleware:
         route_of: RouteOf | None = None,
     ) -> None:
         self.app = app
-        self.mounting = Mounting(
+        self.mounting: Mounting | Idle = Mounting(
             type(self).__name__, app, metrics, metrics_path, exclude, route_of,
             ASGI_READERS, ("scope", "receive", "send"),
         )  # fmt: skip

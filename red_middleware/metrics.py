@@ -3,6 +3,7 @@
 Behind it stands a `Recorder`. A second handle on the same registry and namespace is a handle on the same recorder.
 """
 
+import inspect
 import os
 import threading
 import time
@@ -55,6 +56,7 @@ class RedMetrics(Collector):
 
     _recorder: Recorder
 
+    @options.refuses_unknown("RedWSGIMiddleware(app, {name}=...)", lambda: options.MOUNTING_OPTIONS)
     def __init__(
         self,
         *,
@@ -147,6 +149,11 @@ class RedMetrics(Collector):
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("RedMetrics cannot be pickled: its numbers belong to this process")
+
+
+def option_names() -> list[str]:
+    """Return the names of the options of `RedMetrics`."""
+    return [name for name, one in inspect.signature(RedMetrics).parameters.items() if one.kind is one.KEYWORD_ONLY]
 
 
 def recorder_of(metrics: RedMetrics) -> Recorder:

@@ -5,15 +5,20 @@ the set `special`, in which a request's path is looked up. It holds the endpoint
 where more than a look-up tells what is excluded, it holds every path.
 """
 
+import functools
 import logging
+import sys
 from collections.abc import Callable, Container, Iterable, Sequence
 from enum import Enum
+from typing import Any, Final
+
+from prometheus_client import CollectorRegistry
 
 from . import options
 from .counting.exchange import KEY, asks_for_socket, exclude, raised
-from .exclusion import Exclude, Exclusion
+from .exclusion import EVERYTHING, Exclude, Exclusion
 from .faults import log
-from .metrics import RedMetrics, recorder_of
+from .metrics import RedMetrics, option_names, recorder_of
 from .routes import Reader, RouteOf, Routes, Source
 
 
@@ -23,6 +28,65 @@ class Purpose(Enum):
     APP = "the application's, counted"
     ENDPOINT = "the metrics, answered here"
     EXCLUDED = "the application's, not counted"
+
+
+def mounts(init: options.Constructor[options.P]) -> options.Constructor[options.P]:
+    """Decorate a middleware's constructor, so that what comes too late to be refused counts nothing.
+
+    Starlette and FastAPI construct their middlewares when they serve already. An exception would reach every response.
+    """
+    known = options.refuses_unknown("metrics=RedMetrics({name}=...)", option_names)(init)
+
+    @functools.wraps(init)
+    def mount(self: Any, /, *args: options.P.args, **given: options.P.kwargs) -> None:
+        try:
+            known(self, *args, **given)
+        except Exception as error:
+            if not _is_built_late():
+                raise
+            log(logging.ERROR, "%s. The application is served, and nothing is counted", error, error=error)
+            self.app = args[0] if args else given["app"]
+            self.mounting = Idle(given.get("metrics"))
+
+    return mount
+
+
+def _is_built_late() -> bool:
+    """Tell whether a framework builds its middlewares at this moment, and not the line that names the middleware."""
+    frame = sys._getframe()
+    while frame.f_back is not None and not frame.f_code.co_name.endswith(BUILDS_LATE):
+        frame = frame.f_back
+    return frame.f_back is not None
+
+
+BUILDS_LATE: Final = "build_middleware_stack"
+"""The function of Starlette, FastAPI and Connexion that constructs middlewares when the server asks the first time."""
+
+
+class Idle:
+    """Stands for a mounting where nothing is counted and nothing is answered.
+
+    Args:
+        metrics: The option.
+    """
+
+    special: Final = EVERYTHING
+    routes: Routes  # nobody asks for them
+
+    def __init__(self, metrics: object) -> None:
+        self.metrics = metrics if isinstance(metrics, RedMetrics) else _unseen_metrics()
+        self.recorder = recorder_of(self.metrics)
+
+    def purpose(self, path: str, source: Source, method: object = "GET") -> Purpose:
+        """Tell that the request is the application's. See `Mounting.purpose`."""
+        return Purpose.EXCLUDED
+
+
+def _unseen_metrics() -> RedMetrics:
+    """Return numbers that nobody shows. No variable of the environment has a say in their options."""
+    return RedMetrics(
+        registry=CollectorRegistry(), namespace="", buckets=(1.0,), max_label_sets=1, multiprocess_dir=None
+    )
 
 
 class Mounting:

@@ -8,10 +8,14 @@ import inspect
 import math
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from numbers import Real
-from typing import Any, Final
+from typing import Any, Concatenate, Final, ParamSpec
+
+P = ParamSpec("P")
+Constructor = Callable[Concatenate[Any, P], None]
+"""An `__init__`."""
 
 MAX_TIMEOUT_SECONDS: Final = 120.0
 """The most that a scrape may wait: longer, and it holds up the others."""
@@ -19,6 +23,8 @@ MAX_TIMEOUT_SECONDS: Final = 120.0
 MAX_LABEL_SETS: Final = 1_000_000
 """The most that `max_label_sets` may be. With the default buckets its cells take 272 MB, at construction."""
 
+MOUNTING_OPTIONS: Final = ("metrics", "metrics_path", "exclude", "route_of")
+"""The options of both middlewares."""
 
 DIRECTORY: Final = "RED_MULTIPROCESS_DIR"
 """The environment variable that `multiprocess_dir="auto"` stands for."""
@@ -96,6 +102,41 @@ def check_callable(owner: str, option: str, value: object) -> None:
         raise refusal(TypeError, owner, option, value, "must be callable")
 
 
+def refuses_unknown(home: str, others: Callable[[], Collection[str]]) -> Callable[[Constructor[P]], Constructor[P]]:
+    """Return a decorator of a constructor, which refuses a name that is no option, and says where it belongs.
+
+    Args:
+        home: How to give the options of the other class; `{name}` stands for the option.
+        others: Returns their names.
+    """
+
+    def decorate(init: Constructor[P]) -> Constructor[P]:
+        own = inspect.signature(init).parameters
+
+        @functools.wraps(init)
+        def checked(self: Any, /, *args: P.args, **given: P.kwargs) -> None:
+            for name, value in given.items():
+                if name not in own:
+                    rule = _place_of(name, own.keys() - {"self"}, others(), home)
+                    raise refusal(TypeError, type(self).__name__, name, value, rule)
+            init(self, *args, **given)
+
+        return checked
+
+    return decorate
+
+
+def _place_of(name: str, own: Collection[str], others: Collection[str], home: str) -> str:
+    if name in others:
+        return f"belongs to {home.format(name=name)}"
+    from difflib import get_close_matches  # only who errs pays for it
+
+    for likely in get_close_matches(name, [*own, *others], 1):
+        meant = f"{likely}=" if likely in own else home.format(name=likely)
+        return f"there is no such option; {meant} may be meant"
+    return "there is no such option"
+
+
 def check_app(owner: str, app: object, takes: Sequence[str]) -> None:
     """Refuse what no server of the protocol could call.
 
@@ -106,14 +147,51 @@ def check_app(owner: str, app: object, takes: Sequence[str]) -> None:
     """
     check_callable(owner, "app", app)
     try:
-        signature = inspect.signature(app)  # type: ignore[arg-type]  # it is callable
+        rule = _broken_rule(app, takes)
     except Exception:  # it is written in C, or stands for an object that is not there yet
         return
-    if not _takes(signature, len(takes)):
-        rule = f"must take {', '.join(takes)}"
-        if "scope" in takes and _takes(signature, 1):
-            rule += "; one of ASGI 2 does so behind asgiref.compatibility.guarantee_single_callable"
+    if rule:
         raise refusal(TypeError, owner, "app", app, rule)
+
+
+def _broken_rule(app: Any, takes: Sequence[str]) -> str:
+    is_asgi = "scope" in takes
+    other = "; for a WSGI application use RedWSGIMiddleware" if is_asgi else "; for an ASGI one use RedASGIMiddleware"
+    if isinstance(app, type) and _makes_apps(app):
+        return "must be an application and no class: pass an instance"
+    if not is_asgi and _is_async(app):
+        return f"must not be async{other}"
+    signature = inspect.signature(app, follow_wrapped=False)  # what a decorator wraps may be of the other protocol
+    if _takes(signature, len(takes)):
+        return ""
+    rule = f"must take {', '.join(takes)}"
+    if _takes(signature, 2 if is_asgi else 3):
+        rule += other
+    elif _takes(signature, 0):
+        rule += "; if it makes the application, call it"
+    elif is_asgi and _takes(signature, 1):
+        rule += "; one of ASGI 2 does so behind asgiref.compatibility.guarantee_single_callable"
+    return rule
+
+
+def _makes_apps(kind: type) -> bool:
+    """Tell whether instances of a class are applications, and the class is none.
+
+    A class may be an application itself: PEP 3333 has one whose instances are iterated, and Starlette's endpoints are
+    awaited. Where `__new__` or a metaclass may return anything, nobody can tell.
+    """
+    if type(kind).__call__ is not type.__call__ or any("__new__" in vars(base) for base in kind.__mro__[:-1]):
+        return False
+    if any(hasattr(kind, name) for name in ("__iter__", "__getitem__", "__await__")):
+        return False
+    call = next((vars(base)["__call__"] for base in kind.__mro__ if "__call__" in vars(base)), None)
+    if call is None:
+        return False
+    signature = inspect.signature(call, follow_wrapped=False)
+    if _takes(signature, 1):  # it takes anything, or no request
+        return False
+    is_asgi_2 = inspect.iscoroutinefunction(call)  # if it takes two
+    return _takes(signature, 1 + 3) or (_takes(signature, 1 + 2) and not is_asgi_2)
 
 
 def _takes(signature: inspect.Signature, count: int) -> bool:
@@ -124,13 +202,17 @@ def _takes(signature: inspect.Signature, count: int) -> bool:
     return True
 
 
+def _is_async(value: Any) -> bool:
+    """Tell whether a call makes a coroutine."""
+    while isinstance(value, functools.partial):
+        value = value.func
+    return inspect.iscoroutinefunction(value) or inspect.iscoroutinefunction(type(value).__call__)
+
+
 def check_plain_callable(owner: str, option: str, value: object) -> None:
     """Refuse what cannot be called, or returns a coroutine, which nobody would await."""
     check_callable(owner, option, value)
-    called: Any = value
-    while isinstance(called, functools.partial):
-        called = called.func
-    if inspect.iscoroutinefunction(called) or inspect.iscoroutinefunction(type(called).__call__):
+    if _is_async(value):
         raise refusal(TypeError, owner, option, value, "must be a plain function, not async")
 
 

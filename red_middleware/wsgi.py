@@ -12,7 +12,7 @@ from .counting.exchange import start
 from .exclusion import Exclude
 from .exposition import Request, answer
 from .metrics import RedMetrics
-from .mounting import Mounting, Purpose
+from .mounting import Idle, Mounting, Purpose, mounts
 from .routes import WSGI_READERS, RouteOf
 from .wsgi_response import CALLING, Body, Environ, FileWrapper, OpenResponse, StartResponse
 
@@ -36,10 +36,11 @@ class RedWSGIMiddleware:
             `max_label_sets`.
 
     Raises:
-        TypeError: An option is of the wrong type.
+        TypeError: An option is of the wrong type or does not exist, or the application is of ASGI.
         ValueError: A path is none that a request could have, or the registry is taken, see `RedMetrics`.
     """
 
+    @mounts
     def __init__(
         self,
         app: WSGIApp,
@@ -50,7 +51,7 @@ class RedWSGIMiddleware:
         route_of: RouteOf | None = None,
     ) -> None:
         self.app = app
-        self.mounting = Mounting(
+        self.mounting: Mounting | Idle = Mounting(
             type(self).__name__, app, metrics, metrics_path, exclude, route_of,
             WSGI_READERS, ("environ", "start_response"),
             lambda path: path.encode("utf-8", "surrogatepass").decode("latin-1"),  # as PEP 3333 spells PATH_INFO

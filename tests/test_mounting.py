@@ -1,24 +1,32 @@
 """One mounting: its options, the endpoint's path, exclusion, the app that keeps its own /metrics."""
 
+import asyncio
 import copy
 import functools
 import gc
+import inspect
 import logging
 import pickle
 import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import bottle  # type: ignore[import-untyped]  # it has no annotations
+import fastapi
+import flask
 import pytest
-from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, generate_latest
+from starlette.applications import Starlette
+from starlette.endpoints import HTTPEndpoint
 
-from red_middleware import RedASGIMiddleware, RedWSGIMiddleware
+from red_middleware import RedASGIMiddleware, RedMetrics, RedWSGIMiddleware
 from red_middleware.mounting import Mounting, Purpose
+from red_middleware.options import MOUNTING_OPTIONS
 from red_middleware.routes import Declare, Raised, Reader, Source
 from red_middleware.routes.reader import AsksForSocket
 
 from .counts import counted, faults, fresh_metrics, one_request, routes
-from .drive import begun, count
+from .drive import ask_asgi, begun, count
 
 Middleware = type[RedASGIMiddleware] | type[RedWSGIMiddleware]
 both = pytest.mark.parametrize("middleware", [RedASGIMiddleware, RedWSGIMiddleware])
@@ -136,6 +144,206 @@ def test_an_app_that_no_server_of_the_protocol_could_call_is_refused(middleware:
     with pytest.raises(TypeError) as refused:
         middleware(wrong, metrics=fresh_metrics())
     assert str(refused.value).startswith(f"{middleware.__name__}(app={wrong!r}): {rule}")
+
+
+FLASK, FASTAPI = flask.Flask(__name__), fastapi.FastAPI()
+NO_CLASS = "must be an application and no class: pass an instance"
+OF_WSGI = "must take scope, receive, send; for a WSGI application use RedWSGIMiddleware"
+
+
+async def takes_anything(*arguments: object) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("middleware", "wrong", "rule"),
+    [
+        (RedASGIMiddleware, FLASK, OF_WSGI),
+        (RedASGIMiddleware, FLASK.wsgi_app, OF_WSGI),
+        (RedASGIMiddleware, functools.partial(FLASK), OF_WSGI),
+        (RedASGIMiddleware, bottle.Bottle(), OF_WSGI),
+        (RedASGIMiddleware, RedWSGIMiddleware(FLASK, metrics=fresh_metrics()), OF_WSGI),
+        (RedWSGIMiddleware, FASTAPI, "must not be async; for an ASGI one use RedASGIMiddleware"),
+        (RedWSGIMiddleware, RedASGIMiddleware(FASTAPI, metrics=fresh_metrics()), "must not be async; for an ASGI one"),
+        (RedWSGIMiddleware, takes_anything, "must not be async; for an ASGI one use RedASGIMiddleware"),
+        (
+            RedWSGIMiddleware,
+            lambda scope, receive, send: None,
+            "must take environ, start_response; for an ASGI one use",
+        ),
+        (RedASGIMiddleware, Starlette, NO_CLASS),
+        (RedASGIMiddleware, fastapi.FastAPI, NO_CLASS),
+        (RedASGIMiddleware, flask.Flask, NO_CLASS),
+        (RedWSGIMiddleware, flask.Flask, NO_CLASS),
+        (RedWSGIMiddleware, bottle.Bottle, NO_CLASS),
+        (RedWSGIMiddleware, Starlette, NO_CLASS),
+        (RedWSGIMiddleware, lambda: FLASK, "must take environ, start_response; if it makes the application, call it"),
+    ],
+)
+def test_an_app_of_the_other_protocol_or_none_yet_is_refused_with_what_to_do(
+    middleware: Any, wrong: Any, rule: str
+) -> None:
+    """The error names the class to use."""
+    with pytest.raises(TypeError) as refused:
+        middleware(wrong, metrics=fresh_metrics())
+    assert rule in str(refused.value)
+
+
+class Iterated:
+    """An application of WSGI as PEP 3333 shows it, which is a class."""
+
+    def __init__(self, environ: object, start_response: object) -> None: ...
+
+    def __iter__(self) -> Any: ...
+
+    def __call__(self, environ: object, start_response: object) -> None: ...
+
+
+class Making:
+    """May return anything."""
+
+    def __new__(cls, *arguments: object) -> Any: ...
+
+    def __call__(self, environ: object, start_response: object) -> None: ...
+
+
+class Meta(type):
+    def __call__(cls, *arguments: object) -> Any: ...
+
+
+class Made(metaclass=Meta):
+    def __call__(self, environ: object, start_response: object) -> None: ...
+
+
+class Open:
+    """Tells nothing of what it takes."""
+
+    def __init__(self, *arguments: object) -> None: ...
+
+    def __call__(self, *arguments: object) -> Any: ...
+
+
+class Plain:
+    """Is no application, nor are its instances; who calls it knows why."""
+
+    def __init__(self, *arguments: object) -> None: ...
+
+
+@functools.wraps(FASTAPI.__call__)
+def wraps_the_other_protocol(environ: object, start_response: object) -> Any:
+    """Has the signature of what it wraps, for who follows it."""
+
+
+@pytest.mark.parametrize(
+    ("middleware", "right"),
+    [
+        (RedWSGIMiddleware, Iterated),
+        (RedASGIMiddleware, HTTPEndpoint),
+        (RedWSGIMiddleware, wraps_the_other_protocol),
+        *((middleware, kind) for middleware in (RedASGIMiddleware, RedWSGIMiddleware) for kind in (Making, Made, Open)),
+        *((middleware, Plain) for middleware in (RedASGIMiddleware, RedWSGIMiddleware)),
+    ],
+)
+def test_what_may_be_an_app_is_accepted(middleware: Any, right: Any) -> None:
+    """A wrong refusal would be worse than a wrong app that is accepted."""
+    middleware(right, metrics=fresh_metrics())
+
+
+@both
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"buckets": [1]}, "(buckets=[1]): belongs to metrics=RedMetrics(buckets=...)"),
+        ({"registry": 1}, "(registry=1): belongs to metrics=RedMetrics(registry=...)"),
+        ({"excluded": ["/a"]}, "(excluded=['/a']): there is no such option; exclude= may be meant"),
+        ({"bucket": [1]}, "(bucket=[1]): there is no such option; metrics=RedMetrics(buckets=...) may be meant"),
+        ({"qqq": 1}, "(qqq=1): there is no such option"),
+    ],
+)
+def test_an_option_that_the_middleware_does_not_have_is_refused_with_its_place(
+    middleware: Middleware, options: dict[str, Any], message: str
+) -> None:
+    """Rather than with Python's own words, which do not say where it belongs."""
+    with pytest.raises(TypeError) as refused:
+        middleware(app, **options)
+    assert str(refused.value) == f"{middleware.__name__}{message}"
+
+
+def test_an_option_of_the_middleware_is_refused_by_the_metrics_with_its_place() -> None:
+    """The other way round."""
+    wrong: dict[str, Any] = {"exclude": ["/a"]}
+    with pytest.raises(TypeError) as refused:
+        RedMetrics(**wrong)
+    assert str(refused.value) == "RedMetrics(exclude=['/a']): belongs to RedWSGIMiddleware(app, exclude=...)"
+
+
+@both
+def test_the_options_that_the_metrics_point_to_are_those_of_the_middleware(middleware: Middleware) -> None:
+    """Both middlewares have the same."""
+    named = [name for name, one in inspect.signature(middleware).parameters.items() if one.kind is one.KEYWORD_ONLY]
+    assert tuple(named) == MOUNTING_OPTIONS
+
+
+# Built by a framework that serves already
+
+
+async def live(app: Any) -> list[str]:
+    """Start an application and stop it, as a server does, and return what it said."""
+    messages = iter([{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}])
+    said: list[str] = []
+
+    async def receive() -> dict[str, str]:
+        return next(messages)
+
+    async def send(message: dict[str, str]) -> None:
+        said.append(message["type"])
+
+    await app({"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}, receive, send)
+    return said
+
+
+@pytest.mark.parametrize("make", [Starlette, fastapi.FastAPI])
+@pytest.mark.parametrize(
+    ("arguments", "options", "message"),
+    [
+        ((), {"excluded": ["/a"]}, "(excluded=['/a']): there is no such option"),
+        ((), {"exclude": "/a"}, "(exclude='/a'): must be a collection"),
+        (("/a",), {}, "positional"),
+        ((), {}, "held by another metric"),
+    ],
+)
+def test_what_starlette_constructs_too_late_to_be_refused_serves_uncounted(
+    make: Any, arguments: Any, options: Any, message: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An exception would skip the startup, and be a 500 for every request. One error says what is wrong.
+
+    It constructs its middlewares when the server starts it, or asks it the first time.
+    """
+    REGISTRY.unregister(RedMetrics())  # the one that middlewares share by default
+    theirs = Counter("http_requests", "Held by another package.")
+    try:
+        wrapped = make()
+        wrapped.add_route("/hello", HTTPEndpoint)
+        wrapped.add_middleware(RedASGIMiddleware, *arguments, **options)
+        assert asyncio.run(live(wrapped)) == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+        assert ask_asgi(wrapped, "/hello").status == 405  # of the endpoint, which has no methods
+        assert ask_asgi(wrapped, "/metrics").status == 404
+    finally:
+        REGISTRY.unregister(theirs)
+    (record,) = caplog.records
+    assert record.levelno == logging.ERROR
+    assert message in record.getMessage()
+    assert record.getMessage().endswith(". The application is served, and nothing is counted")
+
+
+def test_what_the_line_of_the_user_constructs_is_refused_there() -> None:
+    """Though it may stand in a function that a framework calls."""
+    wrong: Any = {"excluded": ["/a"]}
+
+    async def startup() -> None:
+        RedASGIMiddleware(FASTAPI, **wrong)
+
+    with pytest.raises(TypeError, match="excluded"):
+        asyncio.run(startup())
 
 
 class Untold:
