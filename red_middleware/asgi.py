@@ -16,6 +16,7 @@ from .exposition import Answer, Request, answer, ask
 from .metrics import RedMetrics
 from .mounting import Idle, Mounting, Purpose, mounts
 from .routes import ASGI_READERS, RouteOf, Routes
+from .settings import EXCLUDE, METRICS_PATH, Setting
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -27,15 +28,19 @@ ASGIApp = Callable[[Any, Any, Any], Awaitable[Any]]  # users' annotations differ
 class RedASGIMiddleware:
     """Count every HTTP request of an ASGI application into per-route RED metrics, and answer `/metrics`.
 
+    With `RED_ENABLED=false` in the environment it only passes requests on.
+
     Args:
         app: The ASGI application.
         metrics: The numbers that this mounting feeds; by default one `RedMetrics()` shared by the process.
         metrics_path: Where the endpoint answers, with or without a slash at its end, relative to `root_path`; `None`:
-            nowhere. An application that has this route itself when the first request arrives keeps it.
+            nowhere. An application that has this route itself when the first request arrives keeps it. By default the
+            environment variable `RED_METRICS_PATH`, else `/metrics`.
         exclude: Requests that are not recorded, health checks and the like: a collection of paths as plain text
             (`/healthz`), relative to `root_path`, of prefixes (`/static/*`), and of route templates as they are
             declared (`/items/{id}`). Each may stand behind one method (`OPTIONS /*`). A plain function, called with the
-            scope, may be among them or in place of them. Exact paths cost a request nothing.
+            scope, may be among them or in place of them. Exact paths cost a request nothing. By default the
+            environment variable `RED_EXCLUDE`, separated by commas, else none.
         route_of: A plain function, called with the scope when the response begins; its answer is the route, `None`
             leaves the question to the readers of Starlette and FastAPI. The series that it makes are bounded by
             `max_label_sets`.
@@ -51,8 +56,8 @@ class RedASGIMiddleware:
         app: ASGIApp,
         *,
         metrics: RedMetrics | None = None,
-        metrics_path: str | None = "/metrics",
-        exclude: Exclude = (),
+        metrics_path: str | Setting[str | None] | None = METRICS_PATH,
+        exclude: Exclude | Setting[Exclude] = EXCLUDE,
         route_of: RouteOf | None = None,
     ) -> None:
         self.app = app

@@ -15,11 +15,13 @@ from typing import Any, Final
 from prometheus_client import CollectorRegistry
 
 from . import options
+from .application import check_app
 from .counting.exchange import KEY, asks_for_socket, exclude, raised
 from .exclusion import EVERYTHING, Exclude, Exclusion
 from .faults import log
 from .metrics import RedMetrics, option_names, recorder_of
 from .routes import Reader, RouteOf, Routes, Source
+from .settings import Setting, chosen, is_enabled
 
 
 class Purpose(Enum):
@@ -41,6 +43,8 @@ def mounts(init: options.Constructor[options.P]) -> options.Constructor[options.
     def mount(self: Any, /, *args: options.P.args, **given: options.P.kwargs) -> None:
         try:
             known(self, *args, **given)
+            if not is_enabled():
+                self.mounting = Idle(self.metrics)
         except Exception as error:
             if not _is_built_late():
                 raise
@@ -85,7 +89,7 @@ class Idle:
 def _unseen_metrics() -> RedMetrics:
     """Return numbers that nobody shows. No variable of the environment has a say in their options."""
     return RedMetrics(
-        registry=CollectorRegistry(), namespace="", buckets=(1.0,), max_label_sets=1, multiprocess_dir=None
+        registry=CollectorRegistry(), namespace="", buckets=(0.1,), max_label_sets=1, multiprocess_dir=None
     )
 
 
@@ -110,24 +114,27 @@ class Mounting:
         owner: str,
         app: object,
         metrics: RedMetrics | None,
-        metrics_path: str | None,
-        exclude: Exclude,
+        metrics_path: str | Setting[str | None] | None,
+        exclude: Exclude | Setting[Exclude],
         route_of: RouteOf | None,
         readers: Sequence[type[Reader]],
         takes: Sequence[str],
         spelled: Callable[[str], str] = str,
     ) -> None:
-        options.check_app(owner, app, takes)
+        check_app(owner, app, takes)
         if metrics is not None:
             options.check_type(owner, "metrics", metrics, RedMetrics)
-        if metrics_path is not None:
-            options.check_path(owner, "metrics_path", metrics_path)
         if route_of is not None:
             options.check_plain_callable(owner, "route_of", route_of)
         self.app = app
-        self.exclusion = Exclusion(owner, exclude, spelled)
-        self.metrics = RedMetrics() if metrics is None else metrics
-        self.metrics_path = metrics_path
+        self.exclusion = Exclusion(owner, chosen(exclude, lambda said: Exclusion(owner, said, spelled)), spelled)
+        check_path = functools.partial(options.check_path, owner, "metrics_path")
+        self.metrics_path = metrics_path = chosen(metrics_path, check_path)
+        if metrics_path is not None:
+            check_path(metrics_path)
+        if metrics is None:
+            metrics = RedMetrics() if is_enabled() else _unseen_metrics()
+        self.metrics = metrics
         self.twin = None if metrics_path is None else _with_or_without_slash(metrics_path)
         self.spelled = spelled
         self._answer_at(frozenset(spelled(path) for path in (metrics_path, self.twin) if path is not None))

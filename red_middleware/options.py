@@ -8,7 +8,7 @@ import inspect
 import math
 import os
 import re
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from numbers import Real
 from typing import Any, Concatenate, Final, ParamSpec
@@ -22,6 +22,12 @@ MAX_TIMEOUT_SECONDS: Final = 120.0
 
 MAX_LABEL_SETS: Final = 1_000_000
 """The most that `max_label_sets` may be. With the default buckets its cells take 272 MB, at construction."""
+
+LEAST_LIKELY_BUCKET_SECONDS: Final = 1.0
+"""A first bucket from here on leaves most requests in it."""
+
+LONGEST_LIKELY_OBJECTIVE_SECONDS: Final = 60.0
+"""The longest objective that somebody may have for a request; servers and proxies give up there."""
 
 MOUNTING_OPTIONS: Final = ("metrics", "metrics_path", "exclude", "route_of")
 """The options of both middlewares."""
@@ -52,13 +58,13 @@ class Options:
 
     def __post_init__(self) -> None:
         owner = "RedMetrics"
-        check_namespace(owner, self.namespace)
-        check_count(owner, "max_label_sets", self.max_label_sets, MAX_LABEL_SETS)
+        check_namespace(self.namespace)
+        check_label_sets(self.max_label_sets)
         if self.multiprocess_name is not None:
             check_type(owner, "multiprocess_name", self.multiprocess_name, str)
         kept: dict[str, object] = {
             "born": first_seconds(owner, "clock", self.clock),
-            "buckets": bucket_bounds(owner, self.buckets),
+            "buckets": bucket_bounds(self.buckets),
             "slo_seconds": objectives(owner, self.slo_seconds),
             "multiprocess_dir": directory(owner, "multiprocess_dir", self.multiprocess_dir),
             "scrape_timeout_seconds": timeout(owner, "scrape_timeout_seconds", self.scrape_timeout_seconds),
@@ -74,6 +80,14 @@ class Options:
         names += ["namespace", "max_label_sets", "multiprocess_dir", "multiprocess_name"]
         names += ["scrape_timeout_seconds", "clock"]
         return next(name for name in names if getattr(self, name) != getattr(other, name))
+
+    def doubts(self) -> Iterator[str]:
+        """Yield what is allowed and looks like a mistake: milliseconds in place of seconds."""
+        rule = "these are seconds, and look like milliseconds"
+        if self.buckets[0] >= LEAST_LIKELY_BUCKET_SECONDS:
+            yield f"RedMetrics(buckets={list(self.buckets)}): {rule}"
+        if self.slo_seconds and self.slo_seconds[-1] > LONGEST_LIKELY_OBJECTIVE_SECONDS:
+            yield f"RedMetrics(slo_seconds={list(self.slo_seconds)}): {rule}"
 
     def group_name(self) -> str | None:
         """Return the name that makes a group of all processes that give it; `None` where the server tells."""
@@ -137,72 +151,7 @@ def _place_of(name: str, own: Collection[str], others: Collection[str], home: st
     return "there is no such option"
 
 
-def check_app(owner: str, app: object, takes: Sequence[str]) -> None:
-    """Refuse what no server of the protocol could call.
-
-    Args:
-        owner: The middleware.
-        app: The application. One that does not tell what it takes is accepted.
-        takes: The names of what the protocol calls an application with.
-    """
-    check_callable(owner, "app", app)
-    try:
-        rule = _broken_rule(app, takes)
-    except Exception:  # it is written in C, or stands for an object that is not there yet
-        return
-    if rule:
-        raise refusal(TypeError, owner, "app", app, rule)
-
-
-def _broken_rule(app: Any, takes: Sequence[str]) -> str:
-    is_asgi = "scope" in takes
-    other = "; for a WSGI application use RedWSGIMiddleware" if is_asgi else "; for an ASGI one use RedASGIMiddleware"
-    if isinstance(app, type) and _makes_apps(app):
-        return "must be an application and no class: pass an instance"
-    if not is_asgi and _is_async(app):
-        return f"must not be async{other}"
-    signature = inspect.signature(app, follow_wrapped=False)  # what a decorator wraps may be of the other protocol
-    if _takes(signature, len(takes)):
-        return ""
-    rule = f"must take {', '.join(takes)}"
-    if _takes(signature, 2 if is_asgi else 3):
-        rule += other
-    elif _takes(signature, 0):
-        rule += "; if it makes the application, call it"
-    elif is_asgi and _takes(signature, 1):
-        rule += "; one of ASGI 2 does so behind asgiref.compatibility.guarantee_single_callable"
-    return rule
-
-
-def _makes_apps(kind: type) -> bool:
-    """Tell whether instances of a class are applications, and the class is none.
-
-    A class may be an application itself: PEP 3333 has one whose instances are iterated, and Starlette's endpoints are
-    awaited. Where `__new__` or a metaclass may return anything, nobody can tell.
-    """
-    if type(kind).__call__ is not type.__call__ or any("__new__" in vars(base) for base in kind.__mro__[:-1]):
-        return False
-    if any(hasattr(kind, name) for name in ("__iter__", "__getitem__", "__await__")):
-        return False
-    call = next((vars(base)["__call__"] for base in kind.__mro__ if "__call__" in vars(base)), None)
-    if call is None:
-        return False
-    signature = inspect.signature(call, follow_wrapped=False)
-    if _takes(signature, 1):  # it takes anything, or no request
-        return False
-    is_asgi_2 = inspect.iscoroutinefunction(call)  # if it takes two
-    return _takes(signature, 1 + 3) or (_takes(signature, 1 + 2) and not is_asgi_2)
-
-
-def _takes(signature: inspect.Signature, count: int) -> bool:
-    try:
-        signature.bind(*range(count))
-    except TypeError:
-        return False
-    return True
-
-
-def _is_async(value: Any) -> bool:
+def is_async(value: Any) -> bool:
     """Tell whether a call makes a coroutine."""
     while isinstance(value, functools.partial):
         value = value.func
@@ -212,16 +161,16 @@ def _is_async(value: Any) -> bool:
 def check_plain_callable(owner: str, option: str, value: object) -> None:
     """Refuse what cannot be called, or returns a coroutine, which nobody would await."""
     check_callable(owner, option, value)
-    if _is_async(value):
+    if is_async(value):
         raise refusal(TypeError, owner, option, value, "must be a plain function, not async")
 
 
-def check_count(owner: str, option: str, value: object, most: int) -> None:
-    """Refuse what is not an integer from 1 to `most`."""
-    check_type(owner, option, value, int)
-    if isinstance(value, int) and not 1 <= value <= most:
-        rule = "must be at least 1" if value < 1 else f"must be at most {most}"
-        raise refusal(ValueError, owner, option, value, rule)
+def check_label_sets(value: object) -> None:
+    """Refuse what is no number of rows."""
+    check_type("RedMetrics", "max_label_sets", value, int)
+    if isinstance(value, int) and not 1 <= value <= MAX_LABEL_SETS:
+        rule = "must be at least 1" if value < 1 else f"must be at most {MAX_LABEL_SETS}"
+        raise refusal(ValueError, "RedMetrics", "max_label_sets", value, rule)
 
 
 def first_seconds(owner: str, option: str, clock: Any) -> float:
@@ -241,12 +190,12 @@ def first_seconds(owner: str, option: str, clock: Any) -> float:
     return float(seconds)
 
 
-def check_namespace(owner: str, value: object) -> None:
+def check_namespace(value: object) -> None:
     """Refuse what cannot stand in front of a metric's name."""
-    check_type(owner, "namespace", value, str)
+    check_type("RedMetrics", "namespace", value, str)
     if value and not re.fullmatch(r"[a-zA-Z_][a-zA-Z0-9_]*", str(value)):
         rule = "must be letters, digits and underscores, and start with no digit"
-        raise refusal(ValueError, owner, "namespace", value, rule)
+        raise refusal(ValueError, "RedMetrics", "namespace", value, rule)
 
 
 def is_template(path: str) -> bool:
@@ -297,8 +246,9 @@ def directory_of_environment() -> str | None:
     return value
 
 
-def bucket_bounds(owner: str, buckets: Sequence[float]) -> tuple[float, ...]:
+def bucket_bounds(buckets: Sequence[float]) -> tuple[float, ...]:
     """Return the upper bounds of buckets, seconds in increasing order, without +Inf."""
+    owner = "RedMetrics"
     bounds = _seconds(owner, "buckets", buckets)
     if bounds and bounds[-1] == math.inf:
         bounds.pop()

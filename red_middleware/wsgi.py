@@ -14,6 +14,7 @@ from .exposition import Request, answer
 from .metrics import RedMetrics
 from .mounting import Idle, Mounting, Purpose, mounts
 from .routes import WSGI_READERS, RouteOf
+from .settings import EXCLUDE, METRICS_PATH, Setting
 from .wsgi_response import CALLING, Body, Environ, FileWrapper, OpenResponse, StartResponse
 
 WSGIApp = Callable[[Any, Any], Iterable[bytes]]  # users' annotations differ: wsgiref's, Flask's, their own
@@ -22,15 +23,19 @@ WSGIApp = Callable[[Any, Any], Iterable[bytes]]  # users' annotations differ: ws
 class RedWSGIMiddleware:
     """Count every request of a WSGI application into per-route RED metrics, and answer `/metrics`.
 
+    With `RED_ENABLED=false` in the environment it only passes requests on.
+
     Args:
         app: The WSGI application.
         metrics: The numbers that this mounting feeds; by default one `RedMetrics()` shared by the process.
         metrics_path: Where the endpoint answers, with or without a slash at its end, relative to `SCRIPT_NAME`; `None`:
-            nowhere. An application that has this route itself when the first request arrives keeps it.
+            nowhere. An application that has this route itself when the first request arrives keeps it. By default the
+            environment variable `RED_METRICS_PATH`, else `/metrics`.
         exclude: Requests that are not recorded, health checks and the like: a collection of paths as plain text
             (`/healthz`), relative to `SCRIPT_NAME`, of prefixes (`/static/*`), and of route templates as they are
             declared (`/items/{id}`). Each may stand behind one method (`OPTIONS /*`). A plain function, called with the
-            environ, may be among them or in place of them. Exact paths cost a request nothing.
+            environ, may be among them or in place of them. Exact paths cost a request nothing. By default the
+            environment variable `RED_EXCLUDE`, separated by commas, else none.
         route_of: A plain function, called with the environ when the response begins; its answer is the route, `None`
             leaves the question to the readers of Flask and Bottle. The series that it makes are bounded by
             `max_label_sets`.
@@ -46,8 +51,8 @@ class RedWSGIMiddleware:
         app: WSGIApp,
         *,
         metrics: RedMetrics | None = None,
-        metrics_path: str | None = "/metrics",
-        exclude: Exclude = (),
+        metrics_path: str | Setting[str | None] | None = METRICS_PATH,
+        exclude: Exclude | Setting[Exclude] = EXCLUDE,
         route_of: RouteOf | None = None,
     ) -> None:
         self.app = app
