@@ -18,6 +18,7 @@ from wsgiref.validate import validator
 import pytest
 
 from red_middleware import RedASGIMiddleware, RedMetrics, RedWSGIMiddleware
+from red_middleware.routes import ASGI_READERS, FRAMEWORKS, WSGI_READERS, Reader
 
 from .counts import counted, faults, fresh_metrics, one_request, requests
 from .drive import ASGIApp, ASGIServer, Clock, Environ, Receive, Scope, Send, WSGIApp, WSGIServer, environ, scope
@@ -389,6 +390,42 @@ def test_what_an_outer_middleware_excludes_is_not_counted_inside(protocol: Proto
     assert counted(metrics) == one_request("200")
 
 
+@both
+def test_an_answer_without_a_route_says_once_how_to_name_it(
+    protocol: Protocol, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A newcomer sees `_unmatched`, and not why: the app's router is none that is read."""
+    middleware = protocol.middleware(protocol.app(*HELLO), metrics=fresh_metrics())
+    for path in ("/hello", "/hello", "/other"):
+        protocol.serve(middleware, protocol.request(path))
+    (record,) = caplog.records
+    assert record.getMessage().startswith("GET '/hello' was answered 200")
+    for name in ("_unmatched", "Flask", "Bottle", "Starlette", "FastAPI", "route_of="):
+        assert name in record.getMessage()
+
+
+@both
+def test_what_no_router_answers_says_nothing(protocol: Protocol, caplog: pytest.LogCaptureFixture) -> None:
+    """Refusals, failures and preflights have no route, whatever the framework; a route that is known says it all."""
+    end = Piece(b"", last=True)
+    for steps, method, route in (
+        ((Answer(404), end), "GET", None),
+        ((Answer(308), end), "GET", None),
+        ((Fail(KeyError),), "GET", None),
+        ((Answer(200), end), "OPTIONS", None),
+        ((Answer(200), end), "GET", ROUTE),
+    ):
+        app = protocol.app(*steps)
+        protocol.count(app, protocol.request("/", method), route_of=lambda source, route=route: route)
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("reader", [*WSGI_READERS, *ASGI_READERS], ids=lambda reader: reader.__name__)
+def test_every_framework_that_is_read_is_named(reader: type[Reader]) -> None:
+    """In that message."""
+    assert reader.__module__.rpartition(".")[2].capitalize() in FRAMEWORKS
+
+
 # Faults of the instrumentation
 
 
@@ -456,7 +493,7 @@ def test_a_route_of_that_raises_harms_no_response_and_is_logged_once(
     with caplog.at_level(logging.WARNING, "red_middleware"):
         for _ in range(3):
             assert protocol.is_as_without(app, metrics=metrics, route_of=broken)
-    told = [record for record in caplog.records if "route_of" in record.getMessage()]
+    told = [record for record in caplog.records if "fault (route_of)" in record.getMessage()]
     assert len(told) == 1
     assert told[0].exc_info is not None
     assert faults(metrics) == 3.0

@@ -18,6 +18,7 @@ from .starlette import StarletteReader
 
 __all__ = [
     "ASGI_READERS",
+    "FRAMEWORKS",
     "WSGI_READERS",
     "AsksForSocket",
     "Declare",
@@ -30,6 +31,9 @@ __all__ = [
 
 WSGI_READERS: Final[tuple[type[Reader], ...]] = (FlaskReader, BottleReader)
 ASGI_READERS: Final[tuple[type[Reader], ...]] = (StarletteReader,)
+
+FRAMEWORKS: Final = "Flask and Bottle (WSGI), Starlette and FastAPI (ASGI)"
+"""Those that are read, for messages."""
 
 RouteOf = Callable[[Any], str | None]
 """A user's function of the environ or scope. Any type: users annotate theirs as they like."""
