@@ -176,6 +176,8 @@ async def takes_anything(*arguments: object) -> None: ...
         (RedWSGIMiddleware, flask.Flask, NO_CLASS),
         (RedWSGIMiddleware, bottle.Bottle, NO_CLASS),
         (RedWSGIMiddleware, Starlette, NO_CLASS),
+        (RedASGIMiddleware, lambda a, b, c, d: None, "must take scope, receive, send"),
+        (RedWSGIMiddleware, lambda environ: None, "must take environ, start_response"),
         (RedWSGIMiddleware, lambda: FLASK, "must take environ, start_response; if it makes the application, call it"),
     ],
 )
