@@ -4,17 +4,19 @@ It tells `counting.exchange` so, and answers the metrics endpoint. Everything bu
 """
 
 import sys
-from collections.abc import Awaitable, Callable, Collection, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final, NoReturn
 
 from .counting.exchange import Exchange, start
 from .counting.labels import SERVER_ERROR
+from .exclusion import Exclude
 from .exposition import Answer, Request, answer, ask
 from .metrics import RedMetrics
-from .mounting import Mounting, Purpose
+from .mounting import Idle, Mounting, Purpose, mounts
 from .routes import ASGI_READERS, RouteOf, Routes
+from .settings import EXCLUDE, METRICS_PATH, Setting
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -26,32 +28,40 @@ ASGIApp = Callable[[Any, Any, Any], Awaitable[Any]]  # users' annotations differ
 class RedASGIMiddleware:
     """Count every HTTP request of an ASGI application into per-route RED metrics, and answer `/metrics`.
 
+    With `RED_ENABLED=false` in the environment it only passes requests on.
+
     Args:
         app: The ASGI application.
         metrics: The numbers that this mounting feeds; by default one `RedMetrics()` shared by the process.
-        metrics_path: Where the endpoint answers, relative to `root_path`; `None`: nowhere. An application that has
-            this route itself when the first request arrives keeps it.
-        exclude: Paths that are not recorded, as plain text, exact, relative to `root_path`: health checks and the like.
+        metrics_path: Where the endpoint answers, with or without a slash at its end, relative to `root_path`; `None`:
+            nowhere. An application that has this route itself when the first request arrives keeps it. By default the
+            environment variable `RED_METRICS_PATH`, else `/metrics`.
+        exclude: Requests that are not recorded, health checks and the like: a collection of paths as plain text
+            (`/healthz`), relative to `root_path`, of prefixes (`/static/*`), and of route templates as they are
+            declared (`/items/{id}`). Each may stand behind one method (`OPTIONS /*`). A plain function, called with the
+            scope, may be among them or in place of them. Exact paths cost a request nothing. By default the
+            environment variable `RED_EXCLUDE`, separated by commas, else none.
         route_of: A plain function, called with the scope when the response begins; its answer is the route, `None`
             leaves the question to the readers of Starlette and FastAPI. The series that it makes are bounded by
             `max_label_sets`.
 
     Raises:
-        TypeError: An option is of the wrong type.
-        ValueError: A path does not start with `/`, or the registry is taken, see `RedMetrics`.
+        TypeError: An option is of the wrong type or does not exist, or the application is of WSGI.
+        ValueError: A path is none that a request could have, or the registry is taken, see `RedMetrics`.
     """
 
+    @mounts
     def __init__(
         self,
         app: ASGIApp,
         *,
         metrics: RedMetrics | None = None,
-        metrics_path: str | None = "/metrics",
-        exclude: Collection[str] = (),
+        metrics_path: str | Setting[str | None] | None = METRICS_PATH,
+        exclude: Exclude | Setting[Exclude] = EXCLUDE,
         route_of: RouteOf | None = None,
     ) -> None:
         self.app = app
-        self.mounting = Mounting(
+        self.mounting: Mounting | Idle = Mounting(
             type(self).__name__, app, metrics, metrics_path, exclude, route_of,
             ASGI_READERS, ("scope", "receive", "send"),
         )  # fmt: skip
@@ -73,7 +83,7 @@ class RedASGIMiddleware:
             path = _relative_path(path, root)
         mounting = self.mounting
         if path in mounting.special:
-            purpose = mounting.purpose(path, scope)
+            purpose = mounting.purpose(path, scope, method)
             if purpose is Purpose.ENDPOINT:
                 return await _serve_metrics(self.metrics, scope, send)
             if purpose is Purpose.EXCLUDED:

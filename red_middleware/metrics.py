@@ -3,6 +3,8 @@
 Behind it stands a `Recorder`. A second handle on the same registry and namespace is a handle on the same recorder.
 """
 
+import inspect
+import logging
 import os
 import threading
 import time
@@ -16,12 +18,11 @@ from prometheus_client.registry import Collector
 
 from . import options
 from .counting.layout import mark
-from .families import Bound, Family, sample_text, samples
+from .families import OWN_FAMILIES, UPTIME, Bound, Family, sample_text, samples
+from .faults import log
 from .recorder import Recorder, serving
+from .settings import BUCKETS, MAX_LABEL_SETS, NAMESPACE, Setting, chosen
 from .workers import Identity
-
-DEFAULT_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
-"""Upper bounds in seconds, as OpenTelemetry advises for `http.server.request.duration`."""
 
 
 class RedMetrics(Collector):
@@ -32,13 +33,16 @@ class RedMetrics(Collector):
 
     Args:
         registry: Where the families are registered, and what the endpoint shows.
-        namespace: Prefix of every family: `shop` makes `shop_http_requests_total`.
+        namespace: Prefix of every family: `shop` makes `shop_http_requests_total`. By default the environment variable
+            `RED_NAMESPACE`, else none.
         buckets: Upper bounds of the latency histogram, seconds, strictly increasing, > 0; +Inf is implied. Each adds
-            one series to every row.
+            one series to every row. By default the numbers in the environment variable `RED_BUCKETS`, separated by
+            commas, else 14 bounds from 5 ms to 10 s.
         slo_seconds: Objectives, seconds > 0; each becomes an exact bucket boundary, so that the share of requests
             within it is exact.
         max_label_sets: Rows of the table, one a (method, route), 1 to 1,000,000. It is raised where declared routes
-            need more, beside the 22 rows of `_unmatched` and `_overflow`. See `bound` for the series they can make.
+            need more, beside the 22 rows of `_unmatched` and `_overflow`. See `bound` for the series they can make. By
+            default the environment variable `RED_MAX_LABEL_SETS`, else 1000.
         multiprocess_dir: The directory where prefork workers keep the files that they share. `"auto"` is shared
             memory, or the absolute path in the environment variable `RED_MULTIPROCESS_DIR`; with `None` every worker
             has numbers of its own.
@@ -50,20 +54,22 @@ class RedMetrics(Collector):
 
     Raises:
         TypeError: An option is of the wrong type.
-        ValueError: An option has a wrong value, differs from those of the `RedMetrics` that it would share, or a
-            family's name is taken in the registry.
+        ValueError: An option, or a variable of the environment, has a wrong value, or differs from those of the
+            `RedMetrics` that it would share, or a family's name is taken in the registry. Without
+            `uptime_seconds_total`, if only that one is taken, the others are registered.
     """
 
     _recorder: Recorder
 
+    @options.refuses_unknown("RedWSGIMiddleware(app, {name}=...)", lambda: options.MOUNTING_OPTIONS)
     def __init__(
         self,
         *,
         registry: CollectorRegistry = REGISTRY,
-        namespace: str = "",
-        buckets: Sequence[float] = DEFAULT_BUCKETS,
+        namespace: str | Setting[str] = NAMESPACE,
+        buckets: Sequence[float] | Setting[Sequence[float]] = BUCKETS,
         slo_seconds: Sequence[float] = (),
-        max_label_sets: int = 1000,
+        max_label_sets: int | Setting[int] = MAX_LABEL_SETS,
         multiprocess_dir: str | os.PathLike[str] | None = "auto",
         multiprocess_name: str | None = None,
         scrape_timeout_seconds: float = 9.0,
@@ -71,10 +77,10 @@ class RedMetrics(Collector):
     ) -> None:
         options.check_type("RedMetrics", "registry", registry, CollectorRegistry)
         checked = options.Options(
-            namespace=namespace,
-            buckets=buckets,
+            namespace=chosen(namespace, options.check_namespace),
+            buckets=chosen(buckets, options.bucket_bounds),
             slo_seconds=slo_seconds,
-            max_label_sets=max_label_sets,
+            max_label_sets=chosen(max_label_sets, options.check_label_sets),
             multiprocess_dir=multiprocess_dir,
             multiprocess_name=multiprocess_name,
             scrape_timeout_seconds=scrape_timeout_seconds,
@@ -150,6 +156,11 @@ class RedMetrics(Collector):
         raise TypeError("RedMetrics cannot be pickled: its numbers belong to this process")
 
 
+def option_names() -> list[str]:
+    """Return the names of the options of `RedMetrics`."""
+    return [name for name, one in inspect.signature(RedMetrics).parameters.items() if one.kind is one.KEYWORD_ONLY]
+
+
 def recorder_of(metrics: RedMetrics) -> Recorder:
     """Return the recorder behind a handle, for the rest of this package."""
     return metrics._recorder
@@ -170,12 +181,23 @@ def _share_or_register(metrics: RedMetrics, checked: options.Options) -> None:
         try:
             registry.register(metrics)
         except ValueError as taken:
-            raise options.refusal(
-                ValueError, "RedMetrics", "namespace", checked.namespace,
-                f"{taken}: held by another metric; choose another namespace=",
-            ) from taken  # fmt: skip
+            metrics._recorder = recorder = Recorder(checked, registry, families=OWN_FAMILIES)
+            try:
+                registry.register(metrics)
+            except ValueError:
+                raise options.refusal(
+                    ValueError, "RedMetrics", "namespace", checked.namespace,
+                    f"{taken}: held by another metric; choose another namespace=",
+                ) from taken  # fmt: skip
+            log(
+                logging.WARNING,
+                "%s is held by another metric of the registry, and left out here; a namespace= would tell them apart",
+                recorder.full_name(UPTIME),
+            )
         _identify(recorder)
         _registered[key] = recorder
+    for doubt in checked.doubts():
+        log(logging.WARNING, "%s", doubt)
 
 
 def _check_equal(ours: options.Options, theirs: options.Options) -> None:

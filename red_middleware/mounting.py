@@ -1,18 +1,27 @@
 """One mounting of a middleware: its options, the paths that it keeps for itself, and the routes behind it.
 
 Both adapters hold one and ask it the same questions; it knows neither protocol. Nothing here is on the hot path but
-the set `special`, in which a request's path is looked up.
+the set `special`, in which a request's path is looked up. It holds the endpoint's paths and those that are excluded;
+where more than a look-up tells what is excluded, it holds every path.
 """
 
+import functools
 import logging
-from collections.abc import Callable, Collection, Iterable, Sequence
+import sys
+from collections.abc import Callable, Container, Iterable, Sequence
 from enum import Enum
+from typing import Any, Final
+
+from prometheus_client import CollectorRegistry
 
 from . import options
+from .application import check_app
 from .counting.exchange import KEY, asks_for_socket, exclude, raised
+from .exclusion import EVERYTHING, Exclude, Exclusion
 from .faults import log
-from .metrics import RedMetrics, recorder_of
+from .metrics import RedMetrics, option_names, recorder_of
 from .routes import Reader, RouteOf, Routes, Source
+from .settings import Setting, chosen, is_enabled
 
 
 class Purpose(Enum):
@@ -21,6 +30,67 @@ class Purpose(Enum):
     APP = "the application's, counted"
     ENDPOINT = "the metrics, answered here"
     EXCLUDED = "the application's, not counted"
+
+
+def mounts(init: options.Constructor[options.P]) -> options.Constructor[options.P]:
+    """Decorate a middleware's constructor, so that what comes too late to be refused counts nothing.
+
+    Starlette and FastAPI construct their middlewares when they serve already. An exception would reach every response.
+    """
+    known = options.refuses_unknown("metrics=RedMetrics({name}=...)", option_names)(init)
+
+    @functools.wraps(init)
+    def mount(self: Any, /, *args: options.P.args, **given: options.P.kwargs) -> None:
+        try:
+            known(self, *args, **given)
+            if not is_enabled():
+                self.mounting = Idle(self.metrics)
+        except Exception as error:
+            if not _is_built_late():
+                raise
+            log(logging.ERROR, "%s. The application is served, and nothing is counted", error, error=error)
+            self.app = args[0] if args else given["app"]
+            self.mounting = Idle(given.get("metrics"))
+
+    return mount
+
+
+def _is_built_late() -> bool:
+    """Tell whether a framework builds its middlewares at this moment, and not the line that names the middleware."""
+    frame = sys._getframe()
+    while frame.f_back is not None and not frame.f_code.co_name.endswith(BUILDS_LATE):
+        frame = frame.f_back
+    return frame.f_back is not None
+
+
+BUILDS_LATE: Final = "build_middleware_stack"
+"""The function of Starlette, FastAPI and Connexion that constructs middlewares when the server asks the first time."""
+
+
+class Idle:
+    """Stands for a mounting where nothing is counted and nothing is answered.
+
+    Args:
+        metrics: The option.
+    """
+
+    special: Final = EVERYTHING
+    routes: Routes  # nobody asks for them
+
+    def __init__(self, metrics: object) -> None:
+        self.metrics = metrics if isinstance(metrics, RedMetrics) else _unseen_metrics()
+        self.recorder = recorder_of(self.metrics)
+
+    def purpose(self, path: str, source: Source, method: object = "GET") -> Purpose:
+        """Tell that the request is the application's. See `Mounting.purpose`."""
+        return Purpose.EXCLUDED
+
+
+def _unseen_metrics() -> RedMetrics:
+    """Return numbers that nobody shows. No variable of the environment has a say in their options."""
+    return RedMetrics(
+        registry=CollectorRegistry(), namespace="", buckets=(0.1,), max_label_sets=1, multiprocess_dir=None
+    )
 
 
 class Mounting:
@@ -32,7 +102,7 @@ class Mounting:
         metrics: Which numbers it feeds; `None` is the process's shared `RedMetrics()`.
         metrics_path: Where the endpoint answers, relative to the mounting; `None`: nowhere. Whether the application
             keeps it for a route of its own is decided once, at the first request.
-        exclude: Paths that are not recorded, exact, relative to the mounting.
+        exclude: What is not recorded: see `exclusion`. Paths are relative to the mounting.
         route_of: Asked first for a request's route.
         readers: Those of the protocol's frameworks.
         takes: What the protocol calls an application with.
@@ -44,44 +114,51 @@ class Mounting:
         owner: str,
         app: object,
         metrics: RedMetrics | None,
-        metrics_path: str | None,
-        exclude: Collection[str],
+        metrics_path: str | Setting[str | None] | None,
+        exclude: Exclude | Setting[Exclude],
         route_of: RouteOf | None,
         readers: Sequence[type[Reader]],
         takes: Sequence[str],
         spelled: Callable[[str], str] = str,
     ) -> None:
-        options.check_app(owner, app, takes)
+        check_app(owner, app, takes)
         if metrics is not None:
             options.check_type(owner, "metrics", metrics, RedMetrics)
-        if metrics_path is not None:
-            options.check_path(owner, "metrics_path", metrics_path)
         if route_of is not None:
             options.check_plain_callable(owner, "route_of", route_of)
         self.app = app
-        self.metrics = RedMetrics() if metrics is None else metrics
-        self.metrics_path = metrics_path
-        self.endpoint = None if metrics_path is None else spelled(metrics_path)
-        self.excluded = frozenset(map(spelled, options.paths(owner, "exclude", exclude)))
-        self.special = self.excluded if self.endpoint is None else self.excluded | {self.endpoint}
+        self.exclusion = Exclusion(owner, chosen(exclude, lambda said: Exclusion(owner, said, spelled)), spelled)
+        check_path = functools.partial(options.check_path, owner, "metrics_path")
+        self.metrics_path = metrics_path = chosen(metrics_path, check_path)
+        if metrics_path is not None:
+            check_path(metrics_path)
+        if metrics is None:
+            metrics = RedMetrics() if is_enabled() else _unseen_metrics()
+        self.metrics = metrics
+        self.twin = None if metrics_path is None else _with_or_without_slash(metrics_path)
+        self.spelled = spelled
+        self._answer_at(frozenset(spelled(path) for path in (metrics_path, self.twin) if path is not None))
         self.recorder = recorder_of(self.metrics)
         made = [reader(self._declare, raised, asks_for_socket) for reader in readers]
-        self.routes = Routes(made, route_of, self.recorder.fault)
+        found = self._found if self.exclusion.templates else None
+        self.routes = Routes(made, route_of, self.recorder.fault, found)
+        self._declared: set[str] = set()
         self._has_learned = False
         self.recorder.mount(self)
 
-    def purpose(self, path: str, source: Source) -> Purpose:
+    def purpose(self, path: str, source: Source, method: object = "GET") -> Purpose:
         """Tell what a request is for whose path is one of `special`.
 
         Args:
             path: The path relative to the mounting.
             source: The environ or scope.
+            method: The method as the client wrote it.
         """
         if not self.recorder.methods:
             self.recorder.begin(source)  # the app may have a route of its own where the endpoint would be
-        if path == self.endpoint:
+        if path in self.endpoints:
             purpose = Purpose.ENDPOINT
-        elif path in self.excluded:
+        elif self.exclusion.holds(path, method, source, self.recorder.fault):
             purpose = Purpose.EXCLUDED
         else:
             return Purpose.APP
@@ -92,30 +169,57 @@ class Mounting:
             exclude(self.recorder, source, path)
         return purpose
 
+    def _answer_at(self, paths: frozenset[str]) -> None:
+        """Let the endpoint answer at these paths, and nowhere else."""
+        self.endpoints = paths
+        excluded = self.exclusion.special
+        self.special: Container[str] = excluded | paths if isinstance(excluded, frozenset) else excluded
+
     def learn(self, source: Source) -> None:
         """Let the readers declare the routes behind the mounting. See `recorder.Mounted`."""
         try:
             self.routes.learn(self.app, source)
         finally:
             self._has_learned = True
+        if self._declared and self.routes.route_of is None:
+            for text, doubt in self.exclusion.doubts(self._declared):
+                log(logging.WARNING, "exclude=%r may exclude nothing: %s", text, doubt)
+
+    def _found(self, source: Source, route: str) -> None:
+        """Forget a request that a template serves which is excluded: it is known only when the response begins."""
+        exchange = source.get(KEY)
+        while exchange is not None and exchange.recorder is not self.recorder:
+            exchange = exchange.outer
+        if exchange is not None and self.exclusion.holds_route(route, exchange.method.label):
+            exchange.forget(exchange.path)
 
     def _declare(self, routes: Iterable[tuple[str, Iterable[str] | None]]) -> None:
         declared = list(routes)
         self.recorder.declare(declared)
-        own = (self.metrics_path, f"{self.metrics_path}/*")  # the latter if it is a mount
-        if self.endpoint is not None and any(template in own for template, _ in declared):
-            if self._has_learned:
-                self.recorder.faults.warn_once(
-                    f"late {self.metrics_path}",
-                    "the application has a route %s of its own, seen only after the first request: the metrics stay "
-                    "there; choose another metrics_path=",
-                    self.metrics_path,
-                )
-            else:
-                log(
-                    logging.WARNING,
-                    "the application has a route %s of its own and keeps it: no metrics there",
-                    self.metrics_path,
-                )
-                self.endpoint = None
-                self.special = self.excluded
+        templates = {template for template, _ in declared}
+        self._declared |= templates
+        if self.metrics_path is None or not self.endpoints:
+            return
+        taken = {self.metrics_path, self.metrics_path.rstrip("/") + "/*"} & templates  # the latter if it is a mount
+        if self._has_learned and taken:
+            self.recorder.faults.warn_once(
+                f"late {self.metrics_path}",
+                "the application has a route %s of its own, seen only after the first request: the metrics stay "
+                "there; choose another metrics_path=",
+                self.metrics_path,
+            )
+        elif taken:
+            log(
+                logging.WARNING,
+                "the application has a route %s of its own, which answers in place of the middleware's. If it does not "
+                "show the same registry, choose another metrics_path=",
+                self.metrics_path,
+            )
+            self._answer_at(frozenset())
+        elif self.twin is not None and self.twin in templates and not self._has_learned:
+            self._answer_at(self.endpoints - {self.spelled(self.twin)})
+
+
+def _with_or_without_slash(path: str) -> str | None:
+    """Return the path that differs by a slash at its end: scrapers of a mounted endpoint ask there."""
+    return f"{path}/" if not path.endswith("/") else path.rstrip("/") or None

@@ -8,10 +8,14 @@ import inspect
 import math
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from numbers import Real
-from typing import Any, Final
+from typing import Any, Concatenate, Final, ParamSpec
+
+P = ParamSpec("P")
+Constructor = Callable[Concatenate[Any, P], None]
+"""An `__init__`."""
 
 MAX_TIMEOUT_SECONDS: Final = 120.0
 """The most that a scrape may wait: longer, and it holds up the others."""
@@ -19,6 +23,14 @@ MAX_TIMEOUT_SECONDS: Final = 120.0
 MAX_LABEL_SETS: Final = 1_000_000
 """The most that `max_label_sets` may be. With the default buckets its cells take 272 MB, at construction."""
 
+LEAST_LIKELY_BUCKET_SECONDS: Final = 1.0
+"""A first bucket from here on leaves most requests in it."""
+
+LONGEST_LIKELY_OBJECTIVE_SECONDS: Final = 60.0
+"""The longest objective that somebody may have for a request; servers and proxies give up there."""
+
+MOUNTING_OPTIONS: Final = ("metrics", "metrics_path", "exclude", "route_of")
+"""The options of both middlewares."""
 
 DIRECTORY: Final = "RED_MULTIPROCESS_DIR"
 """The environment variable that `multiprocess_dir="auto"` stands for."""
@@ -46,13 +58,13 @@ class Options:
 
     def __post_init__(self) -> None:
         owner = "RedMetrics"
-        check_namespace(owner, self.namespace)
-        check_count(owner, "max_label_sets", self.max_label_sets, MAX_LABEL_SETS)
+        check_namespace(self.namespace)
+        check_label_sets(self.max_label_sets)
         if self.multiprocess_name is not None:
             check_type(owner, "multiprocess_name", self.multiprocess_name, str)
         kept: dict[str, object] = {
             "born": first_seconds(owner, "clock", self.clock),
-            "buckets": bucket_bounds(owner, self.buckets),
+            "buckets": bucket_bounds(self.buckets),
             "slo_seconds": objectives(owner, self.slo_seconds),
             "multiprocess_dir": directory(owner, "multiprocess_dir", self.multiprocess_dir),
             "scrape_timeout_seconds": timeout(owner, "scrape_timeout_seconds", self.scrape_timeout_seconds),
@@ -68,6 +80,14 @@ class Options:
         names += ["namespace", "max_label_sets", "multiprocess_dir", "multiprocess_name"]
         names += ["scrape_timeout_seconds", "clock"]
         return next(name for name in names if getattr(self, name) != getattr(other, name))
+
+    def doubts(self) -> Iterator[str]:
+        """Yield what is allowed and looks like a mistake: milliseconds in place of seconds."""
+        rule = "these are seconds, and look like milliseconds"
+        if self.buckets[0] >= LEAST_LIKELY_BUCKET_SECONDS:
+            yield f"RedMetrics(buckets={list(self.buckets)}): {rule}"
+        if self.slo_seconds and self.slo_seconds[-1] > LONGEST_LIKELY_OBJECTIVE_SECONDS:
+            yield f"RedMetrics(slo_seconds={list(self.slo_seconds)}): {rule}"
 
     def group_name(self) -> str | None:
         """Return the name that makes a group of all processes that give it; `None` where the server tells."""
@@ -96,50 +116,61 @@ def check_callable(owner: str, option: str, value: object) -> None:
         raise refusal(TypeError, owner, option, value, "must be callable")
 
 
-def check_app(owner: str, app: object, takes: Sequence[str]) -> None:
-    """Refuse what no server of the protocol could call.
+def refuses_unknown(home: str, others: Callable[[], Collection[str]]) -> Callable[[Constructor[P]], Constructor[P]]:
+    """Return a decorator of a constructor, which refuses a name that is no option, and says where it belongs.
 
     Args:
-        owner: The middleware.
-        app: The application. One that does not tell what it takes is accepted.
-        takes: The names of what the protocol calls an application with.
+        home: How to give the options of the other class; `{name}` stands for the option.
+        others: Returns their names.
     """
-    check_callable(owner, "app", app)
-    try:
-        signature = inspect.signature(app)  # type: ignore[arg-type]  # it is callable
-    except Exception:  # it is written in C, or stands for an object that is not there yet
-        return
-    if not _takes(signature, len(takes)):
-        rule = f"must take {', '.join(takes)}"
-        if "scope" in takes and _takes(signature, 1):
-            rule += "; one of ASGI 2 does so behind asgiref.compatibility.guarantee_single_callable"
-        raise refusal(TypeError, owner, "app", app, rule)
+
+    def decorate(init: Constructor[P]) -> Constructor[P]:
+        own = inspect.signature(init).parameters
+
+        @functools.wraps(init)
+        def checked(self: Any, /, *args: P.args, **given: P.kwargs) -> None:
+            for name, value in given.items():
+                if name not in own:
+                    rule = _place_of(name, own.keys() - {"self"}, others(), home)
+                    raise refusal(TypeError, type(self).__name__, name, value, rule)
+            init(self, *args, **given)
+
+        return checked
+
+    return decorate
 
 
-def _takes(signature: inspect.Signature, count: int) -> bool:
-    try:
-        signature.bind(*range(count))
-    except TypeError:
-        return False
-    return True
+def _place_of(name: str, own: Collection[str], others: Collection[str], home: str) -> str:
+    if name in others:
+        return f"belongs to {home.format(name=name)}"
+    from difflib import get_close_matches  # only who errs pays for it
+
+    for likely in get_close_matches(name, [*own, *others], 1):
+        meant = f"{likely}=" if likely in own else home.format(name=likely)
+        return f"there is no such option; {meant} may be meant"
+    return "there is no such option"
+
+
+def is_async(value: Any) -> bool:
+    """Tell whether a call makes a coroutine."""
+    while isinstance(value, functools.partial):
+        value = value.func
+    return inspect.iscoroutinefunction(value) or inspect.iscoroutinefunction(type(value).__call__)
 
 
 def check_plain_callable(owner: str, option: str, value: object) -> None:
     """Refuse what cannot be called, or returns a coroutine, which nobody would await."""
     check_callable(owner, option, value)
-    called: Any = value
-    while isinstance(called, functools.partial):
-        called = called.func
-    if inspect.iscoroutinefunction(called) or inspect.iscoroutinefunction(type(called).__call__):
+    if is_async(value):
         raise refusal(TypeError, owner, option, value, "must be a plain function, not async")
 
 
-def check_count(owner: str, option: str, value: object, most: int) -> None:
-    """Refuse what is not an integer from 1 to `most`."""
-    check_type(owner, option, value, int)
-    if isinstance(value, int) and not 1 <= value <= most:
-        rule = "must be at least 1" if value < 1 else f"must be at most {most}"
-        raise refusal(ValueError, owner, option, value, rule)
+def check_label_sets(value: object) -> None:
+    """Refuse what is no number of rows."""
+    check_type("RedMetrics", "max_label_sets", value, int)
+    if isinstance(value, int) and not 1 <= value <= MAX_LABEL_SETS:
+        rule = "must be at least 1" if value < 1 else f"must be at most {MAX_LABEL_SETS}"
+        raise refusal(ValueError, "RedMetrics", "max_label_sets", value, rule)
 
 
 def first_seconds(owner: str, option: str, clock: Any) -> float:
@@ -159,29 +190,40 @@ def first_seconds(owner: str, option: str, clock: Any) -> float:
     return float(seconds)
 
 
-def check_namespace(owner: str, value: object) -> None:
+def check_namespace(value: object) -> None:
     """Refuse what cannot stand in front of a metric's name."""
-    check_type(owner, "namespace", value, str)
+    check_type("RedMetrics", "namespace", value, str)
     if value and not re.fullmatch(r"[a-zA-Z_][a-zA-Z0-9_]*", str(value)):
         rule = "must be letters, digits and underscores, and start with no digit"
-        raise refusal(ValueError, owner, "namespace", value, rule)
+        raise refusal(ValueError, "RedMetrics", "namespace", value, rule)
 
 
-def paths(owner: str, option: str, value: object) -> frozenset[str]:
-    """Return a collection of paths. A single string is refused, since it is a collection of characters."""
-    if isinstance(value, str | bytes) or not isinstance(value, Iterable):
-        raise refusal(TypeError, owner, option, value, "must be a collection of paths")
-    found = tuple(value)
-    for path in found:
-        check_path(owner, option, path)
-    return frozenset(found)
+def is_template(path: str) -> bool:
+    """Tell whether a path holds a parameter, as frameworks write them: `<name>` or `{name}`."""
+    return "<" in path or "{" in path
+
+
+def check_begins(owner: str, option: str, value: str) -> None:
+    """Refuse what does not begin at the root of the mounting."""
+    if not value.startswith("/"):
+        raise refusal(ValueError, owner, option, value, "must start with /")
 
 
 def check_path(owner: str, option: str, value: object) -> None:
-    """Refuse what is not a path from the root of the mounting."""
+    """Refuse what is not the path of a request from the root of the mounting, as plain text."""
     check_type(owner, option, value, str)
-    if not str(value).startswith("/"):
-        raise refusal(ValueError, owner, option, value, "must start with /")
+    path = str(value)
+    check_begins(owner, option, path)
+    rules = {
+        "must be a path without a query or a fragment": "?" in path or "#" in path,
+        "must hold no * but at the end of a prefix": "*" in path,
+        "must be a path and no template": is_template(path),
+        "must be plain text, not percent-encoded": re.search("%[0-9A-Fa-f]{2}", path) is not None,
+        "must not end in a space": path != path.rstrip(),
+    }
+    for rule, is_broken in rules.items():
+        if is_broken:
+            raise refusal(ValueError, owner, option, value, rule)
 
 
 def directory(owner: str, option: str, value: object) -> str | None:
@@ -204,8 +246,9 @@ def directory_of_environment() -> str | None:
     return value
 
 
-def bucket_bounds(owner: str, buckets: Sequence[float]) -> tuple[float, ...]:
+def bucket_bounds(buckets: Sequence[float]) -> tuple[float, ...]:
     """Return the upper bounds of buckets, seconds in increasing order, without +Inf."""
+    owner = "RedMetrics"
     bounds = _seconds(owner, "buckets", buckets)
     if bounds and bounds[-1] == math.inf:
         bounds.pop()

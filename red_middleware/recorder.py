@@ -23,6 +23,7 @@ from .counting.table import Table
 from .families import FAMILIES, Bound, Family, Reading, bound
 from .faults import Faults, log
 from .options import Options
+from .routes import FRAMEWORKS
 from .workers import Membership
 
 PATIENCE_SECONDS: Final = 1.0
@@ -201,6 +202,19 @@ class Recorder:
         except Exception as error:
             self.fault("clock", error)
             return math.nan
+
+    def unmatched(self, method: str, path: str, status: object) -> None:
+        """Say once how to name the routes of an app whose router is not read."""
+        if method != "OPTIONS":  # a preflight, which is answered before any router
+            self.faults.warn_once(
+                "unmatched",
+                "%s %r was answered %s, and counts as _unmatched: no route is known. Routes are read from %s; for "
+                "anything else, route_of= names the route",
+                method,
+                path,
+                status,
+                FRAMEWORKS,
+            )
 
     def restart(self) -> None:
         """Begin anew in a forked child. The tables restart by themselves."""

@@ -4,15 +4,17 @@ It tells `counting.exchange` so, and answers the metrics endpoint. A request is 
 closed, whichever comes first. Servers close it right after the last byte; test clients often never do.
 """
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import Any, NoReturn
 
 from .counting.exchange import start
+from .exclusion import Exclude
 from .exposition import Request, answer
 from .metrics import RedMetrics
-from .mounting import Mounting, Purpose
+from .mounting import Idle, Mounting, Purpose, mounts
 from .routes import WSGI_READERS, RouteOf
+from .settings import EXCLUDE, METRICS_PATH, Setting
 from .wsgi_response import CALLING, Body, Environ, FileWrapper, OpenResponse, StartResponse
 
 WSGIApp = Callable[[Any, Any], Iterable[bytes]]  # users' annotations differ: wsgiref's, Flask's, their own
@@ -21,33 +23,40 @@ WSGIApp = Callable[[Any, Any], Iterable[bytes]]  # users' annotations differ: ws
 class RedWSGIMiddleware:
     """Count every request of a WSGI application into per-route RED metrics, and answer `/metrics`.
 
+    With `RED_ENABLED=false` in the environment it only passes requests on.
+
     Args:
         app: The WSGI application.
         metrics: The numbers that this mounting feeds; by default one `RedMetrics()` shared by the process.
-        metrics_path: Where the endpoint answers, relative to `SCRIPT_NAME`; `None`: nowhere. An application that has
-            this route itself when the first request arrives keeps it.
-        exclude: Paths that are not recorded, as plain text, exact, relative to `SCRIPT_NAME`: health checks and the
-            like.
+        metrics_path: Where the endpoint answers, with or without a slash at its end, relative to `SCRIPT_NAME`; `None`:
+            nowhere. An application that has this route itself when the first request arrives keeps it. By default the
+            environment variable `RED_METRICS_PATH`, else `/metrics`.
+        exclude: Requests that are not recorded, health checks and the like: a collection of paths as plain text
+            (`/healthz`), relative to `SCRIPT_NAME`, of prefixes (`/static/*`), and of route templates as they are
+            declared (`/items/{id}`). Each may stand behind one method (`OPTIONS /*`). A plain function, called with the
+            environ, may be among them or in place of them. Exact paths cost a request nothing. By default the
+            environment variable `RED_EXCLUDE`, separated by commas, else none.
         route_of: A plain function, called with the environ when the response begins; its answer is the route, `None`
             leaves the question to the readers of Flask and Bottle. The series that it makes are bounded by
             `max_label_sets`.
 
     Raises:
-        TypeError: An option is of the wrong type.
-        ValueError: A path does not start with `/`, or the registry is taken, see `RedMetrics`.
+        TypeError: An option is of the wrong type or does not exist, or the application is of ASGI.
+        ValueError: A path is none that a request could have, or the registry is taken, see `RedMetrics`.
     """
 
+    @mounts
     def __init__(
         self,
         app: WSGIApp,
         *,
         metrics: RedMetrics | None = None,
-        metrics_path: str | None = "/metrics",
-        exclude: Collection[str] = (),
+        metrics_path: str | Setting[str | None] | None = METRICS_PATH,
+        exclude: Exclude | Setting[Exclude] = EXCLUDE,
         route_of: RouteOf | None = None,
     ) -> None:
         self.app = app
-        self.mounting = Mounting(
+        self.mounting: Mounting | Idle = Mounting(
             type(self).__name__, app, metrics, metrics_path, exclude, route_of,
             WSGI_READERS, ("environ", "start_response"),
             lambda path: path.encode("utf-8", "surrogatepass").decode("latin-1"),  # as PEP 3333 spells PATH_INFO
@@ -69,7 +78,7 @@ class RedWSGIMiddleware:
             path, method = environ.get("PATH_INFO", ""), environ.get("REQUEST_METHOD")
         mounting = self.mounting
         if path in mounting.special:
-            purpose = mounting.purpose(path, environ)
+            purpose = mounting.purpose(path, environ, method)
             if purpose is Purpose.ENDPOINT:
                 return _answer(self.metrics, environ, start_response)
             if purpose is Purpose.EXCLUDED:

@@ -12,7 +12,7 @@ from .drive import Clock
 
 def fresh_metrics(**options: Any) -> RedMetrics:
     """Return numbers in a registry of their own, with two buckets, so that expectations can be written out."""
-    return RedMetrics(**{"registry": CollectorRegistry(), "buckets": (1, 10), "clock": Clock(), **options})
+    return RedMetrics(**{"registry": CollectorRegistry(), "buckets": (0.9, 10), "clock": Clock(), **options})
 
 
 def counted(metrics: RedMetrics, *families: str) -> dict[str, float]:
@@ -57,7 +57,7 @@ def one_request(
     found = {
         f'http_requests_total{{{row},status="{status}"}}': 1.0,
         f"http_errors_total{{{row}}}": float(error or (status.startswith("5") and not left)),
-        f'{duration}_bucket{{le="1.0",{row}}}': float(seconds <= 1.0),
+        f'{duration}_bucket{{le="0.9",{row}}}': float(seconds <= 0.9),
         f'{duration}_bucket{{le="10.0",{row}}}': 1.0,
         f'{duration}_bucket{{le="+Inf",{row}}}': 1.0,
         f"{duration}_count{{{row}}}": 1.0,

@@ -641,7 +641,8 @@ def test_context_variables_are_where_they_would_be_without_the_middleware() -> N
         ("/metrics", "/", True),
         ("/shop/metrics", "", False),
         ("/shopping/metrics", "/shop", False),
-        ("/shop/metrics/", "/shop", False),
+        ("/shop/metrics/", "/shop", True),
+        ("/shop/metrics/a", "/shop", False),
         ("/shop", "/shop", False),
         ("/shop/", "/shop", False),
         ("", "/shop", False),
@@ -652,7 +653,7 @@ def test_the_endpoint_is_relative_to_the_mounting(path: str, root_path: str, end
     server, found = serve(hello, scope(path, root_path=root_path))
     assert (server.sent != [START, END]) is endpoint
     assert found == ({"red_scrape_duration_seconds_count": 1.0} if endpoint else one_request("200"))
-    server, found = serve(hello, scope(path, root_path=root_path), metrics_path=None, exclude=["/metrics"])
+    server, found = serve(hello, scope(path, root_path=root_path), metrics_path=None, exclude=["/metrics", "/metrics/"])
     assert server.sent == [START, END]
     assert found == ({} if endpoint else one_request("200"))
 

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prometheus_client import CollectorRegistry, Counter, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
 from red_middleware import RedMetrics
 from red_middleware.counting.rows import IS_LOCKED
+from red_middleware.exposition import Request, answer
 
 from .counts import counted, exceptions, faults, fresh_metrics, one_request, requests
 from .drive import Clock, begin, begun, count, declare, fault
@@ -262,7 +263,7 @@ def test_a_request_is_counted_once_when_it_is_finished(metrics: RedMetrics, cloc
     exchange.finish()
     assert counted(metrics) == one_request("200", route="/a", seconds=1.25)
     assert metrics.snapshot()['http_errors_total{method="GET",route="/a"}'] == 0.0
-    assert metrics.snapshot()['http_request_duration_seconds_bucket{le="1.0",method="GET",route="/a"}'] == 0.0
+    assert metrics.snapshot()['http_request_duration_seconds_bucket{le="0.9",method="GET",route="/a"}'] == 0.0
 
 
 @pytest.mark.parametrize(("status", "errors"), [(200, 0), (404, 0), (499, 0), (500, 1), (599, 1), (999, 0), ("x", 0)])
@@ -576,6 +577,51 @@ def test_clear_begins_anew(metrics: RedMetrics) -> None:
     assert not any("/a" in text for text in metrics.snapshot())
     running.finish()
     assert counted(metrics) == one_request("500")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"buckets": [1, 2]}, "RedMetrics(buckets=[1.0, 2.0]): these are seconds, and look like milliseconds"),
+        ({"buckets": [5, 10, 25]}, "RedMetrics(buckets=[5.0, 10.0, 25.0]): these are seconds, and look like"),
+        ({"slo_seconds": [300]}, "RedMetrics(slo_seconds=[300.0]): these are seconds, and look like milliseconds"),
+        ({"slo_seconds": [60.5, 0.1]}, "RedMetrics(slo_seconds=[0.1, 60.5]): these are seconds, and look like"),
+        ({"buckets": [0.99, 5000], "slo_seconds": [60]}, None),
+    ],
+)
+def test_milliseconds_are_warned_of(
+    options: dict[str, Any], message: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once for the numbers, and not for each handle on them: they may be meant."""
+    registry = CollectorRegistry()
+    for _ in range(2):
+        RedMetrics(registry=registry, **options)
+    found = [record.getMessage() for record in caplog.records]
+    assert len(found) == (message is not None)
+    assert message is None or found[0].startswith(message)
+
+
+@pytest.mark.parametrize("name", ["uptime_seconds", "uptime_seconds_total"])
+@pytest.mark.parametrize("namespace", ["", "shop"])
+def test_an_uptime_that_is_held_by_another_metric_is_left_out(
+    name: str, namespace: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is a name that others may have, too. One warning says so, and the rest works."""
+    registry = CollectorRegistry()
+    full = f"{namespace}_{name}" if namespace else name
+    theirs = Gauge(full, "Held by another package.", registry=registry)
+    theirs.set(7)
+    metrics = RedMetrics(registry=registry, namespace=namespace)
+    assert RedMetrics(registry=registry, namespace=namespace) == metrics
+    count(metrics)
+    shown = {sample.name for family in registry.collect() for sample in family.samples}
+    ours = f"{namespace}_http_requests_total" if namespace else "http_requests_total"
+    assert {full, ours} <= shown
+    assert not any("uptime" in text for text in metrics.snapshot())
+    assert b"uptime_seconds" not in generate_latest(registry).replace(full.encode(), b"")
+    assert answer(metrics, Request()).body.count(f"\n{full} 7.0\n".encode()) == 1
+    (record,) = caplog.records
+    assert "uptime_seconds_total is held by another metric of the registry, and left out here" in record.getMessage()
 
 
 def test_uptime_is_monotonic_seconds_since_the_numbers_began(metrics: RedMetrics, clock: Clock) -> None:

@@ -1,24 +1,32 @@
 """One mounting: its options, the endpoint's path, exclusion, the app that keeps its own /metrics."""
 
+import asyncio
 import copy
 import functools
 import gc
+import inspect
 import logging
 import pickle
 import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import bottle  # type: ignore[import-untyped]  # it has no annotations
+import fastapi
+import flask
 import pytest
-from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, generate_latest
+from starlette.applications import Starlette
+from starlette.endpoints import HTTPEndpoint
 
-from red_middleware import RedASGIMiddleware, RedWSGIMiddleware
+from red_middleware import RedASGIMiddleware, RedMetrics, RedWSGIMiddleware
 from red_middleware.mounting import Mounting, Purpose
+from red_middleware.options import MOUNTING_OPTIONS
 from red_middleware.routes import Declare, Raised, Reader, Source
 from red_middleware.routes.reader import AsksForSocket
 
 from .counts import counted, faults, fresh_metrics, one_request, routes
-from .drive import begun, count
+from .drive import ask_asgi, begun, count
 
 Middleware = type[RedASGIMiddleware] | type[RedWSGIMiddleware]
 both = pytest.mark.parametrize("middleware", [RedASGIMiddleware, RedWSGIMiddleware])
@@ -86,10 +94,10 @@ def mounting(routes: Iterable[Any] = (), **options: Any) -> Mounting:
         ({"metrics_path": "metrics"}, ValueError, "(metrics_path='metrics'): must start with /"),
         ({"metrics_path": ""}, ValueError, "(metrics_path=''): must start with /"),
         ({"metrics_path": b"/metrics"}, TypeError, "(metrics_path=b'/metrics'): must be of type str"),
+        ({"metrics_path": "/metrics?a=b"}, ValueError, "(metrics_path='/metrics?a=b'): must be a path without a"),
+        ({"metrics_path": "/metrics/*"}, ValueError, "(metrics_path='/metrics/*'): must hold no *"),
+        ({"metrics_path": "/{tenant}/metrics"}, ValueError, "(metrics_path='/{tenant}/metrics'): must be a path and"),
         ({"exclude": "/healthz"}, TypeError, "(exclude='/healthz'): must be a collection of paths"),
-        ({"exclude": 7}, TypeError, "(exclude=7): must be a collection of paths"),
-        ({"exclude": ["healthz"]}, ValueError, "(exclude='healthz'): must start with /"),
-        ({"exclude": [None]}, TypeError, "(exclude=None): must be of type str"),
         ({"route_of": "/a"}, TypeError, "(route_of='/a'): must be callable"),
     ],
 )
@@ -138,6 +146,208 @@ def test_an_app_that_no_server_of_the_protocol_could_call_is_refused(middleware:
     assert str(refused.value).startswith(f"{middleware.__name__}(app={wrong!r}): {rule}")
 
 
+FLASK, FASTAPI = flask.Flask(__name__), fastapi.FastAPI()
+NO_CLASS = "must be an application and no class: pass an instance"
+OF_WSGI = "must take scope, receive, send; for a WSGI application use RedWSGIMiddleware"
+
+
+async def takes_anything(*arguments: object) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("middleware", "wrong", "rule"),
+    [
+        (RedASGIMiddleware, FLASK, OF_WSGI),
+        (RedASGIMiddleware, FLASK.wsgi_app, OF_WSGI),
+        (RedASGIMiddleware, functools.partial(FLASK), OF_WSGI),
+        (RedASGIMiddleware, bottle.Bottle(), OF_WSGI),
+        (RedASGIMiddleware, RedWSGIMiddleware(FLASK, metrics=fresh_metrics()), OF_WSGI),
+        (RedWSGIMiddleware, FASTAPI, "must not be async; for an ASGI one use RedASGIMiddleware"),
+        (RedWSGIMiddleware, RedASGIMiddleware(FASTAPI, metrics=fresh_metrics()), "must not be async; for an ASGI one"),
+        (RedWSGIMiddleware, takes_anything, "must not be async; for an ASGI one use RedASGIMiddleware"),
+        (
+            RedWSGIMiddleware,
+            lambda scope, receive, send: None,
+            "must take environ, start_response; for an ASGI one use",
+        ),
+        (RedASGIMiddleware, Starlette, NO_CLASS),
+        (RedASGIMiddleware, fastapi.FastAPI, NO_CLASS),
+        (RedASGIMiddleware, flask.Flask, NO_CLASS),
+        (RedWSGIMiddleware, flask.Flask, NO_CLASS),
+        (RedWSGIMiddleware, bottle.Bottle, NO_CLASS),
+        (RedWSGIMiddleware, Starlette, NO_CLASS),
+        (RedASGIMiddleware, lambda a, b, c, d: None, "must take scope, receive, send"),
+        (RedWSGIMiddleware, lambda environ: None, "must take environ, start_response"),
+        (RedWSGIMiddleware, lambda: FLASK, "must take environ, start_response; if it makes the application, call it"),
+    ],
+)
+def test_an_app_of_the_other_protocol_or_none_yet_is_refused_with_what_to_do(
+    middleware: Any, wrong: Any, rule: str
+) -> None:
+    """The error names the class to use."""
+    with pytest.raises(TypeError) as refused:
+        middleware(wrong, metrics=fresh_metrics())
+    assert rule in str(refused.value)
+
+
+class Iterated:
+    """An application of WSGI as PEP 3333 shows it, which is a class."""
+
+    def __init__(self, environ: object, start_response: object) -> None: ...
+
+    def __iter__(self) -> Any: ...
+
+    def __call__(self, environ: object, start_response: object) -> None: ...
+
+
+class Making:
+    """May return anything."""
+
+    def __new__(cls, *arguments: object) -> Any: ...
+
+    def __call__(self, environ: object, start_response: object) -> None: ...
+
+
+class Meta(type):
+    def __call__(cls, *arguments: object) -> Any: ...
+
+
+class Made(metaclass=Meta):
+    def __call__(self, environ: object, start_response: object) -> None: ...
+
+
+class Open:
+    """Tells nothing of what it takes."""
+
+    def __init__(self, *arguments: object) -> None: ...
+
+    def __call__(self, *arguments: object) -> Any: ...
+
+
+class Plain:
+    """Is no application, nor are its instances; who calls it knows why."""
+
+    def __init__(self, *arguments: object) -> None: ...
+
+
+@functools.wraps(FASTAPI.__call__)
+def wraps_the_other_protocol(environ: object, start_response: object) -> Any:
+    """Has the signature of what it wraps, for who follows it."""
+
+
+@pytest.mark.parametrize(
+    ("middleware", "right"),
+    [
+        (RedWSGIMiddleware, Iterated),
+        (RedASGIMiddleware, HTTPEndpoint),
+        (RedWSGIMiddleware, wraps_the_other_protocol),
+        *((middleware, kind) for middleware in (RedASGIMiddleware, RedWSGIMiddleware) for kind in (Making, Made, Open)),
+        *((middleware, Plain) for middleware in (RedASGIMiddleware, RedWSGIMiddleware)),
+    ],
+)
+def test_what_may_be_an_app_is_accepted(middleware: Any, right: Any) -> None:
+    """A wrong refusal would be worse than a wrong app that is accepted."""
+    middleware(right, metrics=fresh_metrics())
+
+
+@both
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"buckets": [1]}, "(buckets=[1]): belongs to metrics=RedMetrics(buckets=...)"),
+        ({"registry": 1}, "(registry=1): belongs to metrics=RedMetrics(registry=...)"),
+        ({"excluded": ["/a"]}, "(excluded=['/a']): there is no such option; exclude= may be meant"),
+        ({"bucket": [1]}, "(bucket=[1]): there is no such option; metrics=RedMetrics(buckets=...) may be meant"),
+        ({"qqq": 1}, "(qqq=1): there is no such option"),
+    ],
+)
+def test_an_option_that_the_middleware_does_not_have_is_refused_with_its_place(
+    middleware: Middleware, options: dict[str, Any], message: str
+) -> None:
+    """Rather than with Python's own words, which do not say where it belongs."""
+    with pytest.raises(TypeError) as refused:
+        middleware(app, **options)
+    assert str(refused.value) == f"{middleware.__name__}{message}"
+
+
+def test_an_option_of_the_middleware_is_refused_by_the_metrics_with_its_place() -> None:
+    """The other way round."""
+    wrong: dict[str, Any] = {"exclude": ["/a"]}
+    with pytest.raises(TypeError) as refused:
+        RedMetrics(**wrong)
+    assert str(refused.value) == "RedMetrics(exclude=['/a']): belongs to RedWSGIMiddleware(app, exclude=...)"
+
+
+@both
+def test_the_options_that_the_metrics_point_to_are_those_of_the_middleware(middleware: Middleware) -> None:
+    """Both middlewares have the same."""
+    named = [name for name, one in inspect.signature(middleware).parameters.items() if one.kind is one.KEYWORD_ONLY]
+    assert tuple(named) == MOUNTING_OPTIONS
+
+
+# Built by a framework that serves already
+
+
+async def live(app: Any) -> list[str]:
+    """Start an application and stop it, as a server does, and return what it said."""
+    messages = iter([{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}])
+    said: list[str] = []
+
+    async def receive() -> dict[str, str]:
+        return next(messages)
+
+    async def send(message: dict[str, str]) -> None:
+        said.append(message["type"])
+
+    await app({"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}, receive, send)
+    return said
+
+
+@pytest.mark.parametrize("make", [Starlette, fastapi.FastAPI])
+@pytest.mark.parametrize(
+    ("arguments", "options", "message"),
+    [
+        ((), {"excluded": ["/a"]}, "(excluded=['/a']): there is no such option"),
+        ((), {"exclude": "/a"}, "(exclude='/a'): must be a collection"),
+        (("/a",), {}, "positional"),
+        ((), {}, "held by another metric"),
+    ],
+)
+def test_what_starlette_constructs_too_late_to_be_refused_serves_uncounted(
+    make: Any, arguments: Any, options: Any, message: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An exception would skip the startup, and be a 500 for every request. One error says what is wrong.
+
+    It constructs its middlewares when the server starts it, or asks it the first time.
+    """
+    REGISTRY.unregister(RedMetrics())  # the one that middlewares share by default
+    theirs = Counter("http_requests", "Held by another package.")
+    try:
+        wrapped = make()
+        wrapped.add_route("/hello", HTTPEndpoint)
+        wrapped.add_middleware(RedASGIMiddleware, *arguments, **options)
+        assert asyncio.run(live(wrapped)) == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+        assert ask_asgi(wrapped, "/hello").status == 405  # of the endpoint, which has no methods
+        assert ask_asgi(wrapped, "/metrics").status == 404
+    finally:
+        REGISTRY.unregister(theirs)
+    (record,) = caplog.records
+    assert record.levelno == logging.ERROR
+    assert message in record.getMessage()
+    assert record.getMessage().endswith(". The application is served, and nothing is counted")
+
+
+def test_what_the_line_of_the_user_constructs_is_refused_there() -> None:
+    """Though it may stand in a function that a framework calls."""
+    wrong: Any = {"excluded": ["/a"]}
+
+    async def startup() -> None:
+        RedASGIMiddleware(FASTAPI, **wrong)
+
+    with pytest.raises(TypeError, match="excluded"):
+        asyncio.run(startup())
+
+
 class Untold:
     """Stands for an application that is not there yet, as a proxy of werkzeug's does."""
 
@@ -184,9 +394,9 @@ def test_paths_are_exact(collection: Callable[[list[str]], Iterable[str]]) -> No
     """The endpoint and what is excluded, whatever collection names it, and nothing that looks like them."""
     mounted = mounting(exclude=collection(["/healthz", "/ready"]))
     expected = {"/metrics": Purpose.ENDPOINT, "/healthz": Purpose.EXCLUDED, "/ready": Purpose.EXCLUDED}
-    for path in ("/", "", "/metrics/", "/a/metrics", "/METRICS", "/healthz2", *expected):
+    for path in ("/", "", "/a/metrics", "/metrics/a", "/METRICS", "/healthz2", "/healthz/", *expected):
         assert mounted.purpose(path, {}) is expected.get(path, Purpose.APP)
-    assert mounted.special == {"/metrics", "/healthz", "/ready"}
+    assert mounted.special == {"/metrics", "/metrics/", "/healthz", "/ready"}
 
 
 @pytest.mark.parametrize("path", ["/anything", "/metrics"])
@@ -250,7 +460,7 @@ def test_no_endpoint_where_none_is_wanted() -> None:
 
 
 def test_an_app_that_has_the_path_itself_keeps_it(caplog: pytest.LogCaptureFixture) -> None:
-    """One warning says that no metrics are there."""
+    """One warning says so. What the app shows there is unknown: it may be the same registry."""
     mounted = mounting([("/metrics", ["GET"])], exclude=["/healthz"])
     with caplog.at_level(logging.WARNING, "red_middleware"):
         assert mounted.purpose("/metrics", {}) is Purpose.APP
@@ -258,8 +468,34 @@ def test_an_app_that_has_the_path_itself_keeps_it(caplog: pytest.LogCaptureFixtu
     assert mounted.purpose("/healthz", {}) is Purpose.EXCLUDED
     assert mounted.special == {"/healthz"}
     assert [record.getMessage() for record in caplog.records] == [
-        "the application has a route /metrics of its own and keeps it: no metrics there"
+        "the application has a route /metrics of its own, which answers in place of the middleware's. If it does not "
+        "show the same registry, choose another metrics_path="
     ]
+
+
+@pytest.mark.parametrize(
+    ("metrics_path", "twin"), [("/metrics", "/metrics/"), ("/metrics/", "/metrics"), ("/a/b", "/a/b/"), ("/", None)]
+)
+def test_the_endpoint_answers_with_and_without_a_slash_at_its_end(metrics_path: str, twin: str | None) -> None:
+    """Scrapers of an app that was mounted there ask with one."""
+    mounted = mounting(metrics_path=metrics_path)
+    assert mounted.purpose(metrics_path, {}) is Purpose.ENDPOINT
+    assert mounted.special == {metrics_path, twin} - {None}
+
+
+def test_a_route_of_the_app_that_differs_by_a_slash_stays_the_apps(caplog: pytest.LogCaptureFixture) -> None:
+    """Each of the two paths has an owner, and the one that the option names stays the endpoint's."""
+    mounted = mounting([("/metrics/", ["GET"])])
+    assert mounted.purpose("/metrics", {}) is Purpose.ENDPOINT
+    assert mounted.purpose("/metrics/", {}) is Purpose.APP
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("template", ["/metrics", "/metrics/*"])
+def test_an_app_that_has_the_path_itself_keeps_what_differs_by_a_slash(template: str) -> None:
+    """Its framework may redirect there, and a mount answers there."""
+    mounted = mounting([(template, ["GET"])])
+    assert [mounted.purpose(path, {}) for path in ("/metrics", "/metrics/")] == [Purpose.APP, Purpose.APP]
 
 
 def test_whose_the_endpoints_path_is_stays_as_the_first_request_found_it(caplog: pytest.LogCaptureFixture) -> None:
@@ -271,7 +507,7 @@ def test_whose_the_endpoints_path_is_stays_as_the_first_request_found_it(caplog:
         for _ in range(2):
             reader.declare([("/metrics", ["GET"])])  # type: ignore[attr-defined]  # the reader of this test
     assert mounted.purpose("/metrics", {}) is Purpose.ENDPOINT
-    assert mounted.special == {"/metrics"}
+    assert mounted.special == {"/metrics", "/metrics/"}
     assert [record.getMessage() for record in caplog.records] == [
         "the application has a route /metrics of its own, seen only after the first request: the metrics stay there; "
         "choose another metrics_path="
@@ -341,7 +577,7 @@ def test_learning_that_fails_is_over_and_harms_no_response() -> None:
     metrics = fresh_metrics()
     mounted = mounting([("/metrics", ["GET"]), (Failing("/a"), ["GET"])], metrics=metrics, exclude=["/healthz"])
     begun(metrics, path="/a").finish()
-    assert mounted.special == {"/metrics", "/healthz"}
+    assert mounted.special == {"/metrics", "/metrics/", "/healthz"}
     assert mounted.purpose("/metrics", {}) is Purpose.ENDPOINT
     assert mounted.purpose("/healthz", {}) is Purpose.EXCLUDED
     assert faults(metrics) == 1.0

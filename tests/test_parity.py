@@ -18,6 +18,7 @@ from wsgiref.validate import validator
 import pytest
 
 from red_middleware import RedASGIMiddleware, RedMetrics, RedWSGIMiddleware
+from red_middleware.routes import ASGI_READERS, FRAMEWORKS, WSGI_READERS, Reader
 
 from .counts import counted, faults, fresh_metrics, one_request, requests
 from .drive import ASGIApp, ASGIServer, Clock, Environ, Receive, Scope, Send, WSGIApp, WSGIServer, environ, scope
@@ -170,7 +171,9 @@ ASGI = Protocol("ASGI", RedASGIMiddleware, ASGIServer, scope, "path", asgi_app)
 both = pytest.mark.parametrize("protocol", [WSGI, ASGI], ids=lambda protocol: protocol.name)
 
 
-def run(protocol: Protocol, scenario: Scenario, wraps: bool = True) -> tuple[RedMetrics, list[object]]:
+def run(
+    protocol: Protocol, scenario: Scenario, wraps: bool = True, excluded: Iterable[str] = ()
+) -> tuple[RedMetrics, list[object]]:
     """Serve a scenario, with or without the middleware; return the numbers, and what the server saw.
 
     A legal WSGI application runs between two of `wsgiref.validate`'s checkers: one watches the middleware as an
@@ -183,7 +186,8 @@ def run(protocol: Protocol, scenario: Scenario, wraps: bool = True) -> tuple[Red
     if checked:
         app = validator(app)
     if wraps:
-        app = protocol.middleware(app, metrics=metrics, exclude=["/health", "/santé"], route_of=lambda _: ROUTE)
+        exclude = ["/health", "/santé", *excluded]
+        app = protocol.middleware(app, metrics=metrics, exclude=exclude, route_of=lambda _: ROUTE)
     if checked:
         app = validator(app)
     server.serve(app, protocol.request(scenario.path, scenario.method))
@@ -230,6 +234,18 @@ def apart_from_the_endpoint(scenarios: Iterable[Scenario]) -> list[Scenario]:
 def test_nobody_notices_the_middleware(protocol: Protocol, scenario: Scenario) -> None:
     """The server sees the same calls, bytes and exceptions, in the same order, as without it."""
     assert run(protocol, scenario)[1] == run(protocol, scenario, wraps=False)[1]
+
+
+@pytest.mark.parametrize("excluded", [ROUTE, "/items/*"], ids=["template", "prefix"])
+@pytest.mark.parametrize(
+    ("protocol", "scenario"),
+    through(asgi=apart_from_the_endpoint(SCENARIOS), wsgi=apart_from_the_endpoint(SEEN_BY_WSGI)),
+)
+def test_nothing_is_counted_of_what_is_excluded(protocol: Protocol, scenario: Scenario, excluded: str) -> None:
+    """However it ends, and though a template is known only when it has begun; and nobody notices."""
+    metrics, record = run(protocol, scenario, excluded=[excluded])
+    assert counted(metrics, "http_") == {}
+    assert record == run(protocol, scenario, wraps=False)[1]
 
 
 def test_what_wsgi_cannot_observe_is_what_the_table_says() -> None:
@@ -374,6 +390,42 @@ def test_what_an_outer_middleware_excludes_is_not_counted_inside(protocol: Proto
     assert counted(metrics) == one_request("200")
 
 
+@both
+def test_an_answer_without_a_route_says_once_how_to_name_it(
+    protocol: Protocol, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A newcomer sees `_unmatched`, and not why: the app's router is none that is read."""
+    middleware = protocol.middleware(protocol.app(*HELLO), metrics=fresh_metrics())
+    for path in ("/hello", "/hello", "/other"):
+        protocol.serve(middleware, protocol.request(path))
+    (record,) = caplog.records
+    assert record.getMessage().startswith("GET '/hello' was answered 200")
+    for name in ("_unmatched", "Flask", "Bottle", "Starlette", "FastAPI", "route_of="):
+        assert name in record.getMessage()
+
+
+@both
+def test_what_no_router_answers_says_nothing(protocol: Protocol, caplog: pytest.LogCaptureFixture) -> None:
+    """Refusals, failures and preflights have no route, whatever the framework; a route that is known says it all."""
+    end = Piece(b"", last=True)
+    for steps, method, route in (
+        ((Answer(404), end), "GET", None),
+        ((Answer(308), end), "GET", None),
+        ((Fail(KeyError),), "GET", None),
+        ((Answer(200), end), "OPTIONS", None),
+        ((Answer(200), end), "GET", ROUTE),
+    ):
+        app = protocol.app(*steps)
+        protocol.count(app, protocol.request("/", method), route_of=lambda source, route=route: route)
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("reader", [*WSGI_READERS, *ASGI_READERS], ids=lambda reader: reader.__name__)
+def test_every_framework_that_is_read_is_named(reader: type[Reader]) -> None:
+    """In that message."""
+    assert reader.__module__.rpartition(".")[2].capitalize() in FRAMEWORKS
+
+
 # Faults of the instrumentation
 
 
@@ -441,7 +493,7 @@ def test_a_route_of_that_raises_harms_no_response_and_is_logged_once(
     with caplog.at_level(logging.WARNING, "red_middleware"):
         for _ in range(3):
             assert protocol.is_as_without(app, metrics=metrics, route_of=broken)
-    told = [record for record in caplog.records if "route_of" in record.getMessage()]
+    told = [record for record in caplog.records if "fault (route_of)" in record.getMessage()]
     assert len(told) == 1
     assert told[0].exc_info is not None
     assert faults(metrics) == 3.0

@@ -54,6 +54,9 @@ class Recorder(Protocol):
     def fault(self, kind: str, error: BaseException) -> None:
         """Count a fault of the instrumentation."""
 
+    def unmatched(self, method: str, path: str, status: object) -> None:
+        """Say that a request was answered well and no route is known."""
+
 
 def start(recorder: Recorder, method: object, source: Source, path: str = "") -> "Exchange | None":
     """Begin a request.
@@ -275,6 +278,8 @@ class Exchange:
             self._set_apart()
         elif outcome.status_cell != row.code_cells[0] and status in STATUS_CODES and method.rows.get(route) is row:
             method.outcomes.setdefault(status, {})[route] = outcome
+        if route is None and 200 <= status_code(status) < 300:
+            self.recorder.unmatched(method.label, self.path, status)
 
     def _finish_apart(self, complete: bool) -> None:
         """Count what is not the common case: an error, a disconnect, half a response."""

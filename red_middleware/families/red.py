@@ -17,6 +17,11 @@ def _overflowed(reading: Reading, series: int) -> float:
     return found
 
 
+UPTIME: Final = Family(
+    "uptime_seconds_total", "counter", "Seconds since the metrics began to count.",
+    value=lambda reading, series: reading.uptime_seconds,
+)  # fmt: skip
+
 FAMILIES: Final = (
     Family(
         "http_requests_total", "counter", "Finished HTTP requests.",
@@ -44,10 +49,7 @@ FAMILIES: Final = (
         "http_exceptions_total", "counter", "Exceptions raised while a request was served.",
         kind="exception", fields=("raised",), is_sparse=True,
     ),
-    Family(
-        "uptime_seconds_total", "counter", "Seconds since the metrics began to count.",
-        value=lambda reading, series: reading.uptime_seconds,
-    ),
+    UPTIME,
     Family(
         "red_series", "gauge", "Time series that this middleware exposes now.",
         value=lambda reading, series: float(series),
@@ -79,3 +81,6 @@ FAMILIES: Final = (
         kind="own", fields=("scrapes", "scrape_seconds"),
     ),
 )  # fmt: skip
+
+OWN_FAMILIES: Final = tuple(family for family in FAMILIES if family is not UPTIME)
+"""Those that no other package is likely to name so: an uptime is no request's, and others have one, too."""

@@ -18,6 +18,7 @@ from .starlette import StarletteReader
 
 __all__ = [
     "ASGI_READERS",
+    "FRAMEWORKS",
     "WSGI_READERS",
     "AsksForSocket",
     "Declare",
@@ -30,6 +31,9 @@ __all__ = [
 
 WSGI_READERS: Final[tuple[type[Reader], ...]] = (FlaskReader, BottleReader)
 ASGI_READERS: Final[tuple[type[Reader], ...]] = (StarletteReader,)
+
+FRAMEWORKS: Final = "Flask and Bottle (WSGI), Starlette and FastAPI (ASGI)"
+"""Those that are read, for messages."""
 
 RouteOf = Callable[[Any], str | None]
 """A user's function of the environ or scope. Any type: users annotate theirs as they like."""
@@ -49,29 +53,35 @@ class Routes:
         readers: In the order in which they are asked until one is chosen.
         route_of: The user's own answer; `None` leaves the question to the readers.
         fault: Takes the kind and the exception of what raised.
+        found: Takes the environ or scope of a request and the route that serves it, before it is returned.
     """
 
     ask: Callable[[Source, str], str | None]
     """Return the route that `route_of` or the chosen reader knows. It lets the reader's exceptions out.
 
-    Without a `route_of` it is the reader's own method: no call stands between.
+    Without a `route_of` and a `found` it is the reader's own method: no call stands between.
     """
     modules: int
     """How many modules were imported when `ask` asked every reader whose framework is; -1 while it does not."""
 
     def __init__(
-        self, readers: Sequence[Reader], route_of: RouteOf | None, fault: Callable[[str, BaseException], None]
+        self,
+        readers: Sequence[Reader],
+        route_of: RouteOf | None,
+        fault: Callable[[str, BaseException], None],
+        found: Callable[[Source, str], None] | None = None,
     ) -> None:
         self.readers: Sequence[Reader] = readers
         self.route_of = route_of
         self.fault = fault
+        self.found = found
         self._is_chosen = False
         self._put_first(readers[0])
 
     def ask_others(self, source: Source, path: str) -> str | None:
         """Return the route that another reader knows, after `ask`. The arguments are those of `find`."""
         self._look_around()
-        return self._ask_each(self._others, source, path, None)
+        return self._tell(source, self._ask_each(self._others, source, path, None))
 
     def find(self, source: Source, path: str, error: BaseException | None = None) -> str | None:
         """Return the route, the whole way. It raises nothing.
@@ -82,10 +92,10 @@ class Routes:
             error: The exception that left the app before a response.
         """
         route = self._ask_user(source)
-        if route is not None:
-            return route
-        self._look_around()
-        return self._ask_each(self._imported, source, path, error)
+        if route is None:
+            self._look_around()
+            route = self._ask_each(self._imported, source, path, error)
+        return self._tell(source, route)
 
     def learn(self, app: object, source: Source) -> None:
         """Let every reader declare what it finds, and choose one. See `Reader.learn`."""
@@ -106,7 +116,7 @@ class Routes:
         self.modules = self._seen = -1
         self._look_around()
         self._ask_first = reader.route
-        self.ask = reader.route if self.route_of is None else self._ask_user_and_first
+        self.ask = reader.route if self.route_of is None and self.found is None else self._ask_user_and_first
 
     def _look_around(self) -> None:
         """Find out which frameworks are imported, if there are more modules than before."""
@@ -119,7 +129,12 @@ class Routes:
 
     def _ask_user_and_first(self, source: Source, path: str) -> str | None:
         route = self._ask_user(source)
-        return self._ask_first(source, path) if route is None else route
+        return self._tell(source, self._ask_first(source, path) if route is None else route)
+
+    def _tell(self, source: Source, route: str | None) -> str | None:
+        if self.found is not None and route is not None:
+            self.found(source, route)
+        return route
 
     def _ask_user(self, source: Source) -> str | None:
         if self.route_of is not None:

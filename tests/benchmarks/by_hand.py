@@ -12,7 +12,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from red_middleware.asgi import ASGIApp, Message, Receive, Scope, Send
-from red_middleware.metrics import DEFAULT_BUCKETS
+from red_middleware.settings import DEFAULT_BUCKETS
 from red_middleware.wsgi import WSGIApp
 from red_middleware.wsgi_response import Environ, StartResponse, Write
 

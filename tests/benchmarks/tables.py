@@ -18,8 +18,9 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from red_middleware import RedASGIMiddleware, RedMetrics, RedWSGIMiddleware
 from red_middleware.counting.exchange import raised, start
 from red_middleware.exposition import Request, answer
-from red_middleware.metrics import DEFAULT_BUCKETS, recorder_of
+from red_middleware.metrics import recorder_of
 from red_middleware.routes import Declare, Raised, Routes, Source
+from red_middleware.settings import DEFAULT_BUCKETS
 
 from . import peers
 from .driving import Serve, null_asgi, null_wsgi, serve_asgi, serve_wsgi

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import fastapi
 import flask
+import pytest
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -67,6 +68,18 @@ def test_any_callable_of_the_protocol_is_wrapped() -> None:
     asgi: list[ASGIApp] = [RedASGIMiddleware(mine, metrics=fresh()), RedASGIMiddleware(starlettes, metrics=fresh())]
     assert callable(wsgi)
     assert len(asgi) == 2
+
+
+def test_a_type_checker_refuses_what_the_constructors_refuse() -> None:
+    """Though they look at the names themselves: each comment below would be reported if it were not needed."""
+    app = flask.Flask(__name__)
+    with pytest.raises(TypeError):
+        RedWSGIMiddleware(app, buckets=[1])  # type: ignore[call-arg]  # the point of the test
+    with pytest.raises(TypeError):
+        RedWSGIMiddleware(app, fresh())  # type: ignore[call-arg]  # the point of the test
+    with pytest.raises(TypeError):
+        RedMetrics(exclude=["/a"])  # type: ignore[call-arg]  # the point of the test
+    Starlette().add_middleware(RedASGIMiddleware, excluded=["/a"])  # type: ignore[call-arg]  # the point of the test
 
 
 def fresh() -> RedMetrics:

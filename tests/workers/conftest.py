@@ -51,7 +51,7 @@ def named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Named]:
         metrics = RedMetrics(
             registry=registry or CollectorRegistry(),
             namespace=namespace,
-            buckets=(1.0,),
+            buckets=(0.9,),
             max_label_sets=max_label_sets,
             multiprocess_dir=directory,
             multiprocess_name=name,

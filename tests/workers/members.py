@@ -705,7 +705,7 @@ def named(base: str, max_label_sets: int = 1000, namespace: str = "") -> RedMetr
         max_label_sets=max_label_sets,
         multiprocess_dir=base,
         multiprocess_name="shop",
-        buckets=(1.0,),
+        buckets=(0.9,),
     )
 
 

@@ -1,0 +1,126 @@
+"""Exclusion: which requests a mounting does not record, by what the option `exclude=` says.
+
+It is checked at construction, and knows neither protocol. A mounting asks it for the paths of its set `special`, and
+where templates are excluded, for each route that is found.
+"""
+
+import re
+from collections.abc import Callable, Collection, Container, Iterable, Iterator
+from typing import Any, Final, NamedTuple
+
+from . import options
+from .counting.labels import route_label
+
+ExcludedBy = Callable[[Any], object]
+"""A user's function of the environ or scope. Any type: users annotate theirs as they like."""
+
+Exclude = Collection[str | ExcludedBy] | ExcludedBy
+"""What `exclude=` accepts."""
+
+Fault = Callable[[str, BaseException], None]
+
+_FORM: Final = re.compile(r"(?:([A-Z]+) )?(.*)", re.DOTALL)
+"""A method and a space, which may be left out, and the rest."""
+
+
+class _Rule(NamedTuple):
+    """One path, prefix or template, and the method that it holds for."""
+
+    method: str
+    """Empty: for all."""
+    text: str
+    """As the option has it, a prefix without its `*`."""
+    spelled: str
+    """As requests have it; of a template the label of the route."""
+
+    def is_for(self, method: object) -> bool:
+        return not self.method or self.method == method
+
+
+class _Everything(Container[str]):
+    """Contains every path."""
+
+    def __contains__(self, path: object) -> bool:
+        return True
+
+
+EVERYTHING: Final = _Everything()
+
+
+class Exclusion:
+    """What `exclude=` says.
+
+    Args:
+        owner: The middleware, for messages.
+        exclude: A function, or a collection of texts and functions. A text is an exact path, a prefix that ends in
+            `*`, or a template, which holds `<` or `{`; each may stand behind a method and a space.
+        spelled: How a path is spelled in the protocol's requests.
+    """
+
+    def __init__(self, owner: str, exclude: object, spelled: Callable[[str], str]) -> None:
+        self.paths: list[_Rule] = []
+        self.prefixes: list[_Rule] = []
+        self.templates: list[_Rule] = []
+        self.functions: list[ExcludedBy] = []
+        for given in _several(owner, exclude):
+            if callable(given):
+                options.check_plain_callable(owner, "exclude", given)
+                self.functions.append(given)
+            else:
+                options.check_type(owner, "exclude", given, str)
+                self._take(owner, str(given), spelled)
+        is_exact = not (self.prefixes or self.functions)
+        self.special: Container[str] = frozenset(rule.spelled for rule in self.paths) if is_exact else EVERYTHING
+        """The paths that `holds` may be true of."""
+
+    def _take(self, owner: str, given: str, spelled: Callable[[str], str]) -> None:
+        method, text = _FORM.fullmatch(given).groups(default="")  # type: ignore[union-attr]  # anything matches
+        if options.is_template(text):
+            options.check_begins(owner, "exclude", text)
+            self.templates.append(_Rule(method, text, route_label(text)))
+        elif text.endswith("*"):
+            text = text[:-1]
+            options.check_path(owner, "exclude", text)
+            self.prefixes.append(_Rule(method, text, "" if text == "/" else spelled(text)))  # a server may leave out /
+        else:
+            options.check_path(owner, "exclude", text)
+            self.paths.append(_Rule(method, text, spelled(text)))
+
+    def holds(self, path: str, method: object, source: Any, fault: Fault) -> bool:
+        """Tell whether a request is excluded by its path, or by a function. A function that raises excludes nothing."""
+        try:
+            return (
+                any(rule.spelled == path and rule.is_for(method) for rule in self.paths)
+                or any(path.startswith(rule.spelled) and rule.is_for(method) for rule in self.prefixes)
+                or any(function(source) for function in self.functions)
+            )
+        except Exception as error:
+            fault("exclude", error)
+            return False
+
+    def holds_route(self, route: str, method: str) -> bool:
+        """Tell whether a request is excluded by the template that serves it."""
+        label = route_label(route)
+        return any(rule.spelled == label and rule.is_for(method) for rule in self.templates)
+
+    def doubts(self, declared: Collection[str]) -> Iterator[tuple[str, str]]:
+        """Yield what will exclude nothing that is declared, each with what may have been meant.
+
+        Args:
+            declared: The templates of the app.
+        """
+        for rule in self.templates:
+            if rule.text not in declared:
+                yield rule.text, "no route is declared so"
+        for rule in self.paths:
+            below = [template for template in declared if template.startswith(rule.text)]
+            if rule.text.endswith("/") and below and rule.text not in declared:
+                yield rule.text, f"it is one path only; what lies below it is {rule.text}*"
+
+
+def _several(owner: str, exclude: object) -> Iterable[object]:
+    if callable(exclude):
+        return (exclude,)
+    if isinstance(exclude, str | bytes) or not isinstance(exclude, Iterable):
+        raise options.refusal(TypeError, owner, "exclude", exclude, "must be a collection of paths, or a function")
+    return exclude
