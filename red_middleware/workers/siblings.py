@@ -14,6 +14,8 @@ from typing import Any, Final
 
 from .servers import gunicorn
 
+EPOLL: Final = "anon_inode:[eventpoll]"
+
 MAX_SIBLINGS: Final = 64
 """How many other children of the parent are looked at."""
 
@@ -46,46 +48,56 @@ def _is_one_of_mod_wsgi() -> bool:
 
 
 def _shares_its_sockets() -> bool:
-    """Tell whether another child of the parent holds a socket at which this process listens."""
-    parent = os.getppid()
-    with open(f"/proc/{parent}/task/{parent}/children") as file:
-        siblings = [pid for pid in file.read().split() if pid != str(os.getpid())]
+    """Tell whether another child of the parent waits for clients at a socket at which this process listens."""
+    siblings = [pid for pid in _children(os.getppid()) if pid != str(os.getpid())]
     ours = _listening() if siblings else set()
-    return bool(ours) and any(not ours.isdisjoint(_sockets(pid)) for pid in siblings[:MAX_SIBLINGS])
+    return bool(ours) and any(not ours.isdisjoint(_awaited(pid)) for pid in siblings[:MAX_SIBLINGS])
+
+
+def _children(parent: int) -> Iterator[str]:
+    """Yield the children of a process: those of each of its threads."""
+    for thread in os.listdir(f"/proc/{parent}/task"):
+        with suppress(OSError), open(f"/proc/{parent}/task/{thread}/children") as file:
+            yield from file.read().split()
 
 
 def _listening() -> set[str]:
     """Return the sockets at which this process listens."""
     found = set()
-    for name, link in _links("self"):
+    sockets = [(name, link) for name, link in _links("self") if link.startswith("socket:")]
+    for name, link in sockets:
         with suppress(OSError), socket.socket(fileno=os.dup(int(name))) as opened:  # it may be closed meanwhile
             if opened.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
                 found.add(link)
     return found
 
 
-def _sockets(pid: str) -> set[str]:
-    """Return the sockets of a process; none if it is another user's, or has ended."""
-    found: set[str] = set()
+def _awaited(pid: str) -> set[str]:
+    """Return the sockets that a process awaits by epoll, as every event loop does: a child may only inherit a socket.
+
+    None if the process is another user's, or has ended.
+    """
+    links: dict[str, str] = {}
+    targets: set[str] = set()
     with suppress(OSError):
-        found.update(link for _, link in _links(pid))
-    return found
+        links.update(_links(pid))
+        for name in [name for name, link in links.items() if link == EPOLL]:
+            with open(f"/proc/{pid}/fdinfo/{name}") as file:
+                targets.update(line.split()[1] for line in file if line.startswith("tfd:"))
+    return {link for name, link in links.items() if name in targets}
 
 
 def _links(pid: str) -> Iterator[tuple[str, str]]:
-    """Yield the descriptors of a process that lead to sockets, and the sockets by their inodes."""
+    """Yield the descriptors of a process, and where they lead, a socket by its inode."""
     folder = f"/proc/{pid}/fd"
     for name in os.listdir(folder):
-        link = ""
         with suppress(OSError):  # closed meanwhile
-            link = os.readlink(f"{folder}/{name}")
-        if link.startswith("socket:"):
-            yield name, link
+            yield name, os.readlink(f"{folder}/{name}")
 
 
 SIGNS: Final[Mapping[str, Callable[[], bool]]] = {
     "it is gunicorn's master, which serves nothing": gunicorn.is_master,
     "its server forks for each request": _forks_for_each_request,
     "mod_wsgi has several processes": _is_one_of_mod_wsgi,
-    "another process listens at the same socket": _shares_its_sockets,
+    "another process waits for clients at the same socket": _shares_its_sockets,
 }

@@ -5,6 +5,7 @@
 
 import multiprocessing
 import os
+import signal
 import socket
 import sys
 from collections.abc import Callable
@@ -75,6 +76,16 @@ def share(port: int, method: str, number: int) -> None:
             child.join()
 
 
+def share_with_an_heir(port: int) -> None:
+    """One server, and a child that inherits the socket and does something else."""
+    with socket.create_server(("127.0.0.1", port)) as opened:
+        context = multiprocessing.get_context("fork")
+        context.Process(target=signal.pause, daemon=True).start()
+        server = context.Process(target=serve, args=(opened,), daemon=True)
+        server.start()
+        server.join()
+
+
 def single(port: int) -> None:
     uvicorn.run(asgi, port=port, log_level="warning")
 
@@ -87,6 +98,7 @@ WAYS: dict[str, Callable[[int], None]] = {
     "forked uvicorn": lambda port: share(port, "fork", 3),
     "spawned uvicorn": lambda port: share(port, "spawn", 3),
     "one forked uvicorn": lambda port: share(port, "fork", 1),
+    "uvicorn beside an heir": share_with_an_heir,
     "single uvicorn": single,
 }
 

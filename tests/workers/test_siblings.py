@@ -56,7 +56,9 @@ def test_a_process_that_is_one_of_several_says_so(way: str, tmp_path: Path) -> N
 
 
 @pytest.mark.prefork
-@pytest.mark.parametrize("way", ["plain wsgiref", "reloading Werkzeug", "one forked uvicorn", "single uvicorn"])
+@pytest.mark.parametrize(
+    "way", ["plain wsgiref", "reloading Werkzeug", "one forked uvicorn", "uvicorn beside an heir", "single uvicorn"]
+)
 def test_a_process_that_serves_alone_gives_no_alarm(way: str, tmp_path: Path) -> None:
     """Also where its parent holds the socket, or another program runs beside it."""
     with Servers(Kind(python(alone, way, PORT), ("uvicorn", "werkzeug")), tmp_path) as servers:
