@@ -1,7 +1,7 @@
 """A plugin that tox itself reads: Ctrl-C while the demo runs belongs to the demo.
 
-A terminal sends Ctrl-C to tox and to the demo. The demo then ends by itself, with exit code 0. Without this file tox would
-interrupt it once more and report a failure.
+A terminal sends Ctrl-C to tox and to the demo. The demo then ends by itself, with exit code 0. Without this file tox
+would interrupt it once more and report a failure.
 """
 
 import signal
@@ -19,19 +19,22 @@ demo_runs = Event()
 
 
 @impl
-def tox_add_core_config(core_conf: ConfigSet, state: State) -> None:  # noqa: ARG001  # the names are tox's
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where it is ignored, as in a background job
+def tox_add_core_config(core_conf: ConfigSet, state: State) -> None:
+    """Take over Ctrl-C."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not ignored, as in a background job
         signal.signal(signal.SIGINT, _interrupted)
 
 
 @impl
 def tox_before_run_commands(tox_env: ToxEnv) -> None:
+    """Give Ctrl-C to the demo."""
     if tox_env.name == "demo":
         demo_runs.set()
 
 
 @impl
-def tox_after_run_commands(tox_env: ToxEnv, exit_code: int, outcomes: list[Outcome]) -> None:  # noqa: ARG001
+def tox_after_run_commands(tox_env: ToxEnv, exit_code: int, outcomes: list[Outcome]) -> None:
+    """Give Ctrl-C back to tox."""
     demo_runs.clear()
 
 
