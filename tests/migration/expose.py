@@ -1,7 +1,8 @@
 """What a package that counts requests shows after the same few of them: `python -m tests.migration.expose PEER [ours]`.
 
-Without `ours` this prints the peer's own exposition. That made the files below `recorded`, each with the release that its
-first line names. With `ours` it prints what this middleware shows on the same app, as `docs/migration.md` mounts it.
+Without `ours` this prints the peer's own exposition. That made the files below `recorded`, each with the release that
+its first line names. With `ours` it prints what this middleware shows on the same app, mounted as `docs/migration.md`
+says.
 """
 
 import asyncio
