@@ -66,6 +66,8 @@ PEERS: Final = {
         },
     ),
 }  # fmt: skip
+COMPARED: Final = {"_bucket": '{le=~"1.0|[+]Inf"}', "_in_progress": '{method=~"GET|POST"}'}
+"""Ours has more buckets, and shows each method from the start."""
 BOUNDS: Final = ("1.0", "+Inf")
 """Buckets that all have, and that no request of a test exceeds."""
 
@@ -89,7 +91,7 @@ def test_the_rules_keep_the_names_of_a_peer_alive(name: str, tmp_path: Path) -> 
     asked = []
     for record, counted in theirs.items():
         is_timed = record.endswith("_sum")  # no two requests take the same time
-        expression = f'{record}{{le=~"1.0|[+]Inf"}}' if record.endswith("_bucket") else record
+        expression = record + next((chosen for part, chosen in COMPARED.items() if part in record), "")
         wanted = [
             {"labels": shown(labels) if is_timed else record + shown(labels), "value": 0 if is_timed else value}
             for labels, value in counted.items()
@@ -105,7 +107,7 @@ def test_the_rules_keep_the_names_of_a_peer_alive(name: str, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("name", PEERS)
 def test_each_name_of_a_peer_is_kept_or_named(name: str) -> None:
-    """What the page does not keep, it calls lost. (`_created` goes with the counter of its name.)"""
+    """What the page does not keep, it calls lost. A name with `_created` goes with its counter."""
     page = section(name)
     theirs = {
         family.name
