@@ -16,7 +16,7 @@ def test_a_package_index_shows_where_everything_is() -> None:
 
 
 def test_no_environment_needs_a_compiler_unless_it_is_asked_for() -> None:
-    """uWSGI has no wheel: it stands in a group of its own, which CI adds."""
+    """The one package without a wheel, uWSGI, stands in a group of its own, which CI adds."""
     groups = re.split(r"^(?=\w+ = )", (ROOT / "pyproject.toml").read_text(encoding="utf-8"), flags=re.MULTILINE)
     assert [group.partition(" ")[0] for group in groups if re.search(r'"uwsgi\W', group)] == ["compiled"]
     assert "export RED_MORE_GROUPS=compiled" in (ROOT / ".ci/run").read_text(encoding="utf-8")
