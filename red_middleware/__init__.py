@@ -8,6 +8,8 @@ if TYPE_CHECKING:
     from .metrics import RedMetrics
     from .wsgi import RedWSGIMiddleware
 
+__version__ = "0.1.0"
+
 __all__ = ["RedASGIMiddleware", "RedMetrics", "RedWSGIMiddleware"]
 
 

@@ -1,6 +1,8 @@
 """The examples run as they stand: the shops through both protocols, their prometheus.yml, and the demo as a command."""
 
 import asyncio
+import codecs
+import fcntl
 import logging
 import math
 import os
@@ -8,8 +10,11 @@ import re
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
+import termios
+import threading
 import time
 import uuid
 import warnings
@@ -20,6 +25,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 from wsgiref.validate import validator
+from xml.etree import ElementTree
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -30,7 +36,16 @@ from .e2e.servers import get
 
 ROOT = Path(__file__).parents[1]
 DEMO = [sys.executable, "-m", "examples.demo"]
+TOX_DEMO = [
+    sys.executable, "-m", "tox", "run", "-e", "demo",
+    # What tox would install is here already.
+    "-x", "testenv:demo.dependency_groups=", "-x", f"testenv:demo.commands={sys.executable} -m examples.demo",
+    "-x", "testenv:demo.allowlist_externals=*", "-x", "testenv:demo.pass_env=RED_DEMO_MARK",
+]  # fmt: skip
 DEADLINE_SECONDS = 60.0
+
+HOME, CURSOR_UP, LEAVE_SCREEN = "\x1b[H", "\x1b[1A", "\x1b[?1049l"
+"""What a program sends to a terminal that draws its table."""
 
 Found = TypeVar("Found")
 Request = tuple[str, str, object]
@@ -318,24 +333,49 @@ class TestDemo:
         assert running(mark) == []
         assert list((tmp_path / "shared").iterdir()) == []
 
-    def test_ctrl_c_in_a_terminal_ends_the_live_table(self, mark: str, tmp_path: Path) -> None:
-        """In a terminal the table is drawn again and again; Ctrl-C leaves the one of the whole run."""
-        spawn = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))"
-        screen = tmp_path / "screen"
-        with screen.open("w") as out:
-            terminal = subprocess.Popen(
-                [sys.executable, "-c", spawn, *DEMO],
-                cwd=ROOT, stdin=subprocess.PIPE, stdout=out, stderr=out, env=os.environ | {"TERM": "xterm"},
-            )  # fmt: skip
-        assert terminal.stdin is not None
-        awaited(lambda: screen.read_text().count("Ctrl-C ends it") >= 2)
-        terminal.stdin.write(b"\x03")
-        terminal.stdin.flush()
+    @pytest.mark.parametrize("command", [DEMO, TOX_DEMO], ids=["python", "tox"])
+    def test_ctrl_c_in_a_terminal_ends_the_live_table(self, mark: str, tmp_path: Path, command: list[str]) -> None:
+        """The README's command ends by one Ctrl-C with the table of the whole run, exit code 0, and no complaint."""
+        with Terminal([*command, *(["--workdir", str(tmp_path)] if command is TOX_DEMO else [])]) as terminal:
+            awaited(lambda: terminal.shown.count("Ctrl-C ends it") >= 2)
+            terminal.press(b"\x03")
 
-        assert terminal.wait(DEADLINE_SECONDS) == 0
-        terminal.stdin.close()
-        assert "RED of the whole run" in screen.read_text()
-        assert "Traceback" not in screen.read_text()
+            assert terminal.wait() == 0, terminal.shown
+        last = terminal.shown.rpartition(LEAVE_SCREEN)[2]
+        assert "RED of the whole run" in last
+        assert "Both shops are closed." in last
+        for complaint in ("Traceback", "KeyboardInterrupt", "interrupt", "Error", "failed"):
+            assert complaint not in last
+        assert running(mark) == []
+
+    def test_a_terminal_that_is_resized_is_drawn_from_its_first_line(self, mark: str) -> None:
+        """At once, within its new size: what a terminal wraps or cuts while it is resized stays nowhere."""
+        with Terminal(DEMO, columns=100, lines=40) as terminal:
+            awaited(lambda: terminal.shown.count(HOME) >= 2)
+            terminal.resize(columns=70, lines=20)
+            drawn = terminal.shown.count(HOME)
+            awaited(lambda: terminal.shown.count(HOME) >= drawn + 3)
+            frame = terminal.shown.split(HOME)[-2].splitlines()
+            terminal.press(b"\x03")
+
+            assert terminal.wait() == 0, terminal.shown
+        assert len(frame) == 20
+        assert {len(re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", line)) for line in frame} == {70}
+        assert CURSOR_UP not in terminal.shown
+        assert running(mark) == []
+
+    def test_the_picture_shows_the_table(self, mark: str, tmp_path: Path) -> None:
+        """`--svg` writes it, in the form of the one that the README shows."""
+        ended = subprocess.run(
+            [*DEMO, "--once", "--seconds", "1", "--svg", str(tmp_path / "demo.svg")],
+            cwd=ROOT, capture_output=True, text=True, timeout=DEADLINE_SECONDS,
+        )  # fmt: skip
+
+        assert ended.returncode == 0, ended.stderr
+        for picture in (tmp_path / "demo.svg", ROOT / "docs/demo.svg"):
+            texts = [text.replace("\xa0", " ") for text in ElementTree.parse(picture).getroot().itertext()]
+            assert "tox run -e demo" in texts
+            assert [text for text in texts if text.startswith("RED of the whole run")]
         assert running(mark) == []
 
     def test_a_server_that_dies_is_reported(self, mark: str, tmp_path: Path) -> None:
@@ -383,6 +423,65 @@ class TestDemo:
 
         assert ended.returncode == 2
         assert f"argument --seconds: '{seconds}' is not a number of seconds > 0" in ended.stderr
+
+
+class Terminal:
+    """A terminal that runs a command, and all that it was sent.
+
+    Args:
+        command: What runs in it, as the session's leader in its foreground.
+        columns: Its width in characters.
+        lines: Its height.
+    """
+
+    def __init__(self, command: list[str], columns: int = 100, lines: int = 40) -> None:
+        self.shown = ""
+        self.end, inside = os.openpty()
+        self.resize(columns, lines)
+        own = (
+            "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
+        )
+        environment = {
+            name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "TOX", "COV"))
+        }
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", own, *command],
+            cwd=ROOT, stdin=inside, stdout=inside, stderr=inside, start_new_session=True,
+            env=environment | {"TERM": "xterm"},
+        )  # fmt: skip
+        os.close(inside)
+        self.reader = threading.Thread(target=self._read)
+
+    def __enter__(self) -> "Terminal":
+        self.reader.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        self.reader.join()
+        os.close(self.end)
+
+    def _read(self) -> None:
+        decode = codecs.getincrementaldecoder("utf-8")().decode
+        try:
+            while some := os.read(self.end, 65536):
+                self.shown += decode(some)
+        except OSError:  # nobody has the other end any more
+            pass
+
+    def press(self, keys: bytes) -> None:
+        os.write(self.end, keys)
+
+    def resize(self, columns: int, lines: int) -> None:
+        fcntl.ioctl(self.end, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+
+    def wait(self) -> int:
+        """Return the exit code of the command, after all that it sent."""
+        code = self.process.wait(DEADLINE_SECONDS)
+        self.reader.join(DEADLINE_SECONDS)
+        return code
 
 
 def awaited(look: Callable[[], Found]) -> Found:

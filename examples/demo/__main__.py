@@ -1,12 +1,14 @@
 """`python -m examples.demo`: serve both shops, send them customers, and show the RED of each route live.
 
 Ctrl-C ends the demo. With `--seconds N` it ends by itself. With `--once` it draws only the table at the end.
+With `--svg FILE` it also writes that table as a picture: `--once --seconds 60 --svg docs/demo.svg` made the README's.
 """
 
 import argparse
 import io
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 NEEDED = ("flask", "starlette", "gunicorn", "uvicorn", "httpx", "rich", "prometheus_client", "red_middleware")
 ONCE_SECONDS = 5.0
@@ -19,6 +21,7 @@ def main() -> int:
     parser.add_argument("--once", action="store_true", help="draw only one table, after --seconds or 5 seconds")
     parser.add_argument("--flask-port", type=int, default=0, metavar="PORT", help="use this one, not a free one")
     parser.add_argument("--starlette-port", type=int, default=0, metavar="PORT", help="use this one, not a free one")
+    parser.add_argument("--svg", type=Path, metavar="FILE", help="also write the last table here, as a picture")
     options = parser.parse_args()
     missing = [name.replace("_", "-") for name in NEEDED if find_spec(name) is None]
     if missing:
@@ -32,7 +35,7 @@ def main() -> int:
     from .run import run  # imported here because it needs packages that may be missing
 
     seconds = ONCE_SECONDS if options.once and options.seconds is None else options.seconds
-    return run(options.flask_port, options.starlette_port, seconds, live=not options.once)
+    return run(options.flask_port, options.starlette_port, seconds, not options.once, options.svg)
 
 
 def _seconds(text: str) -> float:

@@ -1,20 +1,22 @@
 """Run the demo: open the shops, let customers in, look once a second, and close everything whatever happens."""
 
 import asyncio
+import os
 import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
-from contextlib import AsyncExitStack, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager, nullcontext
+from pathlib import Path
 from typing import NamedTuple
 
 import httpx
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.live import Live
 
 from .numbers import Scrape
-from .screen import ROOMY_LINES, screen
+from .screen import ROOMY_LINES, screen, svg
 from .shops import Shop, ShopClosedError, flask_shop, free_ports, starlette_shop
 from .traffic import visit
 
@@ -32,7 +34,7 @@ class Unanswered(NamedTuple):
     reason: str
 
 
-def run(flask_port: int, starlette_port: int, seconds: float | None, live: bool) -> int:
+def run(flask_port: int, starlette_port: int, seconds: float | None, live: bool, picture: Path | None) -> int:
     """Run the demo and return its exit code.
 
     Args:
@@ -40,20 +42,44 @@ def run(flask_port: int, starlette_port: int, seconds: float | None, live: bool)
         starlette_port: The port of the shop on Starlette, in the same way.
         seconds: After how many seconds the demo ends by itself; `None` means that it waits for Ctrl-C.
         live: Whether to redraw the table once a second if the output is a terminal.
+        picture: Where the last table is also written, as SVG; `None` means nowhere.
     """
     free = free_ports(2)
     shops = [flask_shop(flask_port or free[0]), starlette_shop(starlette_port or free[1])]
     try:
-        asyncio.run(_run(shops, seconds, live))
+        with _in_front():
+            asyncio.run(_run(shops, seconds, live, picture))
     except ShopClosedError as reason:
         print(reason, file=sys.stderr)
         return 1
     except KeyboardInterrupt:  # it came before the signal handlers were set
         pass
+    print("Both shops are closed.")
     return 0
 
 
-async def _run(shops: Sequence[Shop], seconds: float | None, live: bool) -> None:
+@contextmanager
+def _in_front() -> Iterator[None]:
+    """Take the terminal from the program that started the demo in it, such as tox: Ctrl-C is for the demo alone."""
+    try:
+        terminal = os.open("/dev/tty", os.O_RDWR)
+    except OSError:  # there is none
+        yield
+        return
+    before = os.tcgetpgrp(terminal)
+    if before == os.getpgrp() != os.getpid():  # else a shell gave the demo the front, or the background
+        os.setpgid(0, 0)
+        signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # what the terminal sends to who is not in front, and changes it
+        os.tcsetpgrp(terminal, os.getpid())
+    try:
+        yield
+    finally:
+        if os.tcgetpgrp(terminal) == os.getpid() != before:
+            os.tcsetpgrp(terminal, before)
+        os.close(terminal)
+
+
+async def _run(shops: Sequence[Shop], seconds: float | None, live: bool, picture: Path | None) -> None:
     stop = asyncio.Event()
     for sign in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if sign is not signal.SIGHUP or signal.getsignal(sign) is not signal.SIG_IGN:  # nohup ignores SIGHUP: so do we
@@ -84,6 +110,8 @@ async def _run(shops: Sequence[Shop], seconds: float | None, live: bool) -> None
         last = last if isinstance(final, Unanswered) else final
         shown = f"RED of the whole run, {last[0].seconds - first[0].seconds:.0f} s"
         console.print(screen(shops, first, last, shown, legend=True))
+        if picture is not None:
+            picture.write_text(svg(screen(shops, first, last, shown, legend=True)), encoding="utf-8")
 
 
 async def _opened(shops: Sequence[Shop], client: httpx.AsyncClient, stop: asyncio.Event) -> Look | None:
@@ -111,7 +139,16 @@ async def _watch(
     looks = deque([first], maxlen=WINDOW_SECONDS + 1)
     end = float("inf") if seconds is None else time.monotonic() + seconds
     hint = "Ctrl-C ends it" if seconds is None else f"ends after {seconds:g} s, or with Ctrl-C"
-    drawing = Live(console=console, auto_refresh=False, transient=True) if console and console.is_terminal else None
+
+    def drawn() -> RenderableType:
+        shown = f"RED of the last {looks[-1][0].seconds - looks[0][0].seconds:.0f} s ({hint})"
+        return screen(shops, looks[0], looks[-1], shown, console is None or console.height >= ROOMY_LINES)
+
+    # The alternate screen is drawn from its first line each time, and the terminal does not wrap it when it is resized.
+    is_terminal = console is not None and console.is_terminal
+    drawing = Live(console=console, screen=True, auto_refresh=False, get_renderable=drawn) if is_terminal else None
+    if drawing is not None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGWINCH, drawing.refresh)
     with drawing or nullcontext():
         while not stop.is_set() and time.monotonic() < end:
             await _pause(min(1.0, end - time.monotonic()), stop)
@@ -120,10 +157,7 @@ async def _watch(
                 continue
             looks.append(look)
             if drawing is not None:
-                shown = f"RED of the last {look[0].seconds - looks[0][0].seconds:.0f} s ({hint})"
-                drawing.update(
-                    screen(shops, looks[0], look, shown, drawing.console.height >= ROOMY_LINES), refresh=True
-                )
+                drawing.refresh()
     return looks[-1]
 
 

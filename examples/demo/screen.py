@@ -1,10 +1,11 @@
 """What the terminal shows: a table of routes, and below it each shop's other numbers and the address of its metrics."""
 
+import io
 import math
 from collections.abc import Sequence
 
 from rich import box
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -21,6 +22,7 @@ active: requests in progress; left early: clients that left during the answer
 orders: the shop's own metric"""
 ROOMY_LINES = 32
 """How many lines a terminal needs to show the tables with the legend."""
+PICTURE_COLUMNS = 80
 NOTHING = Text("-", "dim")
 
 
@@ -67,12 +69,22 @@ def screen(
     return Group(routes, "", notes, *([Text(LEGEND, "dim")] if legend else []))
 
 
+def svg(drawn: RenderableType) -> str:
+    """Return a picture of a terminal that shows this, as SVG."""
+    console = Console(
+        record=True, file=io.StringIO(), width=PICTURE_COLUMNS, force_terminal=True, color_system="truecolor",
+        highlight=False,
+    )  # fmt: skip
+    console.print(drawn)
+    return console.export_svg(title="tox run -e demo", unique_id="demo")
+
+
 def _cells(red: Red) -> list[Text]:
     return [
         Text(red.method),
         Text(red.route, "dim" if red.route.startswith("_") else ""),
         Text(str(red.total)),
-        Text(f"{red.per_second:.1f}"),
+        NOTHING if math.isnan(red.per_second) else Text(f"{red.per_second:.1f}"),
         _share(red.error_share),
         *(_milliseconds(seconds, red.shortest) for seconds in red.quantiles),
     ]

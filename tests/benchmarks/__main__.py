@@ -88,6 +88,8 @@ def _row(figure: Figure, reference: Figure, bare: bool) -> str:
 
 
 def _served(served: Sequence[Served]) -> list[str]:
+    if not served:
+        return []
     bare = f"{served[0].name} = 1"
     head = f"| | requests a second | {bare} | ± | microseconds of CPU a request | {bare} |"
     rows = [

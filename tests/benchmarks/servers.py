@@ -96,6 +96,9 @@ def servers(effort: Effort) -> Iterator[ServerTable]:
     rounds = max(4, effort.rounds // 3)
     for found, apps in ((WSGI_SERVERS, WSGI_APPS), (ASGI_SERVERS, ASGI_APPS)):
         for name, command in found.items():
+            if not Path(command[0]).exists():  # uWSGI, which needs a C compiler: see the group `compiled`
+                yield ServerTable(name, [], [], [f"{name} is not installed, and not measured"])
+                continue
             for app in apps:
                 yield _compared(name, command, app, rounds)
 

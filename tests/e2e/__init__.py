@@ -6,12 +6,15 @@ What a machine lacks is skipped with what to install, and fails where `CI` is se
 import importlib.util
 import os
 import shutil
+import sys
 from pathlib import Path
 from typing import Final
 
 import pytest
 
 ROOT: Final = Path(__file__).parent.parent.parent
+UWSGI: Final = Path(sys.executable).with_name("uwsgi")
+"""A program with the interpreter inside, and no module that could be imported."""
 
 
 def require(reason: str, present: object) -> None:
@@ -31,10 +34,13 @@ def require(reason: str, present: object) -> None:
 def require_packages(*names: str) -> None:
     """Ask for packages that a server or its application imports."""
     for name in names:
-        require(f"{name} is not installed: pip install {name}", has_package(name))
+        how = "with a C compiler, pip install uwsgi" if name == UWSGI.name else f"pip install {name}"
+        require(f"{name} is not installed: {how}", has_package(name))
 
 
 def has_package(name: str) -> bool:
+    if name == UWSGI.name:
+        return UWSGI.exists()
     return importlib.util.find_spec(name) is not None
 
 

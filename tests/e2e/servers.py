@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from . import ROOT, marks, require, require_packages
+from . import ROOT, UWSGI, marks, require_packages
 
 DEADLINE_SECONDS: Final = 60.0
 """For what must happen, and on a busy machine happens late."""
@@ -58,10 +58,8 @@ PLAIN: Final = "plain"
 BODIES: Final = "bodies"
 MESSAGES: Final = "messages"
 NO_PACKAGE: Final = frozenset({PLAIN, BODIES, MESSAGES})
-UWSGI: Final = "uwsgi"
 IN_PROCESS: Final = frozenset({"cheroot", "waitress", "werkzeug", "wsgiref"})
 """Servers that a program starts: `tests.e2e.in_process` is that program."""
-UWSGI_PROGRAM: Final = Path(sys.executable).with_name("uwsgi")
 
 
 class Kind(NamedTuple):
@@ -74,13 +72,11 @@ class Kind(NamedTuple):
 
     def needs(self) -> list[str]:
         """Return the packages that this takes."""
-        return [name for name in (self.server, self.framework, *self.packages) if name not in (UWSGI, *NO_PACKAGE)]
+        return [name for name in (self.server, self.framework, *self.packages) if name not in NO_PACKAGE]
 
     def require(self) -> None:
         """Skip the test where something is not installed."""
         require_packages(*self.needs())
-        if self.server == UWSGI:  # a program with the interpreter inside, no package
-            require("uwsgi is not installed: pip install uwsgi", UWSGI_PROGRAM.exists())
 
     @property
     def command(self) -> list[str]:
@@ -93,15 +89,15 @@ class Kind(NamedTuple):
             "uvicorn": ["--port=0", "--no-access-log", "--timeout-keep-alive=75"],
             "hypercorn": ["--bind=127.0.0.1:0", "--keep-alive=75"],
             "granian": [f"--port={free_port()}"],
-            UWSGI: [
+            UWSGI.name: [
                 f"--http-socket=127.0.0.1:{free_port()}",
                 f"--virtualenv={sys.prefix}",
                 "--need-app",
                 "--die-on-term",
             ],
         }[self.server]
-        if self.server == UWSGI:
-            return [str(UWSGI_PROGRAM), *common, *self.options, f"--module={app}"]
+        if self.server == UWSGI.name:
+            return [str(UWSGI), *common, *self.options, f"--module={app}"]
         return [sys.executable, "-m", self.server, *common, *self.options, app]
 
 

@@ -12,13 +12,13 @@ from typing import Final
 import pytest
 
 from . import bodies_app, messages_app
-from .servers import BODIES, MESSAGES, UWSGI, Kind, Server
+from .servers import BODIES, MESSAGES, Kind, Server
 
 KINDS: Final = {
     "gunicorn-sync": Kind("gunicorn", BODIES, ("--worker-class=sync",)),
     "gunicorn-gthread": Kind("gunicorn", BODIES, ("--worker-class=gthread", "--threads=4")),
     "gunicorn-gevent": Kind("gunicorn", BODIES, ("--worker-class=gevent",), ("gevent",)),
-    "uwsgi": Kind(UWSGI, BODIES, ("--enable-threads", "--threads=2")),
+    "uwsgi": Kind("uwsgi", BODIES, ("--enable-threads", "--threads=2")),
     "granian": Kind("granian", BODIES, ("--interface=wsgi",)),
     "waitress": Kind("waitress", BODIES),
     "cheroot": Kind("cheroot", BODIES),
@@ -32,7 +32,7 @@ KINDS: Final = {
     "granian-asgi": Kind("granian", MESSAGES, ("--interface=asginl",)),
 }
 UNTOLD: Final = {
-    (UWSGI, BODIES): {"second-start"},
+    ("uwsgi", BODIES): {"second-start"},
     ("granian", BODIES): {"late", "silent", "list-of-text", "list-of-numbers"},
     ("waitress", BODIES): {"bytes", "bytearray"},
     ("wsgiref", BODIES): {"bytes", "bytearray", "text", "list-of-text"},

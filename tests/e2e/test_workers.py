@@ -23,7 +23,7 @@ import pytest
 from . import marks
 from .clients import Http1
 from .prometheus import Prometheus
-from .servers import PLAIN, UWSGI, Kind, Server, poll
+from .servers import PLAIN, Kind, Server, poll
 
 WORKERS: Final = 4
 REQUESTS: Final = 1_000
@@ -67,7 +67,7 @@ KINDS: Final = {
     "granian asgi": Kind("granian", "starlette", (*GRANIAN, "--interface=asgi")),
     "granian wsgi": Kind("granian", "flask", (*GRANIAN, "--interface=wsgi")),
     "uwsgi": Kind(
-        UWSGI,
+        "uwsgi",
         "flask",
         (f"--processes={WORKERS}", "--master", "--max-requests=50", "--min-worker-lifetime=0", "--forkbomb-delay=0"),
     ),

@@ -32,7 +32,7 @@ def test_the_public_names_are_three() -> None:
 def test_the_package_is_typed() -> None:
     """PEP 561."""
     assert files("red_middleware").joinpath("py.typed").is_file()
-    assert importlib.metadata.version("red-middleware")
+    assert importlib.metadata.version("red-middleware") == red_middleware.__version__
 
 
 def test_flask_is_wrapped_in_one_line() -> None:

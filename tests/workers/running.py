@@ -19,7 +19,7 @@ from coverage import Coverage
 from red_middleware.workers.group import Group
 from red_middleware.workers.proc import Process
 
-from ..e2e import ROOT, require, require_packages
+from ..e2e import ROOT, UWSGI, require, require_packages
 from ..e2e.servers import get, poll
 from .apps import MEASURE
 
@@ -27,7 +27,6 @@ WORKERS: Final = 3
 PORT: Final = "{port}"
 WSGI: Final = "tests.workers.apps:wsgi"
 ASGI: Final = "tests.workers.apps:asgi"
-UWSGI: Final = Path(sys.executable).with_name("uwsgi")
 
 
 class Kind(NamedTuple):
@@ -50,9 +49,7 @@ class Kind(NamedTuple):
 
     def require(self) -> None:
         """Skip the test where something is not installed, see `tests.e2e`."""
-        require_packages(*(name for name in self.packages if name != "uwsgi"))
-        if "uwsgi" in self.packages:  # a program with the interpreter inside, no package
-            require("uwsgi is not installed: pip install uwsgi", UWSGI.exists())
+        require_packages(*self.packages)
 
 
 def python(module: str, *arguments: str) -> tuple[str, ...]:

@@ -1,0 +1,179 @@
+"""What a package that counts requests shows after the same few of them: `python -m tests.migration.expose PEER [ours]`.
+
+Without `ours` this prints the peer's own exposition. That made the files below `recorded`, each with the release that
+its first line names. With `ours` it prints what this middleware shows on the same app, mounted as `docs/migration.md`
+says.
+"""
+
+import asyncio
+import importlib
+import sys
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import Any, Final
+
+from prometheus_client import CollectorRegistry
+
+from red_middleware import RedASGIMiddleware, RedMetrics, RedWSGIMiddleware
+
+REQUESTS: Final = [
+    ("GET", "/items/1"), ("GET", "/items/2"), ("POST", "/items"), ("GET", "/broken"), ("GET", "/broken"),
+    ("GET", "/nowhere"),
+]  # fmt: skip
+REGISTRY: Final = CollectorRegistry()
+
+
+def main(peer: str, ours: bool) -> None:
+    show = {
+        "starlette_exporter": starlette,
+        "prometheus_fastapi_instrumentator": fastapi,
+        "prometheus_flask_exporter": flask,
+        "django_prometheus": django,
+    }[peer]
+    metrics = RedMetrics(registry=REGISTRY, namespace="red", multiprocess_dir=None) if ours else None
+    if metrics is None:
+        print(f"# {peer} {version(peer.replace('_', '-'))}")
+    print(show(metrics), end="")
+
+
+def starlette(metrics: RedMetrics | None) -> str:
+    from starlette.applications import Starlette
+    from starlette.responses import PlainTextResponse, Response
+    from starlette.routing import Route
+
+    def item(request: Any) -> Response:
+        return PlainTextResponse("an item")
+
+    def add(request: Any) -> Response:
+        return PlainTextResponse("added", 201)
+
+    app = Starlette(
+        routes=[Route("/items/{item_id:int}", item), Route("/items", add, methods=["POST"]), Route("/broken", _broken)]
+    )
+    if metrics is not None:
+        app.add_middleware(RedASGIMiddleware, metrics=metrics)
+    else:
+        peer: Any = importlib.import_module("starlette_exporter")
+        app.add_middleware(peer.PrometheusMiddleware)
+        app.add_route("/metrics", peer.handle_metrics)
+    return asyncio.run(_drive_asgi(app))
+
+
+def fastapi(metrics: RedMetrics | None) -> str:
+    from fastapi import FastAPI
+
+    app = FastAPI()
+
+    @app.get("/items/{item_id}")
+    def item(item_id: int) -> str:
+        return "an item"
+
+    @app.post("/items", status_code=201)
+    def add() -> str:
+        return "added"
+
+    app.get("/broken")(_no_argument_broken)
+    if metrics is not None:
+        app.add_middleware(RedASGIMiddleware, metrics=metrics)
+    else:
+        peer: Any = importlib.import_module("prometheus_fastapi_instrumentator")
+        peer.Instrumentator().instrument(app).expose(app)
+    return asyncio.run(_drive_asgi(app))
+
+
+def flask(metrics: RedMetrics | None) -> str:
+    import flask
+
+    app = flask.Flask("shop")
+
+    @app.get("/items/<int:item_id>")
+    def item(item_id: int) -> str:
+        return "an item"
+
+    @app.post("/items")
+    def add() -> tuple[str, int]:
+        return "added", 201
+
+    app.get("/broken")(_no_argument_broken)
+    if metrics is not None:
+        app.wsgi_app = RedWSGIMiddleware(app.wsgi_app, metrics=metrics)  # type: ignore[method-assign]  # Flask's way
+    else:
+        peer: Any = importlib.import_module("prometheus_flask_exporter")
+        peer.PrometheusMetrics(app)
+    return _drive_wsgi(app)
+
+
+def django(metrics: RedMetrics | None) -> str:
+    settings: Any = importlib.import_module("django.conf").settings
+    middleware = ["tests.migration.expose.django_route"]
+    if metrics is None:
+        middleware = [f"django_prometheus.middleware.Prometheus{place}Middleware" for place in ("Before", "After")]
+    settings.configure(
+        ROOT_URLCONF=_django_urls(metrics is None), MIDDLEWARE=middleware, ALLOWED_HOSTS=["*"], LOGGING_CONFIG=None,
+        INSTALLED_APPS=[] if metrics is not None else ["django_prometheus"],
+    )  # fmt: skip
+    app: Any = importlib.import_module("django.core.wsgi").get_wsgi_application()
+    if metrics is not None:
+        app = RedWSGIMiddleware(app, metrics=metrics, route_of=lambda environ: environ.get("shop.view"))
+    return _drive_wsgi(app)
+
+
+def django_route(get_response: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Leave the name of the view where `route_of` finds it."""
+
+    def middleware(request: Any) -> Any:
+        response = get_response(request)
+        if request.resolver_match is not None:
+            request.META["shop.view"] = request.resolver_match.view_name
+        return response
+
+    return middleware
+
+
+def _django_urls(with_metrics: bool) -> tuple[Any, ...]:
+    http: Any = importlib.import_module("django.http")
+    path: Any = importlib.import_module("django.urls").path
+
+    def item(request: Any, item_id: int) -> Any:
+        return http.HttpResponse("an item")
+
+    def add(request: Any) -> Any:
+        return http.HttpResponse("added", status=201)
+
+    add.csrf_exempt = True  # type: ignore[attr-defined]  # as Django's decorator does
+    urls = [path("items/<int:item_id>", item, name="item"), path("items", add, name="add")]
+    urls.append(path("broken", _broken, name="broken"))
+    if with_metrics:
+        urls.append(path("metrics", importlib.import_module("django_prometheus.exports").ExportToDjangoView))
+    return tuple(urls)
+
+
+def _broken(request: Any) -> Any:
+    raise ZeroDivisionError
+
+
+def _no_argument_broken() -> str:
+    raise ZeroDivisionError
+
+
+def _drive_wsgi(app: Any) -> str:
+    from werkzeug.test import Client
+
+    client = Client(app)
+    for method, path in REQUESTS:
+        client.open(path, method=method, buffered=True)
+    return client.get("/metrics", buffered=True).text
+
+
+async def _drive_asgi(app: Any) -> str:
+    import httpx
+
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://shop") as client:
+        for method, path in REQUESTS:
+            await client.request(method, path)
+        return (await client.get("/metrics")).text
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], "ours" in sys.argv[2:])
