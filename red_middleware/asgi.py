@@ -14,6 +14,7 @@ from .counting.labels import SERVER_ERROR
 from .exposition import Answer, Request, answer, ask
 from .metrics import RedMetrics
 from .mounting import Mounting, Purpose
+from .recorder import Recorder
 from .routes import ASGI_READERS, RouteOf, Routes
 
 Scope = MutableMapping[str, Any]
@@ -51,12 +52,12 @@ class RedASGIMiddleware:
         route_of: RouteOf | None = None,
     ) -> None:
         self.app = app
-        self.mounting = Mounting(
+        self.mounting: Mounting = Mounting(
             type(self).__name__, app, metrics, metrics_path, exclude, route_of,
             ASGI_READERS, ("scope", "receive", "send"),
         )  # fmt: skip
-        self.metrics = self.mounting.metrics
-        self.recorder = self.mounting.recorder
+        self.metrics: RedMetrics = self.mounting.metrics
+        self.recorder: Recorder = self.mounting.recorder
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> Any:
         try:

@@ -12,6 +12,7 @@ from . import options
 from .counting.exchange import KEY, asks_for_socket, exclude, raised
 from .faults import log
 from .metrics import RedMetrics, recorder_of
+from .recorder import Recorder
 from .routes import Reader, RouteOf, Routes, Source
 
 
@@ -59,14 +60,14 @@ class Mounting:
         if route_of is not None:
             options.check_plain_callable(owner, "route_of", route_of)
         self.app = app
-        self.metrics = RedMetrics() if metrics is None else metrics
+        self.metrics: RedMetrics = RedMetrics() if metrics is None else metrics
         self.metrics_path = metrics_path
         self.endpoint = None if metrics_path is None else spelled(metrics_path)
-        self.excluded = frozenset(map(spelled, options.paths(owner, "exclude", exclude)))
-        self.special = self.excluded if self.endpoint is None else self.excluded | {self.endpoint}
-        self.recorder = recorder_of(self.metrics)
+        self.excluded: frozenset[str] = frozenset(map(spelled, options.paths(owner, "exclude", exclude)))
+        self.special: frozenset[str] = self.excluded if self.endpoint is None else self.excluded | {self.endpoint}
+        self.recorder: Recorder = recorder_of(self.metrics)
         made = [reader(self._declare, raised, asks_for_socket) for reader in readers]
-        self.routes = Routes(made, route_of, self.recorder.fault)
+        self.routes: Routes = Routes(made, route_of, self.recorder.fault)
         self._has_learned = False
         self.recorder.mount(self)
 

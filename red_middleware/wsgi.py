@@ -12,6 +12,7 @@ from .counting.exchange import start
 from .exposition import Request, answer
 from .metrics import RedMetrics
 from .mounting import Mounting, Purpose
+from .recorder import Recorder
 from .routes import WSGI_READERS, RouteOf
 from .wsgi_response import CALLING, Body, Environ, FileWrapper, OpenResponse, StartResponse
 
@@ -47,13 +48,13 @@ class RedWSGIMiddleware:
         route_of: RouteOf | None = None,
     ) -> None:
         self.app = app
-        self.mounting = Mounting(
+        self.mounting: Mounting = Mounting(
             type(self).__name__, app, metrics, metrics_path, exclude, route_of,
             WSGI_READERS, ("environ", "start_response"),
             lambda path: path.encode("utf-8", "surrogatepass").decode("latin-1"),  # as PEP 3333 spells PATH_INFO
         )  # fmt: skip
-        self.metrics = self.mounting.metrics
-        self.recorder = self.mounting.recorder
+        self.metrics: RedMetrics = self.mounting.metrics
+        self.recorder: Recorder = self.mounting.recorder
         self.file_class: type | None = None
         """The server's `wsgi.file_wrapper`, where it is a class: servers know their files by it."""
         self.plain_body: tuple[type | None, type | None] = None, None
