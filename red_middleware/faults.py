@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable
 
-logger = logging.getLogger("red_middleware")
+logger: logging.Logger = logging.getLogger("red_middleware")
 
 
 def log(level: int, message: str, *arguments: object, error: BaseException | None = None) -> None:

@@ -10,7 +10,7 @@ import math
 import os
 import weakref
 from _thread import RLock
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final, Protocol
 
@@ -55,16 +55,16 @@ class Recorder:
         families: Sequence[Family] = FAMILIES,
     ) -> None:
         self.options = options
-        self.registry = weakref.ref(registry)
-        self.clock = options.clock
-        self.bounds = options.bounds
-        self.first_bound = self.bounds[0]
-        self.kinds = layout(options.bounds, options.max_label_sets) if kinds is None else kinds
+        self.registry: weakref.ref[CollectorRegistry] = weakref.ref(registry)
+        self.clock: Callable[[], float] = options.clock
+        self.bounds: tuple[float, ...] = options.bounds
+        self.first_bound: float = self.bounds[0]
+        self.kinds: Sequence[Kind] = layout(options.bounds, options.max_label_sets) if kinds is None else kinds
         self.families = families
-        self.names = [self.full_name(family) for family in families]
-        self.faults = Faults(lambda: self.table.add(self.table.own, "faults"))
-        self.fault = self.faults.fault
-        self.membership = Membership(options, self.kinds, self.faults)
+        self.names: list[str] = [self.full_name(family) for family in families]
+        self.faults: Faults = Faults(lambda: self.table.add(self.table.own, "faults"))
+        self.fault: Callable[[str, BaseException], None] = self.faults.fault
+        self.membership: Membership = Membership(options, self.kinds, self.faults)
         self.methods: Mapping[object, Method] = {}  # the table's from `begin` on, so that the first request meets it
         self._mountings: list[weakref.ref[Mounted]] = []  # those that have not declared their routes yet
         self._knows_routes = False

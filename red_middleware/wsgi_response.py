@@ -296,7 +296,7 @@ class FileWrapper:
     __slots__ = ("file", "wrap")
 
     def __init__(self, wrap: Callable[..., Any]) -> None:
-        self.wrap = wrap
+        self.wrap: Callable[..., Any] = wrap
         self.file: Any = None
 
     def __call__(self, *args: Any, **options: Any) -> Any:

@@ -355,12 +355,12 @@ class Apart:
     __slots__ = ("error", "forgotten", "gone", "is_socket", "outer", "unanswered")
 
     def __init__(self, outer: Exchange | None = None) -> None:
-        self.outer = outer
+        self.outer: Exchange | None = outer
         self.error: tuple[int, str] | None = None
-        self.gone = False
-        self.unanswered = False  # when the client left
-        self.is_socket = False
-        self.forgotten = False  # not counted, nor are its exceptions: it may still respond and fail
+        self.gone: bool = False
+        self.unanswered: bool = False  # when the client left
+        self.is_socket: bool = False
+        self.forgotten: bool = False  # not counted, nor are its exceptions: it may still respond and fail
 
 
 def counts(exchange: Exchange | None, recorder: Recorder) -> bool:

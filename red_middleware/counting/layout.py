@@ -63,23 +63,23 @@ class Kind:
         fallback: Callable[[Key], Key] | None = None,
         key: Callable[[str, str], Key] | None = None,
     ) -> None:
-        self.is_closed = key is None and capacity <= len(sentinels)
+        self.is_closed: bool = key is None and capacity <= len(sentinels)
         """Whether the sentinels are all rows that there can be."""
         if fallback is None and not self.is_closed:
             raise ValueError(f"Kind({name!r}): needs a fallback, since its rows can run out")
         self.name = name
         self.labels = labels
-        self.fields = tuple(fields)
-        self.capacity = max(capacity, len(sentinels))
-        self.sentinels = frozenset(sentinels)
-        self.in_order = tuple(sentinels)
-        self.fallback = fallback or (lambda key: key)
+        self.fields: tuple[Field, ...] = tuple(fields)
+        self.capacity: int = max(capacity, len(sentinels))
+        self.sentinels: frozenset[Key] = frozenset(sentinels)
+        self.in_order: tuple[Key, ...] = tuple(sentinels)
+        self.fallback: Callable[[Key], Key] = fallback or (lambda key: key)
         self.key = key
-        self.width = sum(field.width for field in fields)
+        self.width: int = sum(field.width for field in fields)
         starts = (sum(field.width for field in fields[:n]) for n in range(len(fields)))
-        self.offsets = {field.name: start for field, start in zip(fields, starts, strict=True)}
+        self.offsets: dict[str, int] = {field.name: start for field, start in zip(fields, starts, strict=True)}
         """Where in a row each field begins."""
-        self.coded = next((field for field in fields if field.is_coded), None)
+        self.coded: Field | None = next((field for field in fields if field.is_coded), None)
 
     def keys(self, route: str, methods: Iterable[str]) -> list[Key]:
         """Return the keys that a declared route reserves."""

@@ -25,14 +25,14 @@ class Row:
     __slots__ = ("code_cells", "codes", "key", "kind", "lock", "number", "outcomes", "start", "table")
 
     def __init__(self, table: "Table", kind: Kind, number: int, key: Key, lock: RLock) -> None:
-        self.table = table
-        self.kind = kind
-        self.number = number
-        self.key = key
-        self.lock = lock
-        self.start = number * kind.width
+        self.table: Table = table
+        self.kind: Kind = kind
+        self.number: int = number
+        self.key: Key = key
+        self.lock: RLock = lock
+        self.start: int = number * kind.width
         self.codes: tuple[int, ...] = ()  # in the order in which they came
-        self.code_cells = {OTHER_STATUS: self.cell(kind.coded.name)} if kind.coded else {}
+        self.code_cells: dict[int, int] = {OTHER_STATUS: self.cell(kind.coded.name)} if kind.coded else {}
         self.outcomes: dict[tuple[int, bool], Outcome] = {}  # by status cell, and whether it is an error
 
     def cell(self, field: str) -> int:
@@ -57,12 +57,12 @@ class Outcome:
     __slots__ = ("bucket_cell", "cells", "is_error", "row", "seconds_cell", "status_cell")
 
     def __init__(self, row: Row, status_cell: int, is_error: bool, cells: MutableSequence[float]) -> None:
-        self.row = row
-        self.cells = cells
-        self.bucket_cell = row.cell("buckets")  # the first
-        self.seconds_cell = row.cell("seconds")
-        self.status_cell = status_cell
-        self.is_error = is_error
+        self.row: Row = row
+        self.cells: MutableSequence[float] = cells
+        self.bucket_cell: int = row.cell("buckets")  # the first
+        self.seconds_cell: int = row.cell("seconds")
+        self.status_cell: int = status_cell
+        self.is_error: bool = is_error
 
 
 class Method:
@@ -75,9 +75,9 @@ class Method:
     __slots__ = ("in_progress", "label", "lock", "outcomes", "rows", "table")
 
     def __init__(self, table: "Table", label: str) -> None:
-        self.table = table
-        self.label = label
-        self.lock = RLock()
+        self.table: Table = table
+        self.label: str = label
+        self.lock: RLock = RLock()
         self.in_progress: list[None] = []
         self.rows: dict[object, Row] = {}
         self.outcomes: dict[object, dict[object, Outcome]] = {}
@@ -91,13 +91,13 @@ class PublishedList(list[None]):
 
     def __init__(self, requests: Iterable[None], cells: MutableSequence[float], number: int, lock: RLock) -> None:
         super().__init__(requests)
-        self.number = number
-        self.lock = lock
+        self.number: int = number
+        self.lock: RLock = lock
         self.move(cells)
 
     def move(self, cells: MutableSequence[float]) -> None:
         """Show the number in these cells from now on."""
-        self.cells = cells
+        self.cells: MutableSequence[float] = cells
         self._publish()
 
     def append(self, request: None) -> None:

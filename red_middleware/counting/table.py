@@ -19,7 +19,7 @@ and a lock written in Python can be interrupted half-taken.
 import os
 import weakref
 from _thread import RLock
-from collections.abc import Collection, Iterable, Iterator, Mapping, MutableSequence, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, MutableSequence, Sequence
 from contextlib import ExitStack
 from typing import Final, Literal, NamedTuple, Protocol
 
@@ -88,12 +88,12 @@ class Region:
     __slots__ = ("capacity", "cells", "free", "index", "kind", "reserved", "rows", "used")
 
     def __init__(self, kind: Kind) -> None:
-        self.kind = kind
-        self.capacity = kind.capacity
-        self.free = self.capacity - len(kind.sentinels)  # rows for keys that nothing reserved
+        self.kind: Kind = kind
+        self.capacity: int = kind.capacity
+        self.free: int = self.capacity - len(kind.sentinels)  # rows for keys that nothing reserved
         self.reserved: frozenset[Key] = frozenset()
         self.rows: list[Row] = []  # append-only: a row's position is its number
-        self.used = 0
+        self.used: int = 0
         self.index: dict[Key, Row] = {}
         self.cells: MutableSequence[float] = []
 
@@ -123,21 +123,21 @@ class Table:
 
     def __init__(self, kinds: Sequence[Kind], sharing: Sharing = ALONE, earlier: "Table | None" = None) -> None:
         self.kinds = kinds
-        self.sharing = sharing
+        self.sharing: Sharing = sharing
         self.earlier = earlier or self
-        self.lock = RLock()
-        self.settled = False  # whether routes that are declared can no longer raise a capacity
+        self.lock: RLock = RLock()
+        self.settled: bool = False  # whether routes that are declared can no longer raise a capacity
         self.declared: dict[str, frozenset[str]] = {}  # routes, with the labels of their methods
-        self.regions = {kind.name: Region(kind) for kind in kinds}
-        self.http = self.regions["http"]
-        self.key = self.http.kind.key or (lambda method, route: (method, route))
+        self.regions: dict[str, Region] = {kind.name: Region(kind) for kind in kinds}
+        self.http: Region = self.regions["http"]
+        self.key: Callable[[str, str], Key] = self.http.kind.key or (lambda method, route: (method, route))
         self.methods: dict[object, Method] = {label: Method(self, label) for label in METHODS}
         if sharing is ALONE:
             self._take_own_cells()
         for region in self.regions.values():
             for key in region.kind.in_order if region.kind.is_closed else ():
                 self._add_row(region, key)
-        (self.own,) = self.regions["own"].rows
+        self.own: Row = self.regions["own"].rows[0]
         _tables.add(self)
 
     def extent(self, used: Iterable[int] | None = None) -> Extent:

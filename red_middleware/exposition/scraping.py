@@ -7,6 +7,7 @@ its answer.
 
 import math
 import threading
+from _thread import LockType
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Final, Generic, TypeVar
 
@@ -60,7 +61,7 @@ class Queue(Generic[Result]):
     """
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self.lock: LockType = threading.Lock()
         self.jobs: dict[Hashable, _Job[Result]] = {}  # in the order in which they came; the first one runs
 
     def ask(self, key: Hashable, work: Callable[[], Result], done: Callable[[Result], None]) -> bool:
@@ -111,8 +112,8 @@ class Collecting:
         self.collectors = collectors
         self.write = write
         self.results: list[bytes | BaseException] = []  # of the first so many collectors
-        self.is_over = False
-        self.ended = threading.Event()
+        self.is_over: bool = False
+        self.ended: threading.Event = threading.Event()
 
     def wait(self, seconds: float) -> Iterator[tuple[str, bytes | BaseException]]:
         """Collect for some time, and yield what came of each collector until then."""

@@ -96,6 +96,7 @@ class Shown:
     def __init__(self, family: Family, kind: Kind) -> None:
         self.family = family
         self.kind = kind
+        self.named: list[tuple[str, dict[str, str]]]
         first = kind.field(family.fields[0])
         if family.type == "histogram":
             les = [*map(number, first.bounds), "+Inf"]

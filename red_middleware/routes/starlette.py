@@ -30,14 +30,14 @@ class StarletteReader:
         # By id, as routers and routes may define no hash. The objects are held, so that no id is reused.
         self.own: dict[int, Any] = {}  # the routers that the app leads to
         self.outermost: dict[int, Any] = {}  # the routers that requests came to first
-        self.is_guess = True  # no request to this mounting has shown its outermost router yet
+        self.is_guess: bool = True  # no request to this mounting has shown its outermost router yet
         self.walks: list[Walk] = []
         self.by_holder: dict[int, list[Place]] = {}
         self.unambiguous: dict[int, str | None] = {}  # the templates of holders that have one only
         self.templates: dict[int, str | None] = {}  # the same, as soon as they can be trusted
         self.frontends: list[Place] = []  # FastAPI's, which leave nothing in the scope but their path
         self.opaque_mounts: list[Place] = []
-        self.misses = 0
+        self.misses: int = 0
 
     def learn(self, app: object, source: Source) -> bool:
         """Declare the routes of the routers that `app` leads to, and of a router around it."""

@@ -56,7 +56,7 @@ class Walk:
         """The routers that are mounted in it, at any depth."""
         self.lengths: list[tuple[Any, str, int]] = []
         """The lists that were walked, by owner and name, and how long each was."""
-        self.places = list(self._behind(root, "", ()))
+        self.places: list[Place] = list(self._behind(root, "", ()))
 
     def grew(self) -> bool:
         """Tell whether a router has more routes or fewer by now. It asks all of them: not for every request."""

@@ -70,10 +70,10 @@ class WorkerFile:
         kept: "list[WorkerFile] | None" = None,
     ) -> None:
         self.directory = directory
-        self.id = os.urandom(ID_BYTES).hex()
-        self.name = WORKER + self.id
+        self.id: str = os.urandom(ID_BYTES).hex()
+        self.name: str = WORKER + self.id
         self.status: os.stat_result | None = None  # until there is a file
-        self.lock_fd = -1
+        self.lock_fd: int = -1
         self.mapped: mmap.mmap | None = None
         kept = [] if kept is None else kept
         kept.append(self)

@@ -71,8 +71,8 @@ class Directory:
     __slots__ = ("_opened", "_reopening", "held", "owner", "path")
 
     def __init__(self, path: str, fd: int, owner: str = "") -> None:
-        self.path = path
-        self.owner = owner
+        self.path: str = path
+        self.owner: str = owner
         self._opened = fd, os.fstat(fd)  # one value: no thread sees the descriptor of one and the status of another
         self._reopening = allocate_lock()
         self.held: set[int] = set()  # descriptors of files that `hold` keeps from others

@@ -50,7 +50,7 @@ class Index:
 
     def __init__(self, directory: Directory) -> None:
         self.directory = directory
-        self.offset = HEADER.size  # where the unread part of the log begins
+        self.offset: int = HEADER.size  # where the unread part of the log begins
         os.close(directory.open(NAME, os.O_RDWR | os.O_CREAT))
         header = self._header()
         if not _is_complete(header):  # it is new or damaged, or its maker was killed at once
@@ -59,6 +59,8 @@ class Index:
             header = self._header()
             if not _is_complete(header):
                 raise DamagedError(DAMAGED)
+        self.born: float
+        self.id: bytes
         _, self.born, self.id, _ = _parts(header)
 
     def _header(self) -> bytes:

@@ -10,7 +10,7 @@ import json
 import math
 import os
 import time
-from _thread import allocate_lock, get_ident
+from _thread import LockType, allocate_lock, get_ident
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
@@ -61,20 +61,22 @@ class Member:
         self.carry = carry
         self.clock = clock
         # This is gevent's lock if the app is imported after gevent's patch; a greenlet holds it then.
-        self.busy = allocate_lock()
+        self.busy: LockType = allocate_lock()
         self.busy_with: int | None = None  # the thread that holds it
-        self.is_behind = False  # whether the others could not be told of a change, and what needs it is counted apart
-        self.is_damaged = False  # whether they can never be told again, so that what is new folds
-        self.next_attempt = -math.inf
+        self.is_behind: bool = (
+            False  # whether the others could not be told of a change, and what needs it is counted apart
+        )
+        self.is_damaged: bool = False  # whether they can never be told again, so that what is new folds
+        self.next_attempt: float = -math.inf
         try:
-            self.index = Index(directory)
+            self.index: Index = Index(directory)
         except BaseException:
             directory.close()
             raise
-        self.sums = Sums(directory, self.index.id, fault)
-        self.returning = allocate_lock()  # one of several scrapes makes new cells
+        self.sums: Sums = Sums(directory, self.index.id, fault)
+        self.returning: LockType = allocate_lock()  # one of several scrapes makes new cells
         self.files: list[WorkerFile] = []  # the last one is in use
-        self.is_lost = False  # whether the group's files are out of reach for now
+        self.is_lost: bool = False  # whether the group's files are out of reach for now
 
     def enter(self, table: Table, declared: Mapping[str, Iterable[str]], may_settle: bool = True) -> bool:
         """Give a table the group's rows, and cells of its own.

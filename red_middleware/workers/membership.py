@@ -25,7 +25,7 @@ from .cells import WorkerFile
 from .directory import Directory, clean_stale, open_directory, records, remove
 from .group import find_group, kept_seconds, name_for, outdated
 from .member import Member, let_go  # on import: a child forked while another thread imports waits for it for ever
-from .proc import NOBODY, monotonic
+from .proc import NOBODY, Process, monotonic
 from .servers import is_early
 from .siblings import sign_of_siblings
 
@@ -62,13 +62,13 @@ class Membership:
         self.kinds = kinds
         self.faults = faults
         self.identity: Identity | None = Identity("", "")  # `None` where nothing tells which of an app's tables this is
-        self.state = State.EARLY
-        self.table = Table(kinds)
+        self.state: State = State.EARLY
+        self.table: Table = Table(kinds)
         self.member: Member | None = None
         self.dropping: weakref.finalize[[Sequence[WorkerFile], Directory], Membership] | None = None
-        self.master = NOBODY  # of the group that was last sought
-        self.is_kept_out = False  # whether there is a group that could not be joined
-        self.pid = os.getpid()
+        self.master: Process = NOBODY  # of the group that was last sought
+        self.is_kept_out: bool = False  # whether there is a group that could not be joined
+        self.pid: int = os.getpid()
 
     def decide(self, may_settle: bool) -> bool:
         """Decide, or decide anew where that may help; carry along what was counted outside of the group.

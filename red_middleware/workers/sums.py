@@ -57,7 +57,7 @@ class Sums:
         self.index = index
         self.fault = fault
         self.told: set[str] = set()  # the names of files that were reported and still exist
-        self.has_set_aside = False  # since the files that are kept were counted
+        self.has_set_aside: bool = False  # since the files that are kept were counted
 
     def read(self, extent: Extent, ours: str) -> Found:
         """Add up every file, without a lock. If `retired` is replaced meanwhile, everything is read again.

@@ -37,7 +37,7 @@ class Text:
         self.families = families
         self.names = names
         named = list(zip(names, families, strict=True))
-        self.views = [
+        self.views: list[_View] = [
             _View(kind, [(name, Shown(family, kind)) for name, family in named if family.kind == kind.name])
             for kind in kinds
         ]
