@@ -15,6 +15,7 @@ from .exclusion import Exclude
 from .exposition import Answer, Request, answer, ask
 from .metrics import RedMetrics
 from .mounting import Idle, Mounting, Purpose, mounts
+from .recorder import Recorder
 from .routes import ASGI_READERS, RouteOf, Routes
 from .settings import EXCLUDE, METRICS_PATH, Setting
 
@@ -65,8 +66,8 @@ class RedASGIMiddleware:
             type(self).__name__, app, metrics, metrics_path, exclude, route_of,
             ASGI_READERS, ("scope", "receive", "send"),
         )  # fmt: skip
-        self.metrics = self.mounting.metrics
-        self.recorder = self.mounting.recorder
+        self.metrics: RedMetrics = self.mounting.metrics
+        self.recorder: Recorder = self.mounting.recorder
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> Any:
         try:

@@ -20,6 +20,7 @@ from .counting.exchange import KEY, asks_for_socket, exclude, raised
 from .exclusion import EVERYTHING, Exclude, Exclusion
 from .faults import log
 from .metrics import RedMetrics, option_names, recorder_of
+from .recorder import Recorder
 from .routes import Reader, RouteOf, Routes, Source
 from .settings import Setting, chosen, is_enabled
 
@@ -78,8 +79,8 @@ class Idle:
     routes: Routes  # nobody asks for them
 
     def __init__(self, metrics: object) -> None:
-        self.metrics = metrics if isinstance(metrics, RedMetrics) else _unseen_metrics()
-        self.recorder = recorder_of(self.metrics)
+        self.metrics: RedMetrics = metrics if isinstance(metrics, RedMetrics) else _unseen_metrics()
+        self.recorder: Recorder = recorder_of(self.metrics)
 
     def purpose(self, path: str, source: Source, method: object = "GET") -> Purpose:
         """Tell that the request is the application's. See `Mounting.purpose`."""
@@ -127,21 +128,23 @@ class Mounting:
         if route_of is not None:
             options.check_plain_callable(owner, "route_of", route_of)
         self.app = app
-        self.exclusion = Exclusion(owner, chosen(exclude, lambda said: Exclusion(owner, said, spelled)), spelled)
+        excluded = chosen(exclude, lambda said: Exclusion(owner, said, spelled))
+        self.exclusion: Exclusion = Exclusion(owner, excluded, spelled)
         check_path = functools.partial(options.check_path, owner, "metrics_path")
-        self.metrics_path = metrics_path = chosen(metrics_path, check_path)
+        metrics_path = chosen(metrics_path, check_path)
+        self.metrics_path: str | None = metrics_path
         if metrics_path is not None:
             check_path(metrics_path)
         if metrics is None:
             metrics = RedMetrics() if is_enabled() else _unseen_metrics()
         self.metrics = metrics
-        self.twin = None if metrics_path is None else _with_or_without_slash(metrics_path)
+        self.twin: str | None = None if metrics_path is None else _with_or_without_slash(metrics_path)
         self.spelled = spelled
         self._answer_at(frozenset(spelled(path) for path in (metrics_path, self.twin) if path is not None))
-        self.recorder = recorder_of(self.metrics)
+        self.recorder: Recorder = recorder_of(self.metrics)
         made = [reader(self._declare, raised, asks_for_socket) for reader in readers]
         found = self._found if self.exclusion.templates else None
-        self.routes = Routes(made, route_of, self.recorder.fault, found)
+        self.routes: Routes = Routes(made, route_of, self.recorder.fault, found)
         self._declared: set[str] = set()
         self._has_learned = False
         self.recorder.mount(self)

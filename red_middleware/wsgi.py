@@ -13,6 +13,7 @@ from .exclusion import Exclude
 from .exposition import Request, answer
 from .metrics import RedMetrics
 from .mounting import Idle, Mounting, Purpose, mounts
+from .recorder import Recorder
 from .routes import WSGI_READERS, RouteOf
 from .settings import EXCLUDE, METRICS_PATH, Setting
 from .wsgi_response import CALLING, Body, Environ, FileWrapper, OpenResponse, StartResponse
@@ -61,8 +62,8 @@ class RedWSGIMiddleware:
             WSGI_READERS, ("environ", "start_response"),
             lambda path: path.encode("utf-8", "surrogatepass").decode("latin-1"),  # as PEP 3333 spells PATH_INFO
         )  # fmt: skip
-        self.metrics = self.mounting.metrics
-        self.recorder = self.mounting.recorder
+        self.metrics: RedMetrics = self.mounting.metrics
+        self.recorder: Recorder = self.mounting.recorder
         self.file_class: type | None = None
         """The server's `wsgi.file_wrapper`, where it is a class: servers know their files by it."""
         self.plain_body: tuple[type | None, type | None] = None, None
