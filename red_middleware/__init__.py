@@ -5,19 +5,38 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .asgi import RedASGIMiddleware
+    from .exposition import BasicCredentials, BearerToken
     from .metrics import RedMetrics
+    from .metrics_app import metrics_app
+    from .serving import serve_metrics
     from .wsgi import RedWSGIMiddleware
 
 __version__ = "0.1.0"
 
-__all__ = ["RedASGIMiddleware", "RedMetrics", "RedWSGIMiddleware"]
+__all__ = [
+    "BasicCredentials",
+    "BearerToken",
+    "RedASGIMiddleware",
+    "RedMetrics",
+    "RedWSGIMiddleware",
+    "metrics_app",
+    "serve_metrics",
+]
 
 
 if not TYPE_CHECKING:  # pragma: no branch  # a type checker would take any name for one of the package
 
     def __getattr__(name: str) -> object:
         """Import what is asked for: an app pays for the protocol that it speaks only."""
-        homes = {"RedASGIMiddleware": ".asgi", "RedMetrics": ".metrics", "RedWSGIMiddleware": ".wsgi"}
+        homes = {
+            "BasicCredentials": ".exposition",
+            "BearerToken": ".exposition",
+            "RedASGIMiddleware": ".asgi",
+            "RedMetrics": ".metrics",
+            "RedWSGIMiddleware": ".wsgi",
+            "metrics_app": ".metrics_app",
+            "serve_metrics": ".serving",
+        }
         if name not in homes:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         found = globals()[name] = getattr(import_module(homes[name], __name__), name)

@@ -12,7 +12,7 @@ from typing import Any, Final, NoReturn
 from .counting.exchange import Exchange, start
 from .counting.labels import SERVER_ERROR
 from .exclusion import Exclude
-from .exposition import Answer, Request, answer, ask
+from .exposition import Answer, Authorize, Endpoint, Request, answer, ask
 from .metrics import RedMetrics
 from .mounting import Idle, Mounting, Purpose, mounts
 from .recorder import Recorder
@@ -37,6 +37,8 @@ class RedASGIMiddleware:
         metrics_path: Where the endpoint answers, with or without a slash at its end, relative to `root_path`; `None`:
             nowhere. An application that has this route itself when the first request arrives keeps it. By default the
             environment variable `RED_METRICS_PATH`, else `/metrics`.
+        authorize: Who may read the endpoint: a `BearerToken`, `BasicCredentials`, or a plain function, called with the
+            scope, which returns `True` for those who may. `None`: everybody.
         exclude: Requests that are not recorded, health checks and the like: a collection of paths as plain text
             (`/healthz`), relative to `root_path`, of prefixes (`/static/*`), and of route templates as they are
             declared (`/items/{id}`). Each may stand behind one method (`OPTIONS /*`). A plain function, called with the
@@ -58,12 +60,13 @@ class RedASGIMiddleware:
         *,
         metrics: RedMetrics | None = None,
         metrics_path: str | Setting[str | None] | None = METRICS_PATH,
+        authorize: Authorize | None = None,
         exclude: Exclude | Setting[Exclude] = EXCLUDE,
         route_of: RouteOf | None = None,
     ) -> None:
         self.app = app
         self.mounting: Mounting | Idle = Mounting(
-            type(self).__name__, app, metrics, metrics_path, exclude, route_of,
+            type(self).__name__, app, metrics, metrics_path, authorize, exclude, route_of,
             ASGI_READERS, ("scope", "receive", "send"),
         )  # fmt: skip
         self.metrics: RedMetrics = self.mounting.metrics
@@ -81,12 +84,12 @@ class RedASGIMiddleware:
         except KeyError:  # a server may leave out an empty value, and a test any
             path, method, root = scope.get("path", ""), scope.get("method"), scope.get("root_path")
         if root:
-            path = _relative_path(path, root)
+            path = relative_path(path, root)
         mounting = self.mounting
         if path in mounting.special:
             purpose = mounting.purpose(path, scope, method)
             if purpose is Purpose.ENDPOINT:
-                return await _serve_metrics(self.metrics, scope, send)
+                return await answer_metrics(mounting.endpoint, scope, send)
             if purpose is Purpose.EXCLUDED:
                 return await self.app(scope, receive, send)
         exchange = start(self.recorder, method, scope, path)
@@ -214,7 +217,7 @@ _ENDS: Final = frozenset(
 )
 
 
-def _relative_path(path: str, root: str) -> str:
+def relative_path(path: str, root: str) -> str:
     """Return the path without `root_path`: servers differ in whether the path holds it."""
     root = root.rstrip("/")
     return path[len(root) :] if path.startswith(f"{root}/") else path
@@ -262,8 +265,10 @@ def _settle(future: Any) -> None:
         future.set_result(None)
 
 
-async def _serve_metrics(metrics: RedMetrics, scope: Scope, send: Send) -> None:
-    found = await _answer(metrics, _request(scope))
+async def answer_metrics(endpoint: Endpoint, scope: Scope, send: Send) -> None:
+    """Answer a request for the metrics."""
+    request = _request(scope)
+    found = endpoint.refusal(request, scope) or await _answer(endpoint.metrics, request)
     headers = [(name.lower().encode(), value.encode()) for name, value in found.headers]
     await send({"type": "http.response.start", "status": found.status, "headers": headers})
     await send({"type": "http.response.body", "body": found.body})

@@ -18,6 +18,7 @@ from . import options
 from .application import check_app
 from .counting.exchange import KEY, asks_for_socket, exclude, raised
 from .exclusion import EVERYTHING, Exclude, Exclusion
+from .exposition import Access, Authorize, Endpoint
 from .faults import log
 from .metrics import RedMetrics, option_names, recorder_of
 from .recorder import Recorder
@@ -77,6 +78,7 @@ class Idle:
 
     special: Final = EVERYTHING
     routes: Routes  # nobody asks for them
+    endpoint: Endpoint  # nor for this
 
     def __init__(self, metrics: object) -> None:
         self.metrics: RedMetrics = metrics if isinstance(metrics, RedMetrics) else _unseen_metrics()
@@ -103,6 +105,7 @@ class Mounting:
         metrics: Which numbers it feeds; `None` is the process's shared `RedMetrics()`.
         metrics_path: Where the endpoint answers, relative to the mounting; `None`: nowhere. Whether the application
             keeps it for a route of its own is decided once, at the first request.
+        authorize: Who may read it: see `exposition.access`.
         exclude: What is not recorded: see `exclusion`. Paths are relative to the mounting.
         route_of: Asked first for a request's route.
         readers: Those of the protocol's frameworks.
@@ -116,6 +119,7 @@ class Mounting:
         app: object,
         metrics: RedMetrics | None,
         metrics_path: str | Setting[str | None] | None,
+        authorize: Authorize | None,
         exclude: Exclude | Setting[Exclude],
         route_of: RouteOf | None,
         readers: Sequence[type[Reader]],
@@ -138,6 +142,7 @@ class Mounting:
         if metrics is None:
             metrics = RedMetrics() if is_enabled() else _unseen_metrics()
         self.metrics = metrics
+        self.endpoint: Endpoint = Endpoint(metrics, Access(owner, authorize))
         self.twin: str | None = None if metrics_path is None else _with_or_without_slash(metrics_path)
         self.spelled = spelled
         self._answer_at(frozenset(spelled(path) for path in (metrics_path, self.twin) if path is not None))

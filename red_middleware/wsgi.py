@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from .counting.exchange import start
 from .exclusion import Exclude
-from .exposition import Request, answer
+from .exposition import Authorize, Endpoint, Request, answer
 from .metrics import RedMetrics
 from .mounting import Idle, Mounting, Purpose, mounts
 from .recorder import Recorder
@@ -32,6 +32,8 @@ class RedWSGIMiddleware:
         metrics_path: Where the endpoint answers, with or without a slash at its end, relative to `SCRIPT_NAME`; `None`:
             nowhere. An application that has this route itself when the first request arrives keeps it. By default the
             environment variable `RED_METRICS_PATH`, else `/metrics`.
+        authorize: Who may read the endpoint: a `BearerToken`, `BasicCredentials`, or a plain function, called with the
+            environ, which returns `True` for those who may. `None`: everybody.
         exclude: Requests that are not recorded, health checks and the like: a collection of paths as plain text
             (`/healthz`), relative to `SCRIPT_NAME`, of prefixes (`/static/*`), and of route templates as they are
             declared (`/items/{id}`). Each may stand behind one method (`OPTIONS /*`). A plain function, called with the
@@ -53,12 +55,13 @@ class RedWSGIMiddleware:
         *,
         metrics: RedMetrics | None = None,
         metrics_path: str | Setting[str | None] | None = METRICS_PATH,
+        authorize: Authorize | None = None,
         exclude: Exclude | Setting[Exclude] = EXCLUDE,
         route_of: RouteOf | None = None,
     ) -> None:
         self.app = app
         self.mounting: Mounting | Idle = Mounting(
-            type(self).__name__, app, metrics, metrics_path, exclude, route_of,
+            type(self).__name__, app, metrics, metrics_path, authorize, exclude, route_of,
             WSGI_READERS, ("environ", "start_response"),
             lambda path: path.encode("utf-8", "surrogatepass").decode("latin-1"),  # as PEP 3333 spells PATH_INFO
         )  # fmt: skip
@@ -81,7 +84,7 @@ class RedWSGIMiddleware:
         if path in mounting.special:
             purpose = mounting.purpose(path, environ, method)
             if purpose is Purpose.ENDPOINT:
-                return _answer(self.metrics, environ, start_response)
+                return answer_metrics(mounting.endpoint, environ, start_response)
             if purpose is Purpose.EXCLUDED:
                 return self.app(environ, start_response)
         exchange = start(self.recorder, method, environ, path)
@@ -134,13 +137,14 @@ class RedWSGIMiddleware:
         raise TypeError("RedWSGIMiddleware cannot be pickled: its numbers belong to this process")
 
 
-def _answer(metrics: RedMetrics, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+def answer_metrics(endpoint: Endpoint, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    """Answer a request for the metrics."""
     headers = {
         key[len("HTTP_") :].replace("_", "-").lower(): value
         for key, value in environ.items()
         if key.startswith("HTTP_")
     }
     request = Request(environ.get("REQUEST_METHOD", ""), environ.get("QUERY_STRING", ""), headers)
-    found = answer(metrics, request)
+    found = endpoint.refusal(request, environ) or answer(endpoint.metrics, request)
     start_response(f"{found.status} {HTTPStatus(found.status).phrase}", found.headers)
     return [found.body] if found.body else []

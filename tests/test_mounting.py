@@ -78,6 +78,7 @@ def mounting(routes: Iterable[Any] = (), **options: Any) -> Mounting:
     chosen = {
         "metrics": fresh_metrics(),
         "metrics_path": "/metrics",
+        "authorize": None,
         "exclude": (),
         "route_of": None,
         **options,

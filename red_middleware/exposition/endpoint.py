@@ -19,6 +19,7 @@ from prometheus_client.registry import Collector
 
 from ..metrics import RedMetrics, recorder_of
 from ..recorder import Recorder
+from .access import Access
 from .collectors import TargetInfo, collectors
 from .formats.text import Text, openmetrics_metadata, text_metadata
 from .negotiate import OPENMETRICS, Format, accepts_gzip, choose_format
@@ -40,6 +41,23 @@ class Request(NamedTuple):
     promhttp does: OpenMetrics has no histogram without its buckets."""
     headers: Mapping[str, str] = {}
     """By lower-case name. `accept` chooses between text 0.0.4 and OpenMetrics, `accept-encoding` gzip."""
+
+
+class Endpoint(NamedTuple):
+    """One way to the metrics: what it shows, and who may read it."""
+
+    metrics: RedMetrics
+    access: Access
+
+    def refusal(self, request: Request, source: object) -> "Answer | None":
+        """Return the answer for a client that must not read the metrics, which tells nothing of them.
+
+        Args:
+            request: What it asked for.
+            source: The environ or scope.
+        """
+        refused = self.access.refuses(request.headers, source, recorder_of(self.metrics).fault)
+        return refused and Answer(refused[0], [*refused[1], *_entity("text/plain; charset=utf-8", b"")], b"")
 
 
 class Answer(NamedTuple):

@@ -4,11 +4,14 @@ import json
 import socket
 import subprocess
 import urllib.parse
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from . import require_program
 from .servers import get, poll
+
+NOTHING: Final[Mapping[str, Mapping[str, object]]] = {}
 
 
 class Prometheus:
@@ -17,16 +20,20 @@ class Prometheus:
     Args:
         directory: An empty one of its own, for its data, its configuration and its log.
         targets: Ports by the name of their job.
+        more: Further settings of a job, by its name: credentials, TLS.
     """
 
-    def __init__(self, directory: Path, targets: dict[str, int]) -> None:
+    def __init__(
+        self, directory: Path, targets: dict[str, int], more: Mapping[str, Mapping[str, object]] = NOTHING
+    ) -> None:
         self.program = require_program("prometheus")
         self.directory = directory
         self.targets = targets
+        self.more = more
 
     def __enter__(self) -> "Prometheus":
         jobs = [
-            {"job_name": name, "static_configs": [{"targets": [f"127.0.0.1:{port}"]}]}
+            {"job_name": name, "static_configs": [{"targets": [f"127.0.0.1:{port}"]}], **self.more.get(name, {})}
             for name, port in self.targets.items()
         ]
         configuration = {"global": {"scrape_interval": "1s", "scrape_timeout": "1s"}, "scrape_configs": jobs}

@@ -23,9 +23,18 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 
-def test_the_public_names_are_three() -> None:
-    """Sorted, and nothing else."""
-    assert red_middleware.__all__ == ["RedASGIMiddleware", "RedMetrics", "RedWSGIMiddleware"]
+def test_the_public_names_are_few() -> None:
+    """Sorted, and nothing else; each can be imported."""
+    assert red_middleware.__all__ == [
+        "BasicCredentials",
+        "BearerToken",
+        "RedASGIMiddleware",
+        "RedMetrics",
+        "RedWSGIMiddleware",
+        "metrics_app",
+        "serve_metrics",
+    ]
+    assert all(getattr(red_middleware, name) for name in red_middleware.__all__)
     assert sorted(red_middleware.__all__) == red_middleware.__all__
 
 
