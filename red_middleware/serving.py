@@ -86,7 +86,9 @@ class MetricsServer:
 
     def __init__(self, server: "_Server") -> None:
         self._server: _Server = server
-        self._thread: threading.Thread = threading.Thread(target=server.serve_forever, name="red_middleware metrics", daemon=True)
+        self._thread: threading.Thread = threading.Thread(
+            target=server.serve_forever, name="red_middleware metrics", daemon=True
+        )
         self._thread.start()
 
     @property
@@ -120,7 +122,8 @@ class _Server(ThreadingMixIn, WSGIServer):
     def server_bind(self) -> None:
         """Bind, and look up no name of the address, as `HTTPServer` does: that may take seconds."""
         TCPServer.server_bind(self)
-        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
+        self.server_name: str = str(self.server_address[0])
+        self.server_port: int = int(self.server_address[1])
         self.setup_environ()
 
     def process_request(self, request: Any, client_address: Any) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from .e2e import require_program
+
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
@@ -43,7 +45,7 @@ assert "http_requests_total" in TestClient(app).get("/metrics").text
 
 
 def run(*program: str) -> "subprocess.CompletedProcess[str]":
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    environment = {**os.environ, "SCRAPE_TOKEN": "secret", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     command = [sys.executable, "-c", "\n".join(program)]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
@@ -52,14 +54,29 @@ def snippets(page: Path) -> list[str]:
     return re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
 
 
-@pytest.mark.parametrize("number", range(3), ids=["flask", "fastapi", "options"])
+@pytest.mark.parametrize("number", range(4), ids=["flask", "fastapi", "securing", "options"])
 def test_the_snippets_of_the_readme_run(number: int) -> None:
     """Each in a program of its own, whose endpoint answers then."""
     pytest.importorskip("fastapi" if number == 1 else "flask")
     found = snippets(ROOT / "README.md")
-    assert len(found) == 3
-    ran = run(FLASK * (number == 2), found[number], FASTAPI_ANSWERS if number == 1 else FLASK_ANSWERS)
+    assert len(found) == 4
+    program = found[number].replace("9090", "0")  # the port may be somebody else's here
+    ran = run(FLASK * (number >= 2), program, [FLASK_ANSWERS, FASTAPI_ANSWERS, "", FLASK_ANSWERS][number])
     assert ran.returncode == 0, ran.stderr
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "docs" / "endpoint.md"], ids=lambda page: page.stem)
+def test_prometheus_takes_the_configuration_of_a_page(page: Path, tmp_path: Path) -> None:
+    """The files that it names are made first."""
+    promtool = require_program("promtool")
+    (tmp_path / "file").write_bytes((ROOT / "tests" / "e2e" / "certificate.pem").read_bytes())
+    blocks = re.findall(r"```yaml\n(scrape_configs:.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    assert blocks
+    for number, block in enumerate(blocks):
+        file = tmp_path / f"{number}.yml"
+        file.write_text(re.sub(r"/etc/prometheus/\S+", str(tmp_path / "file"), block))
+        ran = subprocess.run([promtool, "check", "config", str(file)], capture_output=True, text=True, check=False)
+        assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
