@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .asgi import RedASGIMiddleware
+    from .endpoint_app import metrics_app
     from .exposition import BasicCredentials, BearerToken
     from .metrics import RedMetrics
-    from .metrics_app import metrics_app
     from .serving import serve_metrics
     from .wsgi import RedWSGIMiddleware
 
@@ -34,7 +34,7 @@ if not TYPE_CHECKING:  # pragma: no branch  # a type checker would take any name
             "RedASGIMiddleware": ".asgi",
             "RedMetrics": ".metrics",
             "RedWSGIMiddleware": ".wsgi",
-            "metrics_app": ".metrics_app",
+            "metrics_app": ".endpoint_app",
             "serve_metrics": ".serving",
         }
         if name not in homes:

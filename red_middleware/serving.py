@@ -14,9 +14,9 @@ from socketserver import TCPServer, ThreadingMixIn
 from typing import Any, Final
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
+from .endpoint_app import metrics_app
 from .exposition import Authorize
 from .metrics import RedMetrics
-from .metrics_app import metrics_app
 from .options import check_type, refusal
 
 SECONDS: Final = 10.0

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from red_middleware import BearerToken, RedMetrics, serve_metrics
+from red_middleware import BearerToken, RedMetrics, serve_metrics, serving
 from red_middleware.serving import CONNECTIONS, MetricsServer
 
 from .e2e.servers import poll
@@ -86,6 +86,17 @@ def test_clients_that_do_nothing_are_few_and_keep_nobody_waiting_for_ever(server
     for each in idle:
         each.close()
     poll("there is room again", lambda: not is_full())
+
+
+def test_a_client_that_never_ends_its_request_is_cut_off(metrics: RedMetrics, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However busy it keeps its connection."""
+    monkeypatch.setattr(serving, "CONNECTION_SECONDS", 0.05)
+    with (
+        serve_metrics(0, metrics=metrics) as server,
+        socket.create_connection(("127.0.0.1", server.port), 10) as slow,
+    ):
+        slow.sendall(b"GET / HTTP/1.1\r\nX-Slow: ")
+        assert slow.recv(1) == b""
 
 
 def test_with_a_certificate_it_speaks_tls_only(metrics: RedMetrics) -> None:

@@ -54,6 +54,7 @@ class WorkerFile:
         cpu_before: Seconds of CPU that this process used before, and that count in a file that it lost.
         kept: A list that it joins before its file exists. Another thread may fork in the middle of making it, and the
             child must then `abandon` it.
+        process: Whose cells they are, by default this process's. `NOBODY` for one that only watches: it is no worker.
 
     Raises:
         OSError: There is no room, or the file cannot be made.
@@ -68,6 +69,7 @@ class WorkerFile:
         index: bytes = NO_INDEX,
         cpu_before: float = 0.0,
         kept: "list[WorkerFile] | None" = None,
+        process: Process | None = None,
     ) -> None:
         self.directory = directory
         self.id: str = os.urandom(ID_BYTES).hex()
@@ -78,19 +80,19 @@ class WorkerFile:
         kept = [] if kept is None else kept
         kept.append(self)
         try:
-            self._make(size, index, cpu_before)
+            self._make(size, index, cpu_before, process or this_process())
         except BaseException:
             kept.remove(self)
             raise
 
-    def _make(self, size: int, index: bytes, cpu_before: float) -> None:
+    def _make(self, size: int, index: bytes, cpu_before: float, process: Process) -> None:
         new = NEW + self.id
         fd = self.directory.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL)
         try:
             self.status = os.fstat(fd)
             length = HEADER.size + 8 * size
             reserve(fd, length)  # now: if the file system were full later, a write would be a SIGBUS
-            os.pwrite(fd, HEADER.pack(MAGIC, size, *this_process(), 0.0, index, cpu_before), 0)
+            os.pwrite(fd, HEADER.pack(MAGIC, size, *process, 0.0, index, cpu_before), 0)
             # The lock has a descriptor of its own: a mapping duplicates its descriptor, and a child inherits that.
             self.lock_fd = self.directory.open(new, os.O_RDWR)
             fcntl.flock(self.lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -72,20 +72,23 @@ def parsed(text: str) -> Record:
     return Record(boot, masters, table, float(born))
 
 
-def find_group(name: str | None = None, records: Callable[[], Mapping[str, str]] = dict) -> Group | None:
+def find_group(
+    name: str | None = None, records: Callable[[], Mapping[str, str]] = dict, watched: int | None = None
+) -> Group | None:
     """Return the group of workers that this process belongs to; `None` for a single process.
 
     Args:
         name: All processes of this user with the same name form one group, whoever started them and in whichever pid
             namespace: for sockets that circus or systemd share out. `None`: the server tells the group.
         records: Returns the texts of the records of all groups of this user, by directory. Asked if there is a master.
+        watched: The pid of a master of whose workers this process tells without being one.
 
     Raises:
         OSError: This process belongs to a group, but cannot tell which one: /proc is missing or shows another pid
             namespace, or the master has ended. Nobody would notice a worker that kept quiet about it and showed only
             its own numbers.
     """
-    pid = find_master() if name is None else 0
+    pid = 0 if name is not None else watched or find_master()
     if pid is None:
         return None
     try:

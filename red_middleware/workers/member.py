@@ -22,7 +22,7 @@ from .cells import WorkerFile
 from .directory import Directory
 from .index import NAME as INDEX
 from .index import PATIENCE_SECONDS, RECORD, DamagedError, Index
-from .proc import monotonic
+from .proc import NOBODY, Process, monotonic
 from .processes import Workers, store_cpu_seconds
 from .sums import Sums
 
@@ -44,6 +44,7 @@ class Member:
         fault: Takes the kind and the exception of what went wrong with a file; the request is served all the same.
         leave: Called when the group is gone for good. The table is alone from then on.
         carry: Called when the others can be told of changes again. Brings along what was counted apart meanwhile.
+        is_watcher: Whether this process is none of the workers, and only tells of them.
         clock: Returns seconds; says when a log that could not be written is tried again.
     """
 
@@ -53,6 +54,7 @@ class Member:
         fault: Callable[[str, BaseException], None],
         leave: Callable[[OSError], None],
         carry: Callable[[], None],
+        is_watcher: bool = False,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self.directory = directory
@@ -60,6 +62,7 @@ class Member:
         self.leave = leave
         self.carry = carry
         self.clock = clock
+        self.process: Process | None = NOBODY if is_watcher else None
         # This is gevent's lock if the app is imported after gevent's patch; a greenlet holds it then.
         self.busy: LockType = allocate_lock()
         self.busy_with: int | None = None  # the thread that holds it
@@ -127,7 +130,7 @@ class Member:
         self._take_cells(table)
 
     def _take_cells(self, table: Table, cpu_before: float = 0.0) -> None:
-        WorkerFile(self.directory, table.extent().size, self.index.id, cpu_before, self.files)
+        WorkerFile(self.directory, table.extent().size, self.index.id, cpu_before, self.files, self.process)
         table.use(self.file.cells)
         for file in self.files[:-1]:
             # Else its mapping is kept: closing it would close a number that may be another file's by now.

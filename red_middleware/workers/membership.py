@@ -26,7 +26,7 @@ from .directory import Directory, clean_stale, open_directory, records, remove
 from .group import find_group, kept_seconds, name_for, outdated
 from .member import Member, let_go  # on import: a child forked while another thread imports waits for it for ever
 from .proc import NOBODY, Process, monotonic
-from .servers import is_early
+from .servers import gunicorn, is_early
 from .siblings import sign_of_siblings
 
 
@@ -67,8 +67,13 @@ class Membership:
         self.member: Member | None = None
         self.dropping: weakref.finalize[[Sequence[WorkerFile], Directory], Membership] | None = None
         self.master: Process = NOBODY  # of the group that was last sought
+        self.is_watcher: bool = False  # whether this process only tells of the workers, and is none of them
         self.is_kept_out: bool = False  # whether there is a group that could not be joined
         self.pid: int = os.getpid()
+
+    def watch(self) -> None:
+        """Only tell of the workers of the group, and be none of them."""
+        self.is_watcher = True
 
     def decide(self, may_settle: bool) -> bool:
         """Decide, or decide anew where that may help; carry along what was counted outside of the group.
@@ -95,7 +100,9 @@ class Membership:
             return self.stay_alone()
         try:
             base = self.options.base()
-            group = find_group(self.options.group_name(), lambda: records(base))
+            watched = os.getpid() if gunicorn.is_master() else None
+            self.is_watcher = self.is_watcher or watched is not None
+            group = find_group(self.options.group_name(), lambda: records(base), watched)
             if group is None:
                 return self.stay_alone()
             if self.identity is None:
@@ -108,11 +115,15 @@ class Membership:
                 return self.stay_alone(is_kept_out=True)
             self.master = group.master
             name, table_name = name_for(group, *self.identity), name_for(group, self.identity.table)
-            remove(base, outdated(group, name, table_name, records(base)))
+            known = records(base)
+            if self.is_watcher and name not in known:
+                return None  # no worker has served anything yet
+            if not self.is_watcher:
+                remove(base, outdated(group, name, table_name, known))
             directory = open_directory(name, group.record(table_name), base)
-            member = Member(directory, self.faults.fault, self.leave, self._carry)
+            member = Member(directory, self.faults.fault, self.leave, self._carry, self.is_watcher)
             table = Table(self.kinds, member, self.table)
-            if member.enter(table, self.table.declared, may_settle):
+            if member.enter(table, self.table.declared, may_settle and not self.is_watcher):
                 self.join(member, table)
                 clean_stale(base, name, kept_seconds)
         except Exception as error:
@@ -151,7 +162,7 @@ class Membership:
 
     def restart(self) -> None:
         """Begin anew, in a forked child. The tables let go of the parent's files themselves."""
-        self.state, self.is_kept_out, self.member = State.EARLY, False, None
+        self.state, self.is_kept_out, self.is_watcher, self.member = State.EARLY, False, False, None
         self.pid = os.getpid()
 
     def _carry(self) -> None:
@@ -166,7 +177,7 @@ class Membership:
 
     def is_isolated(self) -> bool:
         """Tell whether there are other workers with whom this process does not share all of its numbers."""
-        if self.is_kept_out or self.state is State.LEFT:
+        if self.is_kept_out or self.state is State.LEFT or (self.is_watcher and self.state is State.EARLY):
             return True
         if self.state is State.ALONE and self.options.multiprocess_dir is not None:
             sign = sign_of_siblings()

@@ -12,8 +12,6 @@ from contextlib import suppress
 from types import FrameType
 from typing import Any, Final
 
-from .servers import gunicorn
-
 EPOLL: Final = "anon_inode:[eventpoll]"
 
 MAX_SIBLINGS: Final = 64
@@ -96,7 +94,6 @@ def _links(pid: str) -> Iterator[tuple[str, str]]:
 
 
 SIGNS: Final[Mapping[str, Callable[[], bool]]] = {
-    "it is gunicorn's master, which serves nothing": gunicorn.is_master,
     "its server forks for each request": _forks_for_each_request,
     "mod_wsgi has several processes": _is_one_of_mod_wsgi,
     "another process waits for clients at the same socket": _shares_its_sockets,

@@ -88,7 +88,8 @@ class Sums:
                             self._tell(name, error)
                             continue
                         if lives or name == ours:
-                            living.append(contents.process)
+                            if contents.process.pid:  # else it only watches
+                                living.append(contents.process)
                         else:
                             _drop(contents.cells, extent.gauges)
                         cpu_seconds += cells.grained(contents.cpu_seconds)

@@ -67,7 +67,7 @@ class Worker:
             lambda kind, error: self.faults.append(kind),
             self._leave,
             self.carry,
-            lambda: self.seconds,
+            clock=lambda: self.seconds,
         )
         kinds = layout(BOUNDS, max_label_sets)
         self.table = Table(kinds, self.member, Table(kinds))

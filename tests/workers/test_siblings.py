@@ -34,13 +34,17 @@ def isolated(port: int) -> bool:
     return found[1] == "1.0"
 
 
+def listens(port: int) -> bool:
+    try:
+        return bool(get(f"http://127.0.0.1:{port}/"))
+    except OSError:
+        return False
+
+
 def wait_for(servers: Servers) -> None:
     def answers() -> bool:
         assert servers.process.poll() is None, servers.log.read_text()
-        try:
-            return bool(get(f"http://127.0.0.1:{servers.ports[0]}/"))
-        except OSError:
-            return False
+        return listens(servers.ports[0])
 
     poll("an answer", answers)
 
@@ -68,15 +72,26 @@ def test_a_process_that_serves_alone_gives_no_alarm(way: str, tmp_path: Path) ->
 
 
 @pytest.mark.prefork
-def test_an_endpoint_in_the_master_of_gunicorn_says_that_it_serves_nothing(tmp_path: Path) -> None:
-    """What the workers count is theirs, and they are whole."""
+def test_an_endpoint_in_the_master_of_gunicorn_tells_of_its_workers(tmp_path: Path) -> None:
+    """It is none of them. Until one has served something, it says that it has nothing of theirs."""
     (tmp_path / "conf.py").write_text(MASTER)
     kind = gunicorn("--preload", f"--config={tmp_path / 'conf.py'}", f"--name={PORT}", app=f"{alone}:wsgi")
     with Servers(kind, tmp_path, ports=2) as servers:
+        port, master = servers.ports
+        poll("the master listens", lambda: listens(master))
+        assert isolated(master)
         wait_for(servers)
-        workers, master = servers.ports
-        assert (isolated(workers), isolated(master)) == (False, True)
-        assert "gunicorn's master" in servers.log.read_text()
+        assert not isolated(port)
+        for _ in range(20):
+            get(f"http://127.0.0.1:{port}/")
+        for own in (master, port, master):
+            shown = get(f"http://127.0.0.1:{own}/metrics").decode()
+            served = re.findall(r"^http_requests_total{.*} (\S+)$", shown, re.MULTILINE)
+            assert sum(map(float, served)) >= 21
+            assert "red_worker_isolated 0.0" in shown
+            workers = re.search(r"^red_workers (\S+)$", shown, re.MULTILINE)
+            assert workers
+            assert 1 <= float(workers[1]) <= kind.workers
 
 
 def test_without_proc_nothing_shows_siblings(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,8 @@ def metrics_app(metrics: RedMetrics | None = None, *, authorize: Authorize | Non
     """
     if metrics is not None:
         check_type("metrics_app", "metrics", metrics, RedMetrics)
-    return MetricsApp(Endpoint(metrics or RedMetrics(), Access("metrics_app", authorize)))
+    access = Access("metrics_app", authorize)
+    return MetricsApp(Endpoint(metrics or RedMetrics(), access))
 
 
 class MetricsApp:
