@@ -67,13 +67,14 @@ class Membership:
         self.member: Member | None = None
         self.dropping: weakref.finalize[[Sequence[WorkerFile], Directory], Membership] | None = None
         self.master: Process = NOBODY  # of the group that was last sought
-        self.is_watcher: bool = False  # whether this process only tells of the workers, and is none of them
+        self.watches: bool = False  # whether somebody said that this process only tells of the workers: see `watch`
+        self.is_watcher: bool = False  # whether it does: gunicorn's master needs not be told
         self.is_kept_out: bool = False  # whether there is a group that could not be joined
         self.pid: int = os.getpid()
 
     def watch(self) -> None:
         """Only tell of the workers of the group, and be none of them."""
-        self.is_watcher = True
+        self.watches = self.is_watcher = True
 
     def decide(self, may_settle: bool) -> bool:
         """Decide, or decide anew where that may help; carry along what was counted outside of the group.
@@ -101,7 +102,7 @@ class Membership:
         try:
             base = self.options.base()
             watched = os.getpid() if gunicorn.is_master() else None
-            self.is_watcher = self.is_watcher or watched is not None
+            self.is_watcher = self.watches or watched is not None
             group = find_group(self.options.group_name(), lambda: records(base), watched)
             if group is None:
                 return self.stay_alone()
