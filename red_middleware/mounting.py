@@ -51,7 +51,7 @@ def mounts(init: options.Constructor[options.P]) -> options.Constructor[options.
             if not _is_built_late():
                 raise
             log(logging.ERROR, "%s. The application is served, and nothing is counted", error, error=error)
-            self.app = args[0] if args else given["app"]
+            self.app = given["app"] if "app" in given else args[0]
             self.mounting = Idle(given.get("metrics"))
 
     return mount

@@ -40,15 +40,15 @@ assert "http_requests_total" in app.test_client().get("/metrics").text
 """
 
 FASTAPI_ANSWERS = """
-from starlette.testclient import TestClient
-assert "http_requests_total" in TestClient(app).get("/metrics").text
+from tests.drive import ask_asgi
+assert "http_requests_total" in ask_asgi(app, "/metrics").text
 """
 
 
 def run(*program: str) -> "subprocess.CompletedProcess[str]":
     environment = {**os.environ, "SCRAPE_TOKEN": "secret", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     command = [sys.executable, "-c", "\n".join(program)]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
 
 
 def snippets(page: Path) -> list[str]:

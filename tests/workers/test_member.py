@@ -281,6 +281,17 @@ def test_of_many_processes_that_admit_at_once_each_gets_all_of_its_labels(tmp_pa
         assert first.counts() == {("GET", f"/{n}/{route}", 200): 1 for n in range(PROCESSES) for route in range(MANY)}
 
 
+def test_a_group_that_is_lost_in_the_middle_of_a_replay_is_let_go_later(join: Join) -> None:
+    """The thread that replays may be about to use the descriptors."""
+    one = join()
+    with one.member._alone():
+        one.member.close()
+        assert one.member.file.is_open()
+    one.member.close()
+    assert not one.member.file.is_open()
+    assert one.member.directory.fd == -1
+
+
 def test_a_thread_that_interrupts_the_replay_is_not_let_in(join: Join) -> None:
     """A finaliser may record while its own thread has the lock: it is counted apart, and nothing hangs."""
     one = join()

@@ -332,9 +332,12 @@ def test_a_group_that_is_lost_again_and_again_leaves_nothing_open(named: Named, 
         gc.collect()
         seen.append(len(open_files(tmp_path)))
         shutil.rmtree(tmp_path / HOME)
+        member = member_of(metrics)
         metrics.snapshot()
         assert state_of(metrics) is State.LEFT
-    assert total(metrics.snapshot()) == 8.0
+        member.leave(OSError("found out by another thread, too"))
+    found = metrics.snapshot()
+    assert (total(found), found["red_instrumentation_errors_total"]) == (8.0, 8.0)
     assert max(seen[2:]) == seen[2]
 
 
