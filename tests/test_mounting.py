@@ -310,7 +310,7 @@ async def live(app: Any) -> list[str]:
     [
         ((), {"excluded": ["/a"]}, "(excluded=['/a']): there is no such option"),
         ((), {"exclude": "/a"}, "(exclude='/a'): must be a collection"),
-        (("/a",), {}, "positional"),
+        (("/a",), {}, "RedASGIMiddleware.__init__()"),  # Starlette gives the application by position or by name
         ((), {}, "held by another metric"),
     ],
 )
