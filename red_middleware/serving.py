@@ -4,26 +4,30 @@ The server is the standard library's, as a scrape asks for no more. Connections 
 that a slow client keeps nobody else waiting.
 """
 
+import io
 import os
 import socket
 import ssl
 import threading
 import weakref
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from socketserver import TCPServer, ThreadingMixIn
 from typing import Any, Final
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
-from .endpoint_app import metrics_app
+from .endpoint_app import MetricsApp, metrics_app
 from .exposition import Authorize
 from .metrics import RedMetrics
 from .options import check_type, refusal
 
+SOFTWARE: Final = "red_middleware"
+
 SECONDS: Final = 10.0
-"""How long a client may send nothing, or take nothing, before it is cut off."""
+"""How long a client may take for its request, or take nothing of the answer, before it is cut off."""
 
 CONNECTION_SECONDS: Final = 150.0
-"""How long a connection may take in all: a scrape waits 120 seconds for other collectors at most."""
+"""How long the answer may take: a scrape waits 120 seconds for other collectors at most."""
 
 CONNECTIONS: Final = 16
 """How many clients are answered at a time; a scrape takes some milliseconds. Others are cut off."""
@@ -56,6 +60,7 @@ def serve_metrics(
         OSError: Nobody can listen there, as another program does; or the certificate cannot be read.
     """
     check_type("serve_metrics", "port", port, int)
+    check_type("serve_metrics", "addr", addr, str)  # None would be every address
     if not 0 <= port <= 65535:
         raise refusal(ValueError, "serve_metrics", "port", port, "must be 0 to 65535")
     if keyfile is not None and certfile is None:
@@ -73,7 +78,7 @@ def serve_metrics(
         server = _Server(family, address, tls)
     except OSError as error:
         raise OSError(error.errno, f"serve_metrics(port={port}, addr={addr!r}): {error.strerror}") from error
-    server.set_app(app)
+    server.set_app(_named(app))
     return MetricsServer(server)
 
 
@@ -86,6 +91,7 @@ class MetricsServer:
 
     def __init__(self, server: "_Server") -> None:
         self._server: _Server = server
+        self._pid: int = os.getpid()
         self._thread: threading.Thread = threading.Thread(
             target=server.serve_forever, name="red_middleware metrics", daemon=True
         )
@@ -97,8 +103,9 @@ class MetricsServer:
         return int(self._server.server_address[1])
 
     def close(self) -> None:
-        """Stop listening. Answers that are under way are finished. Closing it again does nothing."""
-        self._server.shutdown()
+        """Stop listening. Answers that are under way go on. Closing it again, or in a forked child, does nothing."""
+        stop = self._server.shutdown if os.getpid() == self._pid else self._server.socket.close  # a child has no thread
+        stop()
         self._server.server_close()
 
     def __enter__(self) -> "MetricsServer":
@@ -116,6 +123,7 @@ class _Server(ThreadingMixIn, WSGIServer):
         self.address_family = family
         self.tls: ssl.SSLContext | None = tls
         self.free: threading.BoundedSemaphore = threading.BoundedSemaphore(CONNECTIONS)
+        self.allow: dict[int, Callable[[float], None]] = {}  # by thread: gives its client so many seconds from now
         super().__init__(address, _Handler)
         _servers.add(self)
 
@@ -128,26 +136,40 @@ class _Server(ThreadingMixIn, WSGIServer):
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Answer in a thread, or cut off if too many are being answered."""
-        if self.free.acquire(blocking=False):
-            super().process_request(request, client_address)
-        else:
+        if not self.free.acquire(blocking=False):
             self.shutdown_request(request)
+            return
+        try:
+            super().process_request(request, client_address)
+        except BaseException:  # there is no thread to be had
+            self.free.release()
+            raise
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Answer one client. It has some seconds for each step, and for all of them."""
-        late = threading.Timer(CONNECTION_SECONDS, lambda: _cut_off(request))
-        late.daemon = True
-        late.start()
+        """Answer one client. It has some seconds for its request, and for all."""
+        late: list[threading.Timer] = []
+
+        def allow(seconds: float) -> None:
+            while late:
+                late.pop().cancel()
+            late.append(threading.Timer(seconds, lambda: _cut_off(request)))
+            late[-1].daemon = True
+            late[-1].start()
+
+        self.allow[threading.get_ident()] = allow
         try:
+            allow(SECONDS)
             request.settimeout(SECONDS)
             if self.tls is not None:
                 request = self.tls.wrap_socket(request, server_side=True, do_handshake_on_connect=False)
                 request.do_handshake()  # in this thread, as a client may take its time
             super().process_request_thread(request, client_address)
-        except OSError:  # no TLS, or the client has gone
+        except Exception:  # no TLS, or the client has gone, or there is no thread for the timer
             self.shutdown_request(request)
         finally:
-            late.cancel()
+            self.allow.pop(threading.get_ident())
+            while late:
+                late.pop().cancel()
             self.free.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -155,7 +177,24 @@ class _Server(ThreadingMixIn, WSGIServer):
 
 
 class _Handler(WSGIRequestHandler):
+    server: _Server
     timeout = SECONDS
+    error_message_format = "%(code)d\n"
+    error_content_type = "text/plain"
+
+    def parse_request(self) -> bool:
+        """Read the head of a request, after which the answer may take its time."""
+        found = super().parse_request()
+        self.server.allow[threading.get_ident()](CONNECTION_SECONDS)
+        return found
+
+    def version_string(self) -> str:
+        """Return what the header `Server` says: no version that somebody could look up."""
+        return SOFTWARE
+
+    def get_stderr(self) -> Any:
+        """Say nothing of a client that does not take its answer. Faults of ours are counted and logged elsewhere."""
+        return io.StringIO()
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # as its base has it
         """Say nothing: a scraper asks every few seconds."""
@@ -163,6 +202,15 @@ class _Handler(WSGIRequestHandler):
     def address_string(self) -> str:
         """Return the address, and look up no name."""
         return str(self.client_address[0])
+
+
+def _named(app: MetricsApp) -> Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]:
+    """Return an application that names the server itself, in place of wsgiref."""
+
+    def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        return app(environ, lambda status, headers: start_response(status, [*headers, ("Server", SOFTWARE)]))
+
+    return answer
 
 
 def _cut_off(connection: socket.socket) -> None:

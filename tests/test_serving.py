@@ -6,13 +6,14 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Gauge
 
 from red_middleware import BearerToken, RedMetrics, serve_metrics, serving
 from red_middleware.serving import CONNECTIONS, MetricsServer
@@ -90,13 +91,61 @@ def test_clients_that_do_nothing_are_few_and_keep_nobody_waiting_for_ever(server
 
 def test_a_client_that_never_ends_its_request_is_cut_off(metrics: RedMetrics, monkeypatch: pytest.MonkeyPatch) -> None:
     """However busy it keeps its connection."""
-    monkeypatch.setattr(serving, "CONNECTION_SECONDS", 0.05)
+    monkeypatch.setattr(serving, "SECONDS", 0.05)
     with (
         serve_metrics(0, metrics=metrics) as server,
         socket.create_connection(("127.0.0.1", server.port), 10) as slow,
     ):
         slow.sendall(b"GET / HTTP/1.1\r\nX-Slow: ")
         assert slow.recv(1) == b""
+
+
+def test_a_thread_that_cannot_start_takes_no_place_for_ever(
+    server: MetricsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client is cut off, and the next one is served as soon as there are threads again."""
+
+    def fail(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    start = threading.Thread.start
+    for kind in (threading.Thread, threading.Timer):  # the one that answers, and the one that watches the clock
+        with monkeypatch.context() as full:
+            full.setattr(kind, "start", fail, raising=False)
+            for _ in range(CONNECTIONS + 1):
+                with socket.create_connection(("127.0.0.1", server.port), 10) as refused:
+                    assert refused.recv(1) == b""
+    assert threading.Thread.start is start
+    assert "red_series" in read(server.port)
+
+
+def test_it_tells_nothing_of_what_serves(server: MetricsServer) -> None:
+    """Neither in an answer nor where a request is none."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/", timeout=10) as response:
+        assert response.headers.get_all("Server") == ["red_middleware"]
+    with socket.create_connection(("127.0.0.1", server.port), 10) as connection:
+        connection.sendall(b"<script> nonsense\r\n\r\n")
+        with connection.makefile("rb") as answer:
+            found = answer.read()
+    assert b"400" in found
+    assert b"script" not in found.partition(b"\r\n\r\n")[2]
+    assert b"Python" not in found
+
+
+def test_a_client_that_does_not_take_its_answer_makes_no_noise(
+    metrics: RedMetrics, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """It is cut off, and the log of the app stays clean."""
+    monkeypatch.setattr(serving, "SECONDS", 0.05)
+    monkeypatch.setattr(serving._Handler, "timeout", 0.05)
+    Gauge("big", "x" * 30_000_000, registry=metrics.registry)
+    with (
+        serve_metrics(0, metrics=metrics) as server,
+        socket.create_connection(("127.0.0.1", server.port), 10) as deaf,
+    ):
+        deaf.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        poll("it is cut off", lambda: server._server.free._value == CONNECTIONS and deaf.recv(1, socket.MSG_PEEK))
+    assert capfd.readouterr().err == ""
 
 
 def test_with_a_certificate_it_speaks_tls_only(metrics: RedMetrics) -> None:
@@ -116,6 +165,7 @@ def test_with_a_certificate_it_speaks_tls_only(metrics: RedMetrics) -> None:
     [
         ({"port": "9090"}, TypeError, "port='9090'"),
         ({"port": 65536}, ValueError, "must be 0 to 65535"),
+        ({"port": 0, "addr": None}, TypeError, "addr=None"),
         ({"port": 0, "keyfile": "key.pem"}, ValueError, "needs certfile="),
         ({"port": 0, "certfile": "/nowhere.pem"}, FileNotFoundError, "certfile='/nowhere.pem'"),
         ({"port": 0, "addr": "no.such.host.invalid"}, OSError, "addr='no.such.host.invalid'"),
@@ -138,6 +188,7 @@ if os.fork() == 0:
     try:
         urllib.request.urlopen(f"http://127.0.0.1:{server.port}/", timeout=10)
     finally:
+        server.close()
         os._exit(7 if server._server.socket.fileno() == -1 else 1)
 assert os.waitstatus_to_exitcode(os.wait()[1]) == 7
 """

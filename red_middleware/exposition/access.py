@@ -28,7 +28,7 @@ class _Secret:
         option: What the value is called.
         value: Itself.
         file: The path of a file that holds it; white space around it does not count. The file may be rotated.
-        variable: The name of an environment variable that holds it now.
+        variable: The name of an environment variable that holds it now; white space around it does not count.
 
     Raises:
         TypeError: One of them is of the wrong type.
@@ -50,7 +50,7 @@ class _Secret:
             self.kept = value.encode()
         elif variable is not None:
             options.check_type(owner, "variable", variable, str)
-            self.kept = os.environ.get(variable, "").encode("utf-8", "surrogateescape")
+            self.kept = os.environ.get(variable, "").strip().encode("utf-8", "surrogateescape")
         else:
             self.file = os.fspath(file)  # type: ignore[arg-type]  # the one that is left
             try:
@@ -95,7 +95,7 @@ class BearerToken:
 
     def accepts(self, authorization: str) -> bool:
         """Tell whether a request's header `Authorization` holds the token. It takes as long for any wrong one."""
-        expected = self._secret.read()
+        expected = self._secret.read().strip()  # as a header has no space around it
         return bool(expected) and hmac.compare_digest(_of_scheme("bearer", authorization), expected)
 
 

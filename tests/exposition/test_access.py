@@ -142,7 +142,7 @@ def test_a_file_may_be_rotated(way: Way, metrics: RedMetrics, tmp_path: Path) ->
 
 def test_a_variable_holds_the_secret_at_construction(metrics: RedMetrics, monkeypatch: pytest.MonkeyPatch) -> None:
     """An orchestrator sets it before the process starts."""
-    monkeypatch.setenv("SCRAPE_TOKEN", TOKEN)
+    monkeypatch.setenv("SCRAPE_TOKEN", f"{TOKEN}\n")  # as files of variables often end
     ask = WAYS["ASGI"](metrics, BearerToken(variable="SCRAPE_TOKEN"))
     monkeypatch.delenv("SCRAPE_TOKEN")
     assert ask([f"Bearer {TOKEN}"]).status == 200
