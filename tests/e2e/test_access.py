@@ -70,6 +70,7 @@ def test_prometheus_reads_what_it_has_the_secret_for(prometheus: Prometheus, fil
     file.write_text("the second one")
     poll("the old secret is refused", lambda: up() == readers | nobody | {"bearer": 0.0, "tls": 0.0})
     file.with_name("client").write_text("the second one\n")
+    prometheus.reload()
     poll("the new secret is taken", lambda: up() == readers | nobody)
 
 
