@@ -41,7 +41,10 @@ GROUP: Final = re.compile(r"[0-9A-Za-z_][0-9A-Za-z_.-]*")
 """How a group's directory may be named. Any other name beside ours is not a group, and is left alone."""
 
 OWNER: Final = "owner"
-MAX_RECORD_BYTES: Final = 65_536
+MAX_RECORD_BYTES: Final = 4096
+LINE: Final = "owner-"
+"""Begins the name of an empty file that says one more line of the owner, each space a `-`: several processes may add
+theirs at once, and each is there whole or not at all."""
 DRAFT: Final = ".owner-"
 
 PATIENCE_SECONDS: Final = 0.25
@@ -215,8 +218,8 @@ def open_directory(name: str, owner: str, base: str | None = None) -> Directory:
 
     Args:
         name: The name by which all workers of the group, and no others, call it: letters, digits, `_`, `.` and `-`.
-        owner: Who keeps the group alive, in lines of ASCII. The first worker records it, later ones add what is missing
-            behind its first line, and `clean_stale` asks about it.
+        owner: Who keeps the group alive, in lines of ASCII. The first worker records them; later ones add what is
+            missing behind the first line, of letters, digits and spaces. `clean_stale` asks about them.
         base: The directory for all groups. It is created, with mode 0700, if only its last component is missing. If it
             exists, its mode and owner are the user's choice: the two levels below are private. `None`: where the group
             lies already. A new one is made in `$XDG_RUNTIME_DIR` if it is private, else in /dev/shm, else in the
@@ -432,21 +435,22 @@ def _join(path: str, owner: str) -> Directory:
 
 
 def _record(directory: Directory) -> None:
-    """Write the owner's lines, once and whole: a cleaner may read them at any moment.
+    """Record what is missing of the owner's lines. Whoever reads the first one, maybe at any moment, finds the others.
 
-    Where the first worker wrote its own, the first line stays, and others are added if they are missing.
+    Where the first worker wrote its own first line, that one stays.
     """
-    if OWNER in directory.names():
-        known = _read_record(directory).splitlines()
-        for line in directory.owner.splitlines()[1:]:
-            if line not in known:
-                with open(directory.open(OWNER, os.O_WRONLY | os.O_APPEND), "wb") as file:
-                    file.write(f"\n{line}".encode("ascii"))
+    first, *others = directory.owner.split("\n")
+    names = set(directory.names())
+    for line in others:
+        name = LINE + line.replace(" ", "-")
+        if name not in names:
+            os.close(directory.open(name, os.O_WRONLY | os.O_CREAT))
+    if OWNER in names:
         return
     draft = DRAFT + os.urandom(8).hex()
     try:
         with open(directory.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as file:
-            file.write(directory.owner.encode("ascii"))
+            file.write(first.encode("ascii"))
         directory.rename(draft, OWNER)
     finally:
         directory.unlink(draft)
@@ -454,7 +458,9 @@ def _record(directory: Directory) -> None:
 
 def _read_record(group: Directory) -> str:
     with open(group.open(OWNER, os.O_RDONLY), "rb") as file:
-        return file.read(MAX_RECORD_BYTES).decode("ascii")
+        first = file.read(MAX_RECORD_BYTES).decode("ascii")
+    others = (name.removeprefix(LINE).replace("-", " ") for name in group.names() if name.startswith(LINE))
+    return "\n".join([first, *others])
 
 
 def _remove_stale(home: Directory, name: str, kept_seconds: Callable[[str], float], now: Callable[[], float]) -> bool:
@@ -465,7 +471,7 @@ def _remove_stale(home: Directory, name: str, kept_seconds: Callable[[str], floa
             files = group.names()
             if OWNER in files:
                 seconds = kept_seconds(_read_record(group))
-            elif all(file.startswith(DRAFT) for file in files):
+            elif all(file.startswith((DRAFT, LINE)) for file in files):
                 seconds = UNJUDGED_SECONDS  # its maker died before it recorded the owner, or is about to
             else:
                 return False

@@ -10,24 +10,30 @@ before each scrape. Nothing here raises.
 """
 
 import logging
+import math
 import os
 import weakref
 from collections.abc import Sequence
 from enum import Enum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from ..counting.layout import Kind
 from ..counting.table import ALONE, Table
 from ..faults import Faults, log
 from ..options import Options
+from . import generations
 from .carry import carry
 from .cells import WorkerFile
 from .directory import Directory, clean_stale, open_directory, records, remove
-from .group import find_group, kept_seconds, name_for, outdated
+from .group import Group, find_group, name_for
 from .member import Member, let_go  # on import: a child forked while another thread imports waits for it for ever
-from .proc import NOBODY, Process, monotonic
+from .proc import NOBODY, Process, monotonic, this_process
+from .record import Record, Stay, kept_seconds, parsed_all
 from .servers import gunicorn, is_early
 from .siblings import sign_of_siblings
+
+ATTEMPTS: Final = 5
+"""How often a worker looks for its directory, while others make and remove some."""
 
 
 class State(Enum):
@@ -103,7 +109,7 @@ class Membership:
             base = self.options.base()
             watched = os.getpid() if gunicorn.is_master() else None
             self.is_watcher = self.watches or watched is not None
-            group = find_group(self.options.group_name(), lambda: records(base), watched)
+            group = find_group(self.options.group_name(), lambda: parsed_all(records(base)), watched)
             if group is None:
                 return self.stay_alone()
             if self.identity is None:
@@ -115,22 +121,43 @@ class Membership:
                 )
                 return self.stay_alone(is_kept_out=True)
             self.master = group.master
-            name, table_name = name_for(group, *self.identity), name_for(group, self.identity.table)
-            known = records(base)
-            if self.is_watcher and name not in known:
-                return None  # no worker has served anything yet
-            if not self.is_watcher:
-                remove(base, outdated(group, name, table_name, known))
-            directory = open_directory(name, group.record(table_name), base)
+            directory = self._open(group, self.identity, base)
+            if directory is None:
+                return None  # no worker has served anything yet, and this is none
             member = Member(directory, self.faults.fault, self.leave, self._carry, self.is_watcher)
             table = Table(self.kinds, member, self.table)
             if member.enter(table, self.table.declared, may_settle and not self.is_watcher):
                 self.join(member, table)
-                clean_stale(base, name, kept_seconds)
+                if not self.is_watcher:
+                    remove(base, generations.outdated(group, self.identity.table, parsed_all(records(base))))
+                clean_stale(base, os.path.basename(directory.path), kept_seconds)
         except Exception as error:
             self.faults.warn_once("workers", "this worker's numbers are its own, not those of its group", error=error)
             self.stay_alone(is_kept_out=True)
         return None
+
+    def _open(self, group: Group, identity: Identity, base: str | None) -> Directory | None:
+        """Open the directory of the group in which this process counts; `None` where there is none to watch."""
+        stays = (Stay(group.master, this_process().started),) if group.master.pid and not self.is_watcher else ()
+        started = stays[0].since if stays else math.inf
+
+        def find() -> tuple[str, Record | None]:
+            known = parsed_all(records(base))
+            name = generations.find_generation(group, *identity, started, known)
+            return name, known.get(name)
+
+        name, record = find()
+        for _ in range(ATTEMPTS):
+            if self.is_watcher and record is None:
+                return None
+            is_known = record is not None and group.master in record.masters()
+            ours = Record(group.boot, group.founder, name_for(group, identity.table), () if is_known else stays)
+            directory = open_directory(name, ours.text(), base)
+            opened, (name, record) = name, find()
+            if name == opened:
+                return directory
+            directory.close()  # another worker has begun this generation elsewhere
+        raise TimeoutError("the directories of the group change again and again")
 
     def stay_alone(self, is_kept_out: bool = False) -> None:
         """Count for this process alone. One that is kept out of a group tries again at each scrape."""

@@ -344,6 +344,42 @@ def test_options_that_come_back_with_a_reload_bring_no_old_numbers_back(tmp_path
         assert_whole(server, 40)
 
 
+def test_options_that_come_back_find_no_old_numbers_although_an_old_worker_lives(tmp_path: Path) -> None:
+    """It was stopped before the first reload, and serves again after the second one."""
+    mark = tmp_path / marks.FEWER
+
+    def reload_the_others() -> None:
+        old = workers(server)
+        server.process.send_signal(signal.SIGHUP)
+        poll("new workers", lambda: len(new := workers(server) - {stopped}) >= WORKERS and not new & old)
+        poll("they answer", lambda: all(_answers(server) for _ in range(5 * WORKERS)))
+
+    with Server(PLAIN_SYNC, tmp_path) as server:
+        load(server, 200)
+        assert_whole(server, 200)
+        stopped = min(workers(server))
+        os.kill(stopped, signal.SIGSTOP)
+        try:
+            mark.touch()
+            reload_the_others()
+            load(server, 10)
+            assert_whole(server, 10)
+            mark.unlink()
+            reload_the_others()
+            load(server, 20)
+            assert_whole(server, 20)
+            assert stopped in workers(server)
+            assert len(list(tmp_path.glob("red_middleware-*/*"))) == 2
+        finally:
+            os.kill(stopped, signal.SIGCONT)
+        poll("it has ended", lambda: stopped not in workers(server))
+        load(server, 20)
+        assert_whole(server, 40)
+        reload(server)
+        assert_whole(server, 40)
+        assert len(list(tmp_path.glob("red_middleware-*/*"))) == 1
+
+
 POST_FORK: Final = """
 def post_fork(server, worker):
     import tests.e2e.plain_app

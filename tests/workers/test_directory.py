@@ -121,9 +121,11 @@ def test_the_second_to_come_joins_the_first(base: Path) -> None:
 
 def test_who_comes_later_adds_the_lines_that_are_missing(base: Path) -> None:
     """Behind the first one, which is the founder's; each of them once."""
-    for owner in ("a 1", "b 1\nc", "d 1\nc", "e 1\nc\nf"):
+    for owner in ("a 1", "b 1\nc", "d 1\nc", "e 1\nc\nf 2"):
         open_directory("group", owner, str(base)).close()
-    assert records(str(base)) == {"group": "a 1\nc\nf"}
+    first, *others = records(str(base))["group"].splitlines()
+    assert first == "a 1"
+    assert sorted(others) == ["c", "f 2"]
 
 
 def test_the_records_of_all_groups_are_read(base: Path) -> None:
@@ -412,6 +414,42 @@ def test_a_full_file_system_is_an_error_that_leaves_no_draft(mount: Callable[[st
     (base / "filler").unlink()
     with closing(open_directory("group", "owner", str(base))) as group:
         assert group.names() == ["owner"]
+
+
+def test_a_line_takes_a_file_that_may_be_refused(mount: Callable[[str], Path]) -> None:
+    """Where there is none left, the lines from before are whole, and the new one is there once there is room again."""
+    base = mount("nr_inodes=8,mode=1777")
+    open_directory("group", "owner\n1 2 3", str(base)).close()
+    fillers = [base / str(number) for number in range(8)]
+    with suppress(OSError):
+        for filler in fillers:
+            filler.touch()
+    with pytest.raises(OSError, match="No space left"):
+        open_directory("group", "other\n4 5 6", str(base))
+    assert records(str(base)) == {"group": "owner\n1 2 3"}
+    for filler in fillers:
+        filler.unlink(missing_ok=True)
+    open_directory("group", "other\n4 5 6", str(base)).close()
+    assert sorted(records(str(base))["group"].splitlines()) == ["1 2 3", "4 5 6", "owner"]
+
+
+@pytest.mark.parametrize("call", ["rename", "open"])
+def test_a_worker_that_is_killed_while_it_records_the_owner_leaves_all_lines_or_no_group(base: Path, call: str) -> None:
+    """At each file that it makes: whoever reads the first line finds the others, and the next worker adds its own."""
+    for times in range(1, 6):
+        code = f"""if True:
+            from red_middleware.workers.directory import Directory, open_directory
+            from tests.workers.members import killed_at
+            killed_at({call!r}, {times}, Directory)
+            open_directory("group{times}", "first\\n1 2\\n3 4", {str(base)!r})
+        """
+        ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode
+        assert ended in (0, -signal.SIGKILL)
+        known = records(str(base)).get(f"group{times}", "first\n1 2\n3 4")
+        assert sorted(known.splitlines()) == ["1 2", "3 4", "first"]
+        open_directory(f"group{times}", "first\n1 2\n5 6", str(base)).close()
+        assert set(records(str(base))[f"group{times}"].splitlines()) >= {"first", "1 2", "5 6"}
+    assert ended == 0  # it was killed everywhere before
 
 
 def test_a_read_only_file_system_is_an_error(mount: Callable[[str], Path]) -> None:

@@ -1,19 +1,32 @@
 """Which processes are one group beside the workers of one server: by name, among containers, users and boots."""
 
+import contextlib
 import importlib
 import json
-import math
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 import pytest
 
-from red_middleware.workers.group import find_group, founder_of, kept_seconds, name_for, outdated
-from red_middleware.workers.proc import STARTED, Process, boot_id, stat_field, subinterpreters, this_process
+from red_middleware.workers import group
+from red_middleware.workers.group import find_group, founder_of, name_for
+from red_middleware.workers.proc import (
+    NOBODY,
+    PARENT,
+    STARTED,
+    Process,
+    boot_id,
+    stat_field,
+    subinterpreters,
+    this_process,
+)
+from red_middleware.workers.record import Record, Stay
+from red_middleware.workers.servers.gunicorn import find_predecessor
 
 from ..e2e import require_packages
 from .parents import __name__ as parents
@@ -137,70 +150,49 @@ def test_a_directory_is_named_by_group_and_mark() -> None:
     assert all(re.fullmatch("[0-9a-f]{32}", name) for name in names)
 
 
-def master(change: int = 0, namespace: int = 0) -> Process:
-    """Return this process, or one that differs from it by its start or its pid namespace."""
-    ours = this_process()
-    return Process(ours.pid, ours.started + change, ours.namespace + namespace)
+OLD: Final = this_process()
+"""The master that has started the new one."""
+NEW: Final = NOBODY
+"""Stands for the new one, which is started later."""
+FOUNDER: Final = Process(1, 1, OLD.namespace)
 
 
-@pytest.mark.parametrize(
-    ("master", "boot", "seconds"),
-    [
-        (master(), "", math.inf),
-        (master(change=1), "", 0.0),
-        (master(namespace=1, change=1), "", 3600.0),
-        (master(), "another-", 0.0),
-        (master()._replace(pid=0, started=0), "", 7 * 24 * 3600.0),
-    ],
-    ids=["it lives", "it ended", "it is in another pid namespace", "it was before this boot", "a name has no master"],
-)
-def test_how_long_a_group_is_kept_without_a_worker(master: Process, boot: str, seconds: float) -> None:
-    """What the group of a master writes down is enough for any later worker of this machine to tell."""
-    ours = find_group("shop")
-    assert ours is not None
-    group = ours._replace(master=master, founder=master, boot=boot + ours.boot)
-    assert kept_seconds(group.record("table")) == seconds
+def record(founder: Process, *others: Process, boot: str = "") -> Record:
+    """Return what a directory records of a line of masters, all of whom had workers there."""
+    stays = tuple(Stay(one, since) for since, one in enumerate((founder, *others)))
+    return Record(boot or boot_id(), founder, "table", stays)
 
 
-def test_a_spoilt_record_proves_nothing() -> None:
-    """It raises, and whoever cleans up goes on with the next group."""
-    with pytest.raises(ValueError, match="not enough values"):
-        kept_seconds("spoilt")
-
-
-def test_a_group_is_kept_while_any_of_its_masters_lives() -> None:
-    """The founder has ended, and the one that followed it has not."""
-    shop = find_group("shop")
-    assert shop is not None
-    assert kept_seconds(shop._replace(founder=master(change=-1), master=master()).record("table")) == math.inf
-    assert kept_seconds(shop._replace(founder=master(change=-1), master=master(change=1)).record("table")) == 0.0
-
-
-def record(*masters: Process, table: str = "table", boot: str = "") -> str:
-    """Return what a directory records of a line of masters."""
-    shop = find_group("shop")
-    assert shop is not None
-    first, *others = masters
-    text = shop._replace(boot=boot or shop.boot, founder=first, master=first).record(table)
-    return "\n".join([text, *(f"{shop.boot} {one.namespace} {one.pid} {one.started}" for one in others)])
-
-
-PREDECESSOR: Final = Process(os.getppid(), stat_field(os.getppid(), STARTED), master().namespace)
-FOUNDER: Final = Process(1, 1, master().namespace)
+@contextlib.contextmanager
+def re_executed(predecessor: object, monkeypatch: pytest.MonkeyPatch) -> Iterator[Process]:
+    """Start a process as gunicorn starts a new master, and let this one be a worker of gunicorn."""
+    require_packages("gunicorn")
+    importlib.import_module("gunicorn.arbiter")
+    monkeypatch.setenv("SERVER_SOFTWARE", "gunicorn/27.0.1")
+    with subprocess.Popen(
+        [sys.executable, "-c", "print('up', flush=True); input()"],
+        env={**os.environ, "GUNICORN_PID": str(predecessor)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        yield Process(process.pid, stat_field(process.pid, STARTED), OLD.namespace)
+        process.communicate(b"\n")
 
 
 @pytest.mark.parametrize(
     ("variable", "records", "founder"),
     [
-        ("", {}, master()),
-        ("", {"a": record(FOUNDER, master()), "spoilt": "spoilt"}, FOUNDER),
-        (str(os.getppid()), {}, PREDECESSOR),
-        (str(os.getppid()), {"a": record(FOUNDER, PREDECESSOR)}, FOUNDER),
-        (str(os.getppid()), {"a": record(PREDECESSOR)}, PREDECESSOR),
-        (str(os.getppid()), {"a": record(FOUNDER, PREDECESSOR, boot="another")}, PREDECESSOR),
-        ("1", {"a": record(FOUNDER._replace(started=2)), "b": record(FOUNDER)}, FOUNDER._replace(started=2)),
-        (str(2**22 + 1), {"a": record(FOUNDER)}, master()),
-        ("-1", {"a": record(FOUNDER)}, master()),
+        ("", [], NEW),
+        ("", [record(FOUNDER, NEW), record(OLD)], FOUNDER),
+        (OLD.pid, [], OLD),
+        (OLD.pid, [record(FOUNDER, OLD)], FOUNDER),
+        (OLD.pid, [record(OLD)], OLD),
+        (OLD.pid, [record(FOUNDER, OLD, boot="another")], OLD),
+        (1, [record(FOUNDER._replace(started=2)), record(FOUNDER)], FOUNDER._replace(started=2)),
+        (2**22 + 1, [record(FOUNDER)], NEW),
+        (-1, [record(FOUNDER)], NEW),
     ],
     ids=[
         "none before it",
@@ -215,26 +207,42 @@ FOUNDER: Final = Process(1, 1, master().namespace)
     ],
 )
 def test_the_founder_of_a_line_of_masters(
-    variable: str, records: dict[str, str], founder: Process, monkeypatch: pytest.MonkeyPatch
+    variable: int | str, records: list[Record], founder: Process, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A new master of gunicorn knows the old one as long as that lives; after that only the records do."""
-    require_packages("gunicorn")
-    importlib.import_module("gunicorn.arbiter")
-    monkeypatch.setenv("GUNICORN_PID", variable)
-    monkeypatch.setenv("SERVER_SOFTWARE", "gunicorn/27.0.1")
-    assert founder_of(master(), boot_id(), records) == founder
-    monkeypatch.delenv("SERVER_SOFTWARE")  # a program that a worker started inherits the other variable
-    assert founder_of(master(), boot_id(), {}) == master()
+    """A new master of gunicorn says in its environment who the old one was; who was before that, the records say."""
+    with re_executed(variable, monkeypatch) as new:
+
+        def real(process: Process) -> Process:
+            return new if process == NEW else process
+
+        known = {
+            str(number): one._replace(stays=tuple(stay._replace(master=real(stay.master)) for stay in one.stays))
+            for number, one in enumerate(records)
+        }
+        assert founder_of(new, boot_id(), known) == real(founder)
+        monkeypatch.delenv("SERVER_SOFTWARE")  # a program that a worker started inherits the other variable
+        assert founder_of(new, boot_id(), {}) == new
 
 
-def test_what_a_master_has_left_behind() -> None:
-    """Its own table by other options, and by these from before it had the others; nothing of a group with a name."""
-    shop = find_group("shop")
-    assert shop is not None
-    group = shop._replace(master=master(), founder=master())
-    old, ours, other = (group.record(table) for table in ("t", "t", "another"))
-    assert outdated(group, "new", "t", {}) == []
-    assert outdated(group, "ours", "t", {"old": old, "ours": ours, "other": other, "spoilt": "spoilt"}) == ["old"]
-    assert outdated(group, "old", "t", {"old": old, "ours": ours}) == ["ours", "old"]
-    assert outdated(group, "new", "t", {"before": record(master(), table="t", boot="another")}) == []
-    assert outdated(shop, "old", "t", {"old": old, "ours": ours}) == []
+def test_masters_whose_workers_served_nothing_are_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is recorded of the second, which has forgotten the first; its environment from its start has not."""
+    with re_executed(FOUNDER.pid, monkeypatch) as second:
+        assert founder_of(second, boot_id(), {"a": record(FOUNDER)}) == FOUNDER
+        monkeypatch.setattr(group, "find_predecessor", {3: second.pid}.get)
+        monkeypatch.setattr(group, "stat_field", lambda pid, field: {PARENT: second.pid, STARTED: 5}[field])
+        third = Process(3, 6, OLD.namespace)
+        assert founder_of(third, boot_id(), {}) == second._replace(started=5)
+
+
+def test_the_environment_of_another_users_master_is_not_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that has become another user has inherited the variable from its own master, and from no other."""
+
+    def refuse(path: str, mode: str) -> None:
+        raise PermissionError(path)
+
+    with re_executed(17, monkeypatch) as master:
+        monkeypatch.setenv("GUNICORN_PID", "18")
+        assert find_predecessor(master.pid) == 17
+        monkeypatch.setattr("builtins.open", refuse)
+        assert find_predecessor(master.pid) is None
+        assert find_predecessor(os.getppid()) == 18

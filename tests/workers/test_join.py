@@ -1,6 +1,7 @@
 """Metrics in a group of workers, by name and without a server: who joins, when, and what becomes of who cannot."""
 
 import importlib
+import itertools
 import logging
 import os
 import shutil
@@ -10,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Final
 from wsgiref.simple_server import demo_app
 
 import pytest
@@ -18,7 +19,7 @@ from prometheus_client import REGISTRY, CollectorRegistry
 
 from red_middleware import RedMetrics, RedWSGIMiddleware
 from red_middleware.metrics import recorder_of
-from red_middleware.workers import State
+from red_middleware.workers import State, generations
 from red_middleware.workers.cells import WORKER
 from red_middleware.workers.directory import open_directory
 from red_middleware.workers.index import NAME as INDEX
@@ -26,7 +27,7 @@ from red_middleware.workers.proc import STARTED, stat_field
 
 from ..drive import begun, count, declare, restart
 from ..e2e import require_packages
-from .members import HOME, ROOT, Named, groups, member_of, state_of, total
+from .members import HOME, ROOT, Named, groups, member_of, open_files, state_of, total
 
 
 @pytest.fixture
@@ -591,3 +592,100 @@ def test_groups_whose_master_is_gone_are_removed(named: Named, tmp_path: Path, m
     count(named(namespace="another"), "/a")
     left = {path.name for path in groups(tmp_path)} & set(owners)
     assert left == {"living", "another-namespace"}
+
+
+WORKER_OF_THIS: Final = """
+import os, sys
+from red_middleware import RedMetrics
+from red_middleware.workers import group
+from tests.drive import count
+from tests.workers.members import total
+group.find_master = os.getppid
+metrics = RedMetrics(multiprocess_dir=sys.argv[1], max_label_sets=int(sys.argv[2]))
+print("up", flush=True)
+for line in sys.stdin:
+    if line.strip() == "count":
+        count(metrics, "/a")
+    print(total(metrics.snapshot()), flush=True)
+"""
+
+
+class Forked:
+    """A worker of this process, which is their master; one of the options of a worker is new after a reload."""
+
+    def __init__(self, base: Path, max_label_sets: int) -> None:
+        command = [sys.executable, "-c", WORKER_OF_THIS, str(base), str(max_label_sets)]
+        self.popen = subprocess.Popen(command, cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    def tell(self, word: str) -> None:
+        """Let it count a request, or only tell of all."""
+        assert self.popen.stdin is not None
+        self.popen.stdin.write(f"{word}\n")
+        self.popen.stdin.flush()
+
+    def hear(self) -> str:
+        """Return how many requests of all workers it knew when it was last told something."""
+        assert self.popen.stdout is not None
+        return self.popen.stdout.readline().strip()
+
+    def end(self) -> None:
+        """End it."""
+        self.popen.communicate()
+
+
+@pytest.fixture
+def forked(tmp_path: Path) -> Iterator[Callable[[int], list[Forked]]]:
+    """Return a function that starts eight workers at once, and lets all of them serve at once."""
+    made: list[Forked] = []
+
+    def forked(max_label_sets: int) -> list[Forked]:
+        new = [Forked(tmp_path, max_label_sets) for _ in range(8)]
+        made.extend(new)
+        assert [worker.hear() for worker in new] == ["up"] * 8
+        for worker in new:
+            worker.tell("count")
+        for worker in new:
+            worker.hear()
+        return new
+
+    yield forked
+    for worker in made:
+        worker.end()
+
+
+@pytest.mark.parametrize("is_over", [True, False], ids=["the old ones have ended", "the old ones live"])
+def test_workers_that_come_at_once_after_a_reload_are_one_group(
+    forked: Callable[[int], list[Forked]], is_over: bool, tmp_path: Path
+) -> None:
+    """With options that are new, and with those from before, whose numbers do not come back."""
+    for options in (100, 50, 100, 60, 50, 60):
+        workers = forked(options)
+        for worker in workers:
+            worker.tell("tell")
+        assert [worker.hear() for worker in workers] == ["8.0"] * 8
+        if is_over:
+            for worker in workers:
+                worker.end()
+    assert len(groups(tmp_path)) == (1 if is_over else 6)
+
+
+def test_a_worker_of_whose_group_another_directory_was_made_meanwhile_goes_there(
+    named: Named, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It looks again when it has opened one. If that does not end, it counts for itself until the next scrape."""
+    find = generations.find_generation
+    suffixes = iter(["2", "3", "3"])
+    monkeypatch.setattr(generations, "find_generation", lambda *given: find(*given)[:-1] + next(suffixes))
+    metrics = named()
+    count(metrics, "/a")
+    assert member_of(metrics).directory.path.endswith(".3")
+    assert open_files(tmp_path).count(member_of(metrics).directory.path) == 1
+    numbers = itertools.count(4)
+    monkeypatch.setattr(generations, "find_generation", lambda *given: f"{find(*given)[:-1]}{next(numbers)}")
+    other = named(namespace="other")
+    count(other, "/a")
+    assert state_of(other) is State.ALONE
+    assert "change again and again" in caplog.text
+    monkeypatch.setattr(generations, "find_generation", find)
+    assert other.snapshot()['other_http_requests_total{method="GET",route="/a",status="200"}'] == 1.0
+    assert state_of(other) is State.JOINED

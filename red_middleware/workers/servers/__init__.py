@@ -61,9 +61,12 @@ def find_master() -> int | None:
     return None
 
 
-def find_predecessor() -> int | None:
-    """Return the pid of the master that handed over to this worker's master, if there is one. Only gunicorn does so.
+def find_predecessor(master: int) -> int | None:
+    """Return the pid of the master that handed over to another one, if there is one. Only gunicorn's do so.
 
     uWSGI and others that replace their program keep the process, and so its number and its start.
+
+    Args:
+        master: The pid of this worker's master, or of one before that.
     """
-    return gunicorn.find_predecessor()
+    return gunicorn.find_predecessor(master)

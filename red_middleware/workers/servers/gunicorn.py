@@ -45,14 +45,21 @@ def is_master() -> bool:
     return master is not None and master.pid == os.getpid()
 
 
-def find_predecessor() -> int | None:
-    """Return the master that has re-executed itself (signal USR2) as this worker's master, as long as that is known.
+def find_predecessor(master: int) -> int | None:
+    """Return the master that has re-executed itself (signal USR2) as the given one.
 
-    A new master forgets the old one, and removes the variable, when the old one has ended. What a worker starts
-    inherits the variable.
+    It says so in the environment with which that began. Another user's cannot be read; our own is our master's, which
+    forgets the old one when that has ended. What a worker starts inherits the variable.
     """
-    pid = os.environ.get("GUNICORN_PID", "")
-    return int(pid) if pid.isdecimal() and _handlers() else None
+    if not _handlers():
+        return None
+    try:
+        with open(f"/proc/{master}/environ", "rb") as file:
+            pairs = (variable.partition(b"=") for variable in file.read().split(b"\0"))
+            pid = next((value.decode() for name, _, value in pairs if name == b"GUNICORN_PID"), "")
+    except OSError:
+        pid = os.environ.get("GUNICORN_PID", "") if master == os.getppid() else ""
+    return int(pid) if pid.isdecimal() else None
 
 
 def _handlers() -> list[Any]:
