@@ -40,7 +40,7 @@ class RedWSGIMiddleware:
             environ, may be among them or in place of them. Exact paths cost a request nothing. By default the
             environment variable `RED_EXCLUDE`, separated by commas, else none.
         route_of: A plain function, called with the environ when the response begins; its answer is the route, `None`
-            leaves the question to the readers of Flask and Bottle. The series that it makes are bounded by
+            leaves the question to the readers of frameworks. The series that it makes are bounded by
             `max_label_sets`.
 
     Raises:

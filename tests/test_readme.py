@@ -39,6 +39,16 @@ FLASK_ANSWERS = """
 assert "http_requests_total" in app.test_client().get("/metrics").text
 """
 
+DJANGO = """
+from django.conf import settings
+settings.configure(ROOT_URLCONF=(), ALLOWED_HOSTS=["*"])
+"""
+
+DJANGO_ANSWERS = """
+from tests.drive import ask_wsgi
+assert "http_requests_total" in ask_wsgi(application, "/metrics").text
+"""
+
 FASTAPI_ANSWERS = """
 from tests.drive import ask_asgi
 assert "http_requests_total" in ask_asgi(app, "/metrics").text
@@ -55,14 +65,20 @@ def snippets(page: Path) -> list[str]:
     return re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
 
 
-@pytest.mark.parametrize("number", range(4), ids=["flask", "fastapi", "securing", "options"])
+@pytest.mark.parametrize("number", range(5), ids=["flask", "fastapi", "django", "securing", "options"])
 def test_the_snippets_of_the_readme_run(number: int) -> None:
     """Each in a program of its own, whose endpoint answers then."""
-    pytest.importorskip("fastapi" if number == 1 else "flask")
+    before, answers, package = [
+        ("", FLASK_ANSWERS, "flask"),
+        ("", FASTAPI_ANSWERS, "fastapi"),
+        (DJANGO, DJANGO_ANSWERS, "django"),
+        (FLASK, "", "flask"),
+        (FLASK, FLASK_ANSWERS, "flask"),
+    ][number]
+    pytest.importorskip(package)
     found = snippets(ROOT / "README.md")
-    assert len(found) == 4
-    program = found[number].replace("9090", "0")  # the port may be somebody else's here
-    ran = run(FLASK * (number >= 2), program, [FLASK_ANSWERS, FASTAPI_ANSWERS, "", FLASK_ANSWERS][number])
+    assert len(found) == 5
+    ran = run(before, found[number].replace("9090", "0"), answers)  # the port may be somebody else's here
     assert ran.returncode == 0, ran.stderr
 
 

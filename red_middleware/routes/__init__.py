@@ -3,7 +3,7 @@
 Readers know frameworks and nothing of ours. `mounting` makes them and lets them learn; the adapters ask for routes.
 
 What is touched in each framework:
-    Flask: one receiver of its signal `got_request_exception`, connected once a process.
+    Flask, Django: one receiver of the signal `got_request_exception`, connected once a process.
     Bottle, Starlette, FastAPI: nothing.
 """
 
@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from .bottle import BottleReader
+from .django import DjangoReader
 from .flask import FlaskReader
 from .reader import Declare, Raised, Reader, Source
 from .starlette import StarletteReader
@@ -29,10 +30,10 @@ __all__ = [
     "Source",
 ]
 
-WSGI_READERS: Final[tuple[type[Reader], ...]] = (FlaskReader, BottleReader)
-ASGI_READERS: Final[tuple[type[Reader], ...]] = (StarletteReader,)
+WSGI_READERS: Final[tuple[type[Reader], ...]] = (FlaskReader, DjangoReader, BottleReader)
+ASGI_READERS: Final[tuple[type[Reader], ...]] = (StarletteReader, DjangoReader)
 
-FRAMEWORKS: Final = "Flask and Bottle (WSGI), Starlette and FastAPI (ASGI)"
+FRAMEWORKS: Final = "Flask and Bottle (WSGI), Starlette and FastAPI (ASGI), Django (both)"
 """Those that are read, for messages."""
 
 RouteOf = Callable[[Any], str | None]

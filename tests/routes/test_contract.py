@@ -1,5 +1,6 @@
 """One table of scenarios through every framework and every way to wrap it: the same rows come out."""
 
+import types
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -7,6 +8,13 @@ import bottle  # type: ignore[import-untyped]  # one file, without types
 import fastapi
 import flask
 import pytest
+from django.core.handlers.asgi import ASGIHandler
+from django.core.handlers.wsgi import WSGIHandler
+from django.http import Http404
+from django.test import override_settings
+from django.urls import include, path
+from django.views.decorators.http import require_http_methods
+from django.views.generic import View
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -15,6 +23,7 @@ from werkzeug.routing import Rule
 
 from red_middleware import RedASGIMiddleware, RedMetrics, RedWSGIMiddleware
 
+from . import djangos
 from .asking import Receive, Scope, Seen, Send, ask_asgi, ask_wsgi, exceptions, faults, fresh, requests
 
 
@@ -142,6 +151,35 @@ def handled(view: Callable[[], Any]) -> Callable[[], Any]:
     return answered
 
 
+class Hello(View):  # type: ignore[misc]  # Django has no types
+    """A view of Django by methods, all of which answer the same."""
+
+    def get(self, request: Any, **parameters: Any) -> Any:
+        """Answer."""
+        return djangos.view(request)
+
+
+def django_gone(request: Any) -> Any:
+    raise Http404
+
+
+def django_project() -> Any:
+    """Return settings that hold while Django serves a request."""
+    urls = types.ModuleType("urls")
+    urls.urlpatterns = [  # type: ignore[attr-defined]
+        path("hello", Hello.as_view()),
+        path("items/<int:item>", Hello.as_view()),
+        path("slash/", Hello.as_view()),
+        path("asked", require_http_methods(["OPTIONS"])(djangos.view)),
+        path("gone", django_gone),
+        path("boom", lambda request: fail(djangos.HandledError)),
+        path("bang", lambda request: fail(UnhandledError)),
+        path("any", djangos.view),
+        path("shop/", include([path("orders/", include([path("<order>", djangos.view)]))])),
+    ]
+    return override_settings(ROOT_URLCONF=urls)
+
+
 def flask_inside(metrics: RedMetrics) -> Wrapped:
     app = flask_app()
     app.wsgi_app = RedWSGIMiddleware(app.wsgi_app, metrics=metrics)  # type: ignore[method-assign]  # Flask's own way
@@ -174,6 +212,25 @@ def of_bottle(app: Any, *, reraises: bool = False) -> Wrapped:
     return Wrapped(ask_wsgi, app, "<order>", "<item:int>", ("/slash", 404), reraises, is_silent=not reraises)
 
 
+def django_by_wsgi(metrics: RedMetrics) -> Wrapped:
+    return of_django(ask_wsgi, RedWSGIMiddleware(WSGIHandler(), metrics=metrics))
+
+
+def django_by_asgi(metrics: RedMetrics) -> Wrapped:
+    return of_django(ask_asgi, RedASGIMiddleware(ASGIHandler(), metrics=metrics))
+
+
+def django_propagating(metrics: RedMetrics) -> Wrapped:
+    wrapped = django_by_wsgi(metrics)
+    return wrapped._replace(
+        ask=override_settings(DEBUG_PROPAGATE_EXCEPTIONS=True)(wrapped.ask), reraises=True, is_silent=False
+    )
+
+
+def of_django(ask: Callable[..., Seen], app: Any) -> Wrapped:
+    return Wrapped(django_project()(ask), app, "<order>", "<int:item>", ("/slash", 301))
+
+
 def starlette_outside(metrics: RedMetrics) -> Wrapped:
     return of_starlette(RedASGIMiddleware(starlette_app(), metrics=metrics))
 
@@ -204,6 +261,9 @@ WRAPPINGS = [
     flask_propagating,
     bottle_answering,
     bottle_propagating,
+    django_by_wsgi,
+    django_by_asgi,
+    django_propagating,
     starlette_outside,
     starlette_inside,
     fastapi_outside,

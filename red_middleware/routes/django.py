@@ -1,0 +1,208 @@
+"""Django (4.2 and later, WSGI and ASGI): the pattern that matched, with those of the includes around it.
+
+Django's handler starts the response itself, so one of the frames above holds its request; where an exception left the
+app, its traceback does. A middleware outside of Django that answers only when Django has returned hides both. One
+receiver of the signal `got_request_exception`, connected once a process, names the exceptions that Django answers with
+a 500 itself.
+
+Django joins the texts of patterns, and no longer tells which part was a regular expression. The walk over all patterns
+does: it says how each joined text reads. A text that it has not seen (a pattern in another language, an URLconf of one
+request) is read as a regular expression where it looks like one.
+"""
+
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from types import FrameType
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+from .reader import AsksForSocket, Declare, Raised, Source
+from .regex import readable
+from .wrapped import of_class, wrapped
+
+HANDLERS: Final = frozenset({"django.core.handlers.wsgi", "django.core.handlers.asgi"})
+"""By name: instrumentations replace their methods."""
+
+OURS: Final = frozenset({"red_middleware.wsgi", "red_middleware.asgi"})
+
+MAX_FRAMES: Final = 100
+"""How far the stack is followed: middlewares outside of Django take a frame each."""
+
+MAX_UNSEEN: Final = 1000
+"""How many texts are remembered that the walk has not seen."""
+
+_is_handler = of_class("django.core.handlers.base", "BaseHandler")
+_is_language = of_class("django.urls.resolvers", "LocalePrefixPattern")
+_is_regex = of_class("django.urls.resolvers", "RegexPattern")
+
+Patterns = Iterator[tuple[str, str, Callable[..., Any]]]
+"""The text that Django joins, the template, and the view."""
+
+
+class DjangoReader:
+    """Reads Django's route. See `reader.Reader`."""
+
+    module = "django.core.handlers.base"
+
+    def __init__(self, declare: Declare, raised: Raised, asks_for_socket: AsksForSocket) -> None:
+        self.declare = declare
+        self.raised = raised
+        self.templates: dict[str, str] = {}  # by the text that Django joins
+        self.unseen: dict[str, str] = {}  # the same, of those that the walk has not seen
+        self.mounts: WeakKeyDictionary[Any, set[str]] = WeakKeyDictionary()  # of each handler
+        self.is_mounted = False  # whether one is elsewhere than at the root
+        self.has_walked = False
+
+    def learn(self, app: object, source: Source) -> bool:
+        """Declare all patterns if `app` leads to a handler of Django. It imports the URLconf, as a request would."""
+        places = list(wrapped(app, _is_handler))
+        for handler, mount in places:
+            self.mounts.setdefault(handler, set()).add(mount)
+            self.is_mounted = self.is_mounted or mount != ""
+        if places:
+            self._walk({mount for _, mount in places})
+        return bool(places)
+
+    def route(self, source: Source, path: str, error: BaseException | None = None) -> str | None:
+        """Return the template of the pattern that matched, with its mount."""
+        request, handler = _serving(sys._getframe(1)) or _raising(error or sys.exc_info()[1])
+        match = getattr(request, "resolver_match", None)
+        if match is None:
+            return None
+        template = self.templates.get(match.route) or self._template(match.route)
+        if not self.is_mounted:
+            return template
+        mounts = self.mounts.get(handler, ())
+        return max((mount for mount in mounts if path.startswith(f"{mount}/")), key=len, default="") + template
+
+    def _walk(self, mounts: Iterable[str]) -> None:
+        """Declare all patterns, under each mount."""
+        self.has_walked = True
+        _watch_exceptions(self.raised)
+        declared: list[tuple[str, Iterable[str] | None]] = []
+        for text, template, view in _patterns(sys.modules["django.urls"].get_resolver().url_patterns):
+            self.templates[text] = template
+            methods = _methods(view)
+            declared += [(mount + template, methods) for mount in mounts]
+        self.declare(declared)
+
+    def _template(self, text: str) -> str:
+        """Return how a text reads that is not known yet, and declare it."""
+        if not self.has_walked:  # the app was found by a request
+            self._walk([""])
+            if text in self.templates:
+                return self.templates[text]
+        template = self.unseen.get(text)
+        if template is None:
+            looks_like_regex = any(sign in text for sign in ("^", "$", "\\", "(?"))
+            template = "/" + (readable(text) if looks_like_regex else text)
+            if len(self.unseen) < MAX_UNSEEN:
+                self.unseen[text] = template
+                self.declare([(template, None)])
+        return template
+
+
+def _serving(innermost: FrameType | None) -> tuple[Any, Any] | None:
+    """Return the request that a handler is answering in one of these frames, and the handler."""
+    frame = innermost
+    for _ in range(MAX_FRAMES):
+        if frame is None:
+            break
+        module = frame.f_globals.get("__name__")
+        if module in HANDLERS and "request" in frame.f_locals:
+            return frame.f_locals["request"], frame.f_locals.get("self")
+        if module in OURS and frame.f_code.co_name == "__call__":
+            break  # what is further out serves another request, or asked for this one
+        frame = frame.f_back
+    return None
+
+
+def _raising(error: BaseException | None) -> tuple[Any, Any]:
+    """Return the request in whose handler an exception was raised, and the handler."""
+    traceback = None if error is None else error.__traceback__
+    found: tuple[Any, Any] = None, None
+    while traceback is not None:
+        frame = traceback.tb_frame
+        if frame.f_globals.get("__name__") in HANDLERS and "request" in frame.f_locals:
+            found = frame.f_locals["request"], frame.f_locals.get("self")
+        traceback = traceback.tb_next
+    return found
+
+
+def _patterns(patterns: Iterable[Any], text: str = "", template: str = "/") -> Patterns:
+    """Yield what the views below some patterns are called."""
+    for found in patterns:
+        for added, read in _readings(found.pattern):
+            joined = text + (added[1:] if text and added.startswith("^") else added)
+            if hasattr(found, "url_patterns"):
+                yield from _patterns(found.url_patterns, joined, template + read)
+            else:
+                yield joined, template + read, found.callback
+
+
+def _readings(pattern: Any) -> list[tuple[str, str]]:
+    """Return the texts of one pattern, each with how it reads: several where the language of the request is in it."""
+    if not _is_language(pattern):
+        return [(str(pattern), readable(str(pattern)) if _is_regex(pattern) else str(pattern))]
+    settings = sys.modules["django.conf"].settings
+    readings = [(f"{language}/", "<language>/") for language, _ in settings.LANGUAGES]
+    return readings if pattern.prefix_default_language else [*readings, ("", "")]
+
+
+def _methods(view: Any) -> list[str] | None:
+    """Return the methods that a view takes, `None` where that cannot be told for certain."""
+    actions = getattr(view, "actions", None)  # of a viewset of Django REST framework
+    kind = getattr(view, "view_class", None) or getattr(view, "cls", None)
+    if isinstance(kind, type) and _dispatches_by_name(kind):
+        names = [name for name in kind.http_method_names if hasattr(kind, name) or name in (actions or ())]  # type: ignore[attr-defined]  # it is a View
+        if isinstance(actions, dict):
+            names = [name for name in names if name in (*actions, "options")]
+        return [name.upper() for name in names] + (["HEAD"] if "get" in names else [])
+    while view is not None:
+        held = _enclosed(view)
+        allowed = held.get("request_method_list")  # of `require_http_methods`
+        if allowed is not None:
+            return [str(method) for method in allowed]
+        for value in (*held.values(), getattr(view, "__self__", None)):  # the view of a path in django-ninja
+            operations = getattr(value, "operations", None)
+            if isinstance(operations, list) and all(hasattr(operation, "methods") for operation in operations):
+                return [method for operation in operations for method in operation.methods]
+        view = getattr(view, "__wrapped__", None)
+    return None
+
+
+def _dispatches_by_name(kind: type) -> bool:
+    """Tell whether a class of views answers each method by its method of that name, and all others with a 405."""
+    dispatch = getattr(kind, "dispatch", None)
+    return hasattr(kind, "http_method_names") and getattr(dispatch, "__module__", "").startswith(
+        ("django.", "rest_framework.")
+    )
+
+
+def _enclosed(view: Any) -> dict[str, Any]:
+    """Return the variables that a function closes over."""
+    code = getattr(view, "__code__", None)
+    cells = getattr(view, "__closure__", None) or ()
+    found = {}
+    for name, cell in zip(getattr(code, "co_freevars", ()), cells, strict=False):
+        try:
+            found[name] = cell.cell_contents
+        except ValueError:  # not assigned yet
+            continue
+    return found
+
+
+_watching: set[Raised] = set()
+
+
+def _watch_exceptions(raised: Raised) -> None:
+    if raised not in _watching:
+        _watching.add(raised)
+
+        def tell(sender: Any, request: Any = None, **extra: Any) -> None:
+            error = sys.exc_info()[1]
+            source = getattr(request, "environ", None) or getattr(request, "scope", None)
+            if error is not None and source is not None:  # else somebody else sent the signal
+                raised(source, error)
+
+        sys.modules["django.core.signals"].got_request_exception.connect(tell, weak=False)
