@@ -32,6 +32,7 @@ MAX_UNSEEN: Final = 1000
 """How many texts are remembered that the walk has not seen."""
 
 _is_handler = of_class("django.core.handlers.base", "BaseHandler")
+_is_static = of_class("django.contrib.staticfiles.handlers", "StaticFilesHandlerMixin")
 _is_language = of_class("django.urls.resolvers", "LocalePrefixPattern")
 _is_regex = of_class("django.urls.resolvers", "RegexPattern")
 
@@ -68,7 +69,7 @@ class DjangoReader:
         request, handler = _serving(sys._getframe(1)) or _raising(error or sys.exc_info()[1])
         match = getattr(request, "resolver_match", None)
         if match is None:
-            return None
+            return f"{handler.base_url.path}*" if _is_static(handler) else None
         template = self.templates.get(match.route) or self._template(match.route)
         if not self.is_mounted:
             return template

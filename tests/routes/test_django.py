@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.conf.urls.i18n import i18n_patterns
+from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler, StaticFilesHandler
 from django.core import signals
 from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.wsgi import WSGIHandler
@@ -262,6 +263,18 @@ def test_a_mounted_handler_counts_under_its_mounts() -> None:
     for each in ("/hello", "/a/hello", "/a/b/hello", "/a/nowhere"):
         ask_wsgi(app, each)
     assert routes(metrics) == {"/hello": 1, "/a/hello": 1, "/a/b/hello": 1, "_unmatched": 1}
+
+
+def test_files_that_a_handler_serves_itself_are_one_route() -> None:
+    """Whatever their names: they are no patterns. What it leaves to the app counts as ever."""
+    metrics = fresh()
+    by_wsgi, by_asgi = StaticFilesHandler(WSGIHandler()), ASGIStaticFilesHandler(ASGIHandler())
+    for each in ("/static/admin/css/base.css", "/static/nowhere", "/hello"):
+        ask_wsgi(RedWSGIMiddleware(by_wsgi, metrics=metrics), each)
+        ask_asgi(RedASGIMiddleware(by_asgi, metrics=metrics), each)
+    assert requests(metrics) == {
+        ("GET", "/static/*", "200"): 2, ("GET", "/static/*", "404"): 2, ("GET", "/hello", "200"): 2,
+    }  # fmt: skip
 
 
 @PROTOCOLS
