@@ -11,7 +11,7 @@ request) is read as a regular expression where it looks like one.
 """
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import FrameType
 from typing import Any, Final
 from weakref import WeakKeyDictionary
@@ -66,14 +66,15 @@ class DjangoReader:
 
     def route(self, source: Source, path: str, error: BaseException | None = None) -> str | None:
         """Return the template of the pattern that matched, with its mount."""
-        request, handler = _serving(sys._getframe(1)) or _raising(error or sys.exc_info()[1])
-        match = getattr(request, "resolver_match", None)
+        variables = _serving(sys._getframe(2)) or _raising(error or sys.exc_info()[1])
+        match = getattr(variables.get("request"), "resolver_match", None)
         if match is None:
+            handler: Any = variables.get("self")
             return f"{handler.base_url.path}*" if _is_static(handler) else None
         template = self.templates.get(match.route) or self._template(match.route)
         if not self.is_mounted:
             return template
-        mounts = self.mounts.get(handler, ())
+        mounts = self.mounts.get(variables["self"], ())
         return max((mount for mount in mounts if path.startswith(f"{mount}/")), key=len, default="") + template
 
     def _walk(self, mounts: Iterable[str]) -> None:
@@ -103,29 +104,34 @@ class DjangoReader:
         return template
 
 
-def _serving(innermost: FrameType | None) -> tuple[Any, Any] | None:
-    """Return the request that a handler is answering in one of these frames, and the handler."""
+def _serving(innermost: FrameType | None) -> Mapping[str, Any]:
+    """Return the variables of the frame in which a handler answers its request: `request`, and `self`, the handler.
+
+    They are asked for once: up to Python 3.12 the frame makes a dictionary of them each time.
+    """
     frame = innermost
     for _ in range(MAX_FRAMES):
         if frame is None:
             break
         module = frame.f_globals.get("__name__")
-        if module in HANDLERS and "request" in frame.f_locals:
-            return frame.f_locals["request"], frame.f_locals.get("self")
-        if module in OURS and frame.f_code.co_name == "__call__":
+        if module in HANDLERS:
+            variables = frame.f_locals
+            if "request" in variables:
+                return variables
+        elif module in OURS and frame.f_code.co_name == "__call__":
             break  # what is further out serves another request, or asked for this one
         frame = frame.f_back
-    return None
+    return {}
 
 
-def _raising(error: BaseException | None) -> tuple[Any, Any]:
-    """Return the request in whose handler an exception was raised, and the handler."""
+def _raising(error: BaseException | None) -> Mapping[str, Any]:
+    """Return the same of the frame through which an exception came."""
     traceback = None if error is None else error.__traceback__
-    found: tuple[Any, Any] = None, None
+    found: Mapping[str, Any] = {}
     while traceback is not None:
         frame = traceback.tb_frame
         if frame.f_globals.get("__name__") in HANDLERS and "request" in frame.f_locals:
-            found = frame.f_locals["request"], frame.f_locals.get("self")
+            found = frame.f_locals
         traceback = traceback.tb_next
     return found
 

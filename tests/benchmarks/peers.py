@@ -24,11 +24,13 @@ VERSIONS = (
     "starlette",
     "fastapi",
     "flask",
+    "django",
     "starlette-exporter",
     "prometheus-fastapi-instrumentator",
     "starlette-prometheus",
     "aioprometheus",
     "prometheus-flask-exporter",
+    "django-prometheus",
     "opentelemetry-sdk",
     "opentelemetry-instrumentation-asgi",
     "opentelemetry-instrumentation-wsgi",
@@ -138,6 +140,15 @@ def _flask_exporter(app: Any, **options: str) -> tuple[Any, Counted]:
     return app, counted_by(registry, "flask_http_request_total")
 
 
+def django_prometheus(app: Any) -> tuple[Any, Counted]:
+    module("django_prometheus")
+    override = module("django.test").override_settings
+    names = [f"django_prometheus.middleware.Prometheus{place}Middleware" for place in ("Before", "After")]
+    with override(MIDDLEWARE=names):  # a handler reads the setting when it is made
+        app = type(app)()
+    return app, counted_by(REGISTRY, "django_http_requests_latency_seconds_by_view_method_count")
+
+
 def _meter_provider() -> tuple[CollectorRegistry, Any]:
     """Return a provider of metrics with the Prometheus reader; traces are off, which is their default."""
     registry = CollectorRegistry()
@@ -159,5 +170,10 @@ WITHOUT_DURATIONS = frozenset({"aioprometheus (counts only, no durations)"})
 FLASK_PEERS: dict[str, Mount] = {
     "prometheus_flask_exporter": prometheus_flask_exporter,
     'prometheus_flask_exporter, group_by="url_rule"': prometheus_flask_exporter_by_rule,
+    "opentelemetry-instrumentation-wsgi (no route)": opentelemetry_wsgi,
+}
+
+DJANGO_PEERS: dict[str, Mount] = {
+    "django-prometheus": django_prometheus,
     "opentelemetry-instrumentation-wsgi (no route)": opentelemetry_wsgi,
 }

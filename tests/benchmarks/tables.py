@@ -40,6 +40,8 @@ AMONG_STRANGERS = f"{OURS}, {STRANGERS} more readers"
 ROUTES = (50, 500)
 """How many routes the apps have. All of 50 are asked for, and of 500 every tenth and the last."""
 
+DJANGO_ROUTES = (50, 1000)
+
 THREADS = 8
 LINES = 12_000
 STATUSES = ("200", "404")
@@ -154,6 +156,25 @@ def flask(effort: Effort, loop: asyncio.AbstractEventLoop) -> Iterator[Table]:
         yield Table(f"Flask, {routes} routes", list(figures.values()), OURS, targets, missing)
 
 
+def django(effort: Effort, loop: asyncio.AbstractEventLoop) -> Iterator[Table]:
+    """Compare on Django with few and with many routes, which it tries one after the other."""
+    ours_by_routes = {}
+    for routes in DJANGO_ROUTES:
+        paths = paths_of(routes)
+        metrics = _metrics()
+        bare = django_app(routes)
+        candidates = [
+            Candidate(BARE, serve_wsgi(bare, paths)),
+            Candidate(LEAST, serve_wsgi(LeastWSGI(bare), paths), comparable=False),
+            Candidate(OURS, serve_wsgi(RedWSGIMiddleware(bare, metrics=metrics), paths), counted_by_red(metrics)),
+        ]
+        found, missing = mounted(peers.DJANGO_PEERS, partial(django_app, routes), partial(serve_wsgi, paths=paths))
+        figures = measure([*candidates, *found], len(paths), effort.rounds, effort.chunk_seconds)
+        ours = ours_by_routes[routes] = figures[OURS].added
+        targets = [Target(f"Django, {routes} routes: added microseconds", ours, 5.0), *_flat(ours_by_routes)]
+        yield Table(f"Django, {routes} routes", list(figures.values()), OURS, targets, missing)
+
+
 def threads(effort: Effort, loop: asyncio.AbstractEventLoop) -> Iterator[Table]:
     """Compare on a WSGI app that does nothing, in several threads at once, by the clock on the wall."""
     metrics = _metrics()
@@ -197,6 +218,7 @@ TABLES: Mapping[str, Callable[[Effort, asyncio.AbstractEventLoop], Iterator[Tabl
     "starlette": starlette,
     "fastapi": fastapi,
     "flask": flask,
+    "django": django,
     "rendering": rendering,
     "threads": threads,
 }
@@ -213,6 +235,24 @@ def flask_app(routes: int) -> Any:
     for n in range(routes):
         app.add_url_rule(f"/section-{n}/items/<int:item>", f"item_{n}", endpoint())
     return app
+
+
+def django_app(routes: int) -> Any:
+    """Return the handler of a Django project with so many routes; the project is the process's."""
+    from django.conf import settings
+
+    if not settings.configured:
+        settings.configure(ALLOWED_HOSTS=["*"], MIDDLEWARE=[], LOGGING_CONFIG=None)
+    from django.core.handlers.wsgi import WSGIHandler
+    from django.http import HttpResponse
+    from django.urls import clear_url_caches, path
+
+    def view() -> Callable[..., Any]:
+        return lambda request, item: HttpResponse(f"item {item}")
+
+    settings.ROOT_URLCONF = tuple(path(f"section-{n}/items/<int:item>", view()) for n in range(routes))
+    clear_url_caches()
+    return WSGIHandler()
 
 
 def starlette_app(routes: int) -> Any:
