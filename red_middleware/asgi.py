@@ -4,7 +4,7 @@ It tells `counting.exchange` so, and answers the metrics endpoint. Everything bu
 """
 
 import sys
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final, NoReturn
@@ -44,6 +44,10 @@ class RedASGIMiddleware:
             declared (`/items/{id}`). Each may stand behind one method (`OPTIONS /*`). A plain function, called with the
             scope, may be among them or in place of them. Exact paths cost a request nothing. By default the
             environment variable `RED_EXCLUDE`, separated by commas, else none.
+        routes: Templates of an application without a router that is known here: `/users/<id>`, `/v1/{name}.json`, and
+            with a parameter for several segments `/files/<path:name>`. Each may stand behind one method
+            (`GET /users/<id>`). They are relative like `exclude`, and matched with the path where no framework's reader
+            knows the route.
         route_of: A plain function, called with the scope when the response begins; its answer is the route, `None`
             leaves the question to the readers of frameworks. The series that it makes are bounded by
             `max_label_sets`.
@@ -62,11 +66,12 @@ class RedASGIMiddleware:
         metrics_path: str | Setting[str | None] | None = METRICS_PATH,
         authorize: Authorize | None = None,
         exclude: Exclude | Setting[Exclude] = EXCLUDE,
+        routes: Collection[str] = (),
         route_of: RouteOf | None = None,
     ) -> None:
         self.app = app
         self.mounting: Mounting | Idle = Mounting(
-            type(self).__name__, app, metrics, metrics_path, authorize, exclude, route_of,
+            type(self).__name__, app, metrics, metrics_path, authorize, exclude, routes, route_of,
             ASGI_READERS, ("scope", "receive", "send"),
         )  # fmt: skip
         self.metrics: RedMetrics = self.mounting.metrics

@@ -8,7 +8,7 @@ where more than a look-up tells what is excluded, it holds every path.
 import functools
 import logging
 import sys
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Sequence
 from enum import Enum
 from typing import Any, Final
 
@@ -22,7 +22,7 @@ from .exposition import Access, Authorize, Endpoint
 from .faults import log
 from .metrics import RedMetrics, option_names, recorder_of
 from .recorder import Recorder
-from .routes import Reader, RouteOf, Routes, Source
+from .routes import PatternReader, Reader, RouteOf, Routes, Source
 from .settings import Setting, chosen, is_enabled
 
 
@@ -107,6 +107,7 @@ class Mounting:
             keeps it for a route of its own is decided once, at the first request.
         authorize: Who may read it: see `exposition.access`.
         exclude: What is not recorded: see `exclusion`. Paths are relative to the mounting.
+        routes: Templates of an application without a router that is known here: see `routes.patterns`.
         route_of: Asked first for a request's route.
         readers: Those of the protocol's frameworks.
         takes: What the protocol calls an application with.
@@ -121,6 +122,7 @@ class Mounting:
         metrics_path: str | Setting[str | None] | None,
         authorize: Authorize | None,
         exclude: Exclude | Setting[Exclude],
+        routes: Collection[str],
         route_of: RouteOf | None,
         readers: Sequence[type[Reader]],
         takes: Sequence[str],
@@ -132,6 +134,7 @@ class Mounting:
         if route_of is not None:
             options.check_plain_callable(owner, "route_of", route_of)
         self.app = app
+        patterns = PatternReader(owner, routes, spelled, self._declare)
         excluded = chosen(exclude, lambda said: Exclusion(owner, said, spelled))
         self.exclusion: Exclusion = Exclusion(owner, excluded, spelled)
         check_path = functools.partial(options.check_path, owner, "metrics_path")
@@ -147,7 +150,9 @@ class Mounting:
         self.spelled = spelled
         self._answer_at(frozenset(spelled(path) for path in (metrics_path, self.twin) if path is not None))
         self.recorder: Recorder = recorder_of(self.metrics)
-        made = [reader(self._declare, raised, asks_for_socket) for reader in readers]
+        made: list[Reader] = [reader(self._declare, raised, asks_for_socket) for reader in readers]
+        if patterns.methods:
+            made.append(patterns)
         found = self._found if self.exclusion.templates else None
         self.routes: Routes = Routes(made, route_of, self.recorder.fault, found)
         self._declared: set[str] = set()

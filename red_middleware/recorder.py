@@ -209,7 +209,7 @@ class Recorder:
             self.faults.warn_once(
                 "unmatched",
                 "%s %r was answered %s, and counts as _unmatched: no route is known. Routes are read from %s; for "
-                "anything else, route_of= names the route",
+                "anything else, routes= or route_of= names the route",
                 method,
                 path,
                 status,

@@ -4,7 +4,7 @@ It tells `counting.exchange` so, and answers the metrics endpoint. A request is 
 closed, whichever comes first. Servers close it right after the last byte; test clients often never do.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from http import HTTPStatus
 from typing import Any, NoReturn
 
@@ -39,6 +39,10 @@ class RedWSGIMiddleware:
             declared (`/items/{id}`). Each may stand behind one method (`OPTIONS /*`). A plain function, called with the
             environ, may be among them or in place of them. Exact paths cost a request nothing. By default the
             environment variable `RED_EXCLUDE`, separated by commas, else none.
+        routes: Templates of an application without a router that is known here: `/users/<id>`, `/v1/{name}.json`, and
+            with a parameter for several segments `/files/<path:name>`. Each may stand behind one method
+            (`GET /users/<id>`). They are relative like `exclude`, and matched with the path where no framework's reader
+            knows the route.
         route_of: A plain function, called with the environ when the response begins; its answer is the route, `None`
             leaves the question to the readers of frameworks. The series that it makes are bounded by
             `max_label_sets`.
@@ -57,11 +61,12 @@ class RedWSGIMiddleware:
         metrics_path: str | Setting[str | None] | None = METRICS_PATH,
         authorize: Authorize | None = None,
         exclude: Exclude | Setting[Exclude] = EXCLUDE,
+        routes: Collection[str] = (),
         route_of: RouteOf | None = None,
     ) -> None:
         self.app = app
         self.mounting: Mounting | Idle = Mounting(
-            type(self).__name__, app, metrics, metrics_path, authorize, exclude, route_of,
+            type(self).__name__, app, metrics, metrics_path, authorize, exclude, routes, route_of,
             WSGI_READERS, ("environ", "start_response"),
             lambda path: path.encode("utf-8", "surrogatepass").decode("latin-1"),  # as PEP 3333 spells PATH_INFO
         )  # fmt: skip

@@ -80,6 +80,7 @@ def mounting(routes: Iterable[Any] = (), **options: Any) -> Mounting:
         "metrics_path": "/metrics",
         "authorize": None,
         "exclude": (),
+        "routes": (),
         "route_of": None,
         **options,
     }

@@ -14,6 +14,7 @@ from typing import Any, Final
 from .bottle import BottleReader
 from .django import DjangoReader
 from .flask import FlaskReader
+from .patterns import PatternReader
 from .reader import Declare, Raised, Reader, Source
 from .starlette import StarletteReader
 
@@ -23,6 +24,7 @@ __all__ = [
     "WSGI_READERS",
     "AsksForSocket",
     "Declare",
+    "PatternReader",
     "Raised",
     "Reader",
     "RouteOf",
