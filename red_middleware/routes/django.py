@@ -1,9 +1,8 @@
 """Django (4.2 and later, WSGI and ASGI): the pattern that matched, with those of the includes around it.
 
 Django's handler starts the response itself, so one of the frames above holds its request; where an exception left the
-app, its traceback does. A middleware outside of Django that answers only when Django has returned hides both. One
-receiver of the signal `got_request_exception`, connected once a process, names the exceptions that Django answers with
-a 500 itself.
+app, its traceback does. One receiver of the signal `got_request_exception`, connected once a process, names the
+exceptions that Django answers with a 500 itself.
 
 Django joins the texts of patterns, and no longer tells which part was a regular expression. The walk over all patterns
 does: it says how each joined text reads. A text that it has not seen (a pattern in another language, an URLconf of one
@@ -18,15 +17,11 @@ from weakref import WeakKeyDictionary
 
 from .reader import AsksForSocket, Declare, Raised, Source
 from .regex import readable
+from .stack import above, below
 from .wrapped import of_class, wrapped
 
 HANDLERS: Final = frozenset({"django.core.handlers.wsgi", "django.core.handlers.asgi"})
 """By name: instrumentations replace their methods."""
-
-OURS: Final = frozenset({"red_middleware.wsgi", "red_middleware.asgi"})
-
-MAX_FRAMES: Final = 100
-"""How far the stack is followed: middlewares outside of Django take a frame each."""
 
 MAX_UNSEEN: Final = 1000
 """How many texts are remembered that the walk has not seen."""
@@ -66,7 +61,8 @@ class DjangoReader:
 
     def route(self, source: Source, path: str, error: BaseException | None = None) -> str | None:
         """Return the template of the pattern that matched, with its mount."""
-        variables = _serving(sys._getframe(2)) or _raising(error or sys.exc_info()[1])
+        frame = sys._getframe(2)  # mostly the handler's, or the one that it calls to send its response
+        variables = _serving((frame,)) or _serving(above(frame)) or _serving(below(error or sys.exc_info()[1]))
         match = getattr(variables.get("request"), "resolver_match", None)
         if match is None:
             handler: Any = variables.get("self")
@@ -104,36 +100,14 @@ class DjangoReader:
         return template
 
 
-def _serving(innermost: FrameType | None) -> Mapping[str, Any]:
-    """Return the variables of the frame in which a handler answers its request: `request`, and `self`, the handler.
-
-    They are asked for once: up to Python 3.12 the frame makes a dictionary of them each time.
-    """
-    frame = innermost
-    for _ in range(MAX_FRAMES):
-        if frame is None:
-            break
-        module = frame.f_globals.get("__name__")
-        if module in HANDLERS:
-            variables = frame.f_locals
+def _serving(frames: Iterable[FrameType]) -> Mapping[str, Any]:
+    """Return the variables of the frame in which a handler has its request: `request`, and `self`, the handler."""
+    for frame in frames:
+        if frame.f_globals.get("__name__") in HANDLERS:
+            variables = frame.f_locals  # once: up to Python 3.12 the frame makes a dictionary of them each time
             if "request" in variables:
                 return variables
-        elif module in OURS and frame.f_code.co_name == "__call__":
-            break  # what is further out serves another request, or asked for this one
-        frame = frame.f_back
     return {}
-
-
-def _raising(error: BaseException | None) -> Mapping[str, Any]:
-    """Return the same of the frame through which an exception came."""
-    traceback = None if error is None else error.__traceback__
-    found: Mapping[str, Any] = {}
-    while traceback is not None:
-        frame = traceback.tb_frame
-        if frame.f_globals.get("__name__") in HANDLERS and "request" in frame.f_locals:
-            found = frame.f_locals
-        traceback = traceback.tb_next
-    return found
 
 
 def _patterns(patterns: Iterable[Any], text: str = "", template: str = "/") -> Patterns:

@@ -7,13 +7,17 @@ The first router that a request comes to stays in its scope as `router`. Where t
 that router holds the prefix, and the app that the middleware wraps does not lead there. So no template is trusted
 until a request has shown its outermost router.
 
-A middleware between that hands on a copy of the scope hides the route: the request counts as `_unmatched`.
+Where a middleware between hands on a copy of the scope, no router has been at ours. Then the copy is looked for on the
+stack; behind a bridge between tasks (`BaseHTTPMiddleware`) it is not there, and the request counts as `_unmatched`.
 """
 
+import sys
 from collections.abc import Iterable
+from types import FrameType
 from typing import Any, Final
 
 from .reader import AsksForSocket, Declare, Raised, Source
+from .stack import above, below
 from .starlette_places import Place, Walk, routers_behind
 
 MAX_ROUTERS: Final = 64
@@ -58,7 +62,8 @@ class StarletteReader:
             if template is not None:
                 return template
         elif "endpoint" not in source and "fastapi" not in source:
-            return None
+            copy = None if "router" in source else _copied(sys._getframe(2), error)
+            return None if copy is None else self.route(copy, path)
         return self._look_further(source)
 
     def _look_further(self, scope: Source) -> str | None:
@@ -147,6 +152,16 @@ class StarletteReader:
         }
         self.templates = {} if self.is_guess else self.unambiguous
         self.declare([(place.template, place.methods) for place in places if place.template is not None])
+
+
+def _copied(innermost: FrameType, error: BaseException | None) -> Source | None:
+    """Return the scope that a router has been at, if one is on the stack or in a traceback."""
+    for frame in (*above(innermost), *[*below(error)][::-1]):
+        if "scope" in frame.f_code.co_varnames:
+            scope = frame.f_locals.get("scope")
+            if isinstance(scope, dict) and "router" in scope:
+                return scope
+    return None
 
 
 def _first_match(candidates: Iterable[Place], scope: Source) -> Place | None:

@@ -310,9 +310,41 @@ class TestBetween:
         assert counted(wrap(outside, metrics), "/hello") == {"/hello": 1}
         gc.collect()  # of what is left unclosed, while it is ignored
 
-    def test_one_that_copies_the_scope_hides_the_route(self, metrics: RedMetrics) -> None:
-        """A limit, documented: nothing outside of the copy tells. `route_of` may help."""
-        app = CopyingMiddleware(Starlette(routes=[Route("/hello", hello)]))
+    def test_one_that_copies_the_scope_hides_nothing(self, metrics: RedMetrics) -> None:
+        """The copy is on the stack while the response begins: of any depth, under a mount, by any framework here."""
+        mounted = Starlette(routes=[Mount("/shop", routes=[Route("/{item:int}", hello)]), Route("/hello", hello)])
+        app = PureMiddleware(CopyingMiddleware(PureMiddleware(CopyingMiddleware(mounted))))
+        wrapped = wrap(app, metrics)
+        assert counted(wrapped, "/hello", "/shop/7", "/nowhere") == {
+            "/hello": 1, "/shop/{item:int}": 1, "_unmatched": 1,
+        }  # fmt: skip
+
+    def test_an_exception_behind_a_copy_keeps_its_route(self, metrics: RedMetrics) -> None:
+        """Its traceback holds the copy; of two scopes the innermost that a router has been at."""
+        inner = Starlette(routes=[Route("/bang", fail)])
+        app = CopyingMiddleware(Router(routes=[Mount("/shop", app=CopyingMiddleware(inner.router))]))
+        wrapped = wrap(app, metrics)
+        ask_asgi(wrapped, "/shop/bang", catch=ViewError)
+        assert requests(metrics) == {("GET", "/shop/bang", "500"): 1}
+        assert exceptions(metrics) == {("/shop/bang", "ViewError"): 1}
+
+    @pytest.mark.filterwarnings("ignore:Unclosed <MemoryObject:ResourceWarning")  # Starlette 0.35's BaseHTTPMiddleware
+    def test_a_copy_behind_another_task_hides_the_route(self, metrics: RedMetrics) -> None:
+        """A limit, documented: the stack of that task tells nothing. `route_of` or `routes=` may help."""
+        app = Starlette(routes=[Route("/hello", hello)])
+        app.add_middleware(CopyingMiddleware)
+        app.add_middleware(BaseHTTPMiddleware, dispatch=pass_on)
+        assert counted(wrap(app, metrics), "/hello") == {"_unmatched": 1}
+        gc.collect()
+
+    def test_a_variable_that_is_called_so_is_no_scope(self, metrics: RedMetrics) -> None:
+        """Whatever an application calls `scope` itself."""
+
+        async def app(given: Scope, receive: Receive, send: Send) -> None:
+            for scope in ("router", 7, None):
+                assert scope != "/hello"
+            await PlainTextResponse("hello")(given, receive, send)
+
         assert counted(wrap(app, metrics), "/hello") == {"_unmatched": 1}
 
     def test_what_is_answered_before_the_router_is_unmatched(self, metrics: RedMetrics) -> None:
@@ -492,7 +524,7 @@ class TestCost:
         for path in ("/1", "/7", "/nowhere"):
             ask_asgi(app.asgi, path)
         assert app.labels == ["/1", "/7", None]
-        assert app.looked_up[2] == ["route", "endpoint", "fastapi"]
+        assert app.looked_up[2] == ["route", "endpoint", "fastapi", "router"]
         if release("starlette") >= (1, 7):
             assert app.looked_up[1] == ["route"]
 

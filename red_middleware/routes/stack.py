@@ -1,0 +1,32 @@
+"""Who is answering? A framework that starts the response itself stands on the stack, with what it knows of the request.
+
+Nothing is touched by looking. It does not help where a response is started by somebody else: a bridge between threads
+or tasks, or a middleware that answers when the framework has returned.
+"""
+
+from collections.abc import Iterator
+from types import FrameType
+from typing import Final
+
+MAX_FRAMES: Final = 100
+"""How far the stack is followed: middlewares take a frame or two each."""
+
+OURS: Final = frozenset({"red_middleware.wsgi", "red_middleware.asgi"})
+
+
+def above(innermost: FrameType | None) -> Iterator[FrameType]:
+    """Yield a frame and those around it, up to the middleware itself: what is further out serves another request."""
+    frame = innermost
+    for _ in range(MAX_FRAMES):
+        if frame is None or (frame.f_code.co_name == "__call__" and frame.f_globals.get("__name__") in OURS):
+            break
+        yield frame
+        frame = frame.f_back
+
+
+def below(error: BaseException | None) -> Iterator[FrameType]:
+    """Yield the frames through which an exception came, the outermost first."""
+    traceback = None if error is None else error.__traceback__
+    while traceback is not None:
+        yield traceback.tb_frame
+        traceback = traceback.tb_next
