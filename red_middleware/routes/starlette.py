@@ -62,7 +62,9 @@ class StarletteReader:
             if template is not None:
                 return template
         elif "endpoint" not in source and "fastapi" not in source:
-            copy = None if "router" in source else _copied(sys._getframe(2), error)
+            if not self.own or "router" in source:  # no router is known that could be elsewhere, or one has been here
+                return None
+            copy = _copied(sys._getframe(2), error)
             return None if copy is None else self.route(copy, path)
         return self._look_further(source)
 
