@@ -9,13 +9,17 @@ All workers of a master must decide alike, by nothing but the records of the dir
 is asked when a worker joins.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from itertools import takewhile
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from .group import Group, name_for
 from .proc import Process, is_alive
 from .record import Record
+
+NAME: Final = re.compile(r"[0-9a-f]{32}\.[0-9]+")
+"""A layout and a number. Somebody may have copied a directory under another name."""
 
 
 class Place(NamedTuple):
@@ -73,7 +77,11 @@ def outdated(group: Group, table: str, records: Mapping[str, Record]) -> list[st
 
 def _ours(group: Group, table: str, records: Mapping[str, Record]) -> dict[str, Record]:
     of_table = (group.boot, name_for(group, table))
-    return {name: record for name, record in records.items() if (record.boot, record.table) == of_table}
+    return {
+        name: record
+        for name, record in records.items()
+        if (record.boot, record.table) == of_table and NAME.fullmatch(name)
+    }
 
 
 def _masters(records: Mapping[str, Record]) -> set[Process]:

@@ -183,12 +183,13 @@ def test_a_name_has_one_generation() -> None:
     assert named.outdated() == set()
 
 
-def test_other_tables_and_boots_are_none_of_ours(workers: Workers) -> None:
+def test_other_tables_and_boots_and_copies_are_none_of_ours(workers: Workers) -> None:
     """Neither their numbers nor their masters."""
     a = workers.join("a", 1)
     other = workers.records[a]._replace(table="other")
     before = workers.records[a]._replace(boot="before")
-    workers.records = {"other.7": other, "before.8": before}
+    copy = workers.records[a]
+    workers.records = {f"{'0' * 32}.7": other, f"{'0' * 32}.8": before, f"{a}.copy": copy, "copy": copy}
     assert workers.outdated() == set()
     assert workers.join("a", 2) == a
 
