@@ -3,7 +3,8 @@
 Readers know frameworks and nothing of ours. `mounting` makes them and lets them learn; the adapters ask for routes.
 
 What is touched in each framework:
-    Flask, Django: one receiver of the signal `got_request_exception`, connected once a process.
+    Flask, Django, Quart: one receiver of the signal `got_request_exception`, connected once a process.
+    Quart: the attribute `request_class` of each app, replaced by a subclass once.
     Bottle, Starlette, FastAPI: nothing.
 """
 
@@ -15,6 +16,7 @@ from .bottle import BottleReader
 from .django import DjangoReader
 from .flask import FlaskReader
 from .patterns import PatternReader
+from .quart import QuartReader
 from .reader import Declare, Raised, Reader, Source
 from .starlette import StarletteReader
 
@@ -33,9 +35,9 @@ __all__ = [
 ]
 
 WSGI_READERS: Final[tuple[type[Reader], ...]] = (FlaskReader, DjangoReader, BottleReader)
-ASGI_READERS: Final[tuple[type[Reader], ...]] = (StarletteReader, DjangoReader)
+ASGI_READERS: Final[tuple[type[Reader], ...]] = (StarletteReader, DjangoReader, QuartReader)
 
-FRAMEWORKS: Final = "Flask and Bottle (WSGI), Starlette and FastAPI (ASGI), Django (both)"
+FRAMEWORKS: Final = "Flask and Bottle (WSGI), Starlette, FastAPI and Quart (ASGI), Django (both)"
 """Those that are read, for messages."""
 
 RouteOf = Callable[[Any], str | None]

@@ -1,5 +1,6 @@
 """One table of scenarios through every framework and every way to wrap it: the same rows come out."""
 
+import importlib.util
 import types
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -180,6 +181,27 @@ def django_project() -> Any:
     return override_settings(ROOT_URLCONF=urls)
 
 
+def quart_app() -> Any:
+    quart = importlib.import_module("quart")
+    app = quart.Quart("shop", static_folder=None)
+    app.add_url_rule("/hello", "hello", lambda: "hello")
+    app.add_url_rule("/items/<int:item>", "item", lambda item: str(item))
+    app.add_url_rule("/slash/", "slash", lambda: "slash")
+    app.add_url_rule("/asked", "asked", lambda: "asked", methods=["OPTIONS"])
+    app.add_url_rule("/gone", "gone", lambda: quart.abort(404))
+    app.add_url_rule("/boom", "boom", lambda: fail(HandledError))
+    app.add_url_rule("/bang", "bang", lambda: fail(UnhandledError))
+    app.url_map.add(Rule("/any", endpoint="any"))
+    app.view_functions["any"] = lambda: "any"
+    app.register_error_handler(HandledError, lambda error: ("boom", 500))
+    orders = quart.Blueprint("orders", "orders", url_prefix="/orders")
+    orders.add_url_rule("/<order>", "order", lambda order: str(order))
+    shop = quart.Blueprint("shop", "shop", url_prefix="/shop")
+    shop.register_blueprint(orders)
+    app.register_blueprint(shop)
+    return app
+
+
 def flask_inside(metrics: RedMetrics) -> Wrapped:
     app = flask_app()
     app.wsgi_app = RedWSGIMiddleware(app.wsgi_app, metrics=metrics)  # type: ignore[method-assign]  # Flask's own way
@@ -241,6 +263,20 @@ def starlette_inside(metrics: RedMetrics) -> Wrapped:
     return of_starlette(app)
 
 
+def quart_inside(metrics: RedMetrics) -> Wrapped:
+    app: Any = quart_app()
+    app.asgi_app = RedASGIMiddleware(app.asgi_app, metrics=metrics)
+    return of_quart(app)
+
+
+def quart_outside(metrics: RedMetrics) -> Wrapped:
+    return of_quart(RedASGIMiddleware(quart_app(), metrics=metrics))
+
+
+def of_quart(app: Any) -> Wrapped:
+    return Wrapped(ask_asgi, app, "<order>", "<int:item>", ("/slash", 308))
+
+
 def fastapi_outside(metrics: RedMetrics) -> Wrapped:
     return of_starlette(RedASGIMiddleware(fastapi_app(), metrics=metrics))
 
@@ -269,6 +305,8 @@ WRAPPINGS = [
     fastapi_outside,
     fastapi_inside,
 ]
+if importlib.util.find_spec("quart"):  # no release of it works with the oldest Flask
+    WRAPPINGS += [quart_outside, quart_inside]
 
 
 class Scenario(NamedTuple):

@@ -1,0 +1,78 @@
+"""Quart (0.19 and later): the rule that matched, with the prefixes of blueprints.
+
+Nothing outside of Quart leads to its request: up to Python 3.11 a response is sent in a task of its own. So the app's
+attribute `request_class` is replaced by a subclass, which leaves a weak reference to each request in its scope. One
+receiver of Quart's signal `got_request_exception`, connected once a process, names the exceptions that Quart answers
+with a 500 itself.
+
+An app that is reached by a global name only is not found. Neither is the rule where a middleware copies the scope.
+"""
+
+import sys
+import weakref
+from typing import Any, Final
+
+from .reader import AsksForSocket, Declare, Raised, Source
+from .wrapped import of_class, wrapped
+
+KEY: Final = "red_middleware.quart.request"
+
+_is_quart = of_class("quart.app", "Quart")
+
+
+class QuartReader:
+    """Reads Quart's route. See `reader.Reader`."""
+
+    module = "quart.app"
+
+    def __init__(self, declare: Declare, raised: Raised, asks_for_socket: AsksForSocket) -> None:
+        self.declare = declare
+        self.raised = raised
+
+    def learn(self, app: object, source: Source) -> bool:
+        """Declare the rules of the Quart apps that `app` leads to, and let their requests be found."""
+        found: list[tuple[Any, str]] = list(wrapped(app, _is_quart))
+        rules = []
+        for quart, _ in found:
+            if not hasattr(quart.request_class, KEY):
+                quart.request_class = _noted(quart.request_class)
+            rules += [rule for rule in quart.url_map.iter_rules() if not (rule.build_only or rule.websocket)]
+        if found:
+            _watch_exceptions(self.raised)
+            self.declare([(rule.rule, rule.methods) for rule in rules])
+        return bool(found)
+
+    def route(self, source: Source, path: str, error: BaseException | None = None) -> str | None:
+        """Return the rule that serves the request."""
+        noted = source.get(KEY)
+        rule = None if noted is None else getattr(noted(), "url_rule", None)
+        return None if rule is None else str(rule.rule)
+
+
+def _noted(kind: Any) -> type:
+    """Return a class of requests, each of which can be found by its scope."""
+
+    class Noted(kind):  # type: ignore[misc]  # whatever the app has chosen
+        def __init__(self, *arguments: Any, **given: Any) -> None:
+            super().__init__(*arguments, **given)
+            self.scope[KEY] = weakref.ref(self)
+
+    for name in ("__name__", "__qualname__", "__module__", "__doc__"):
+        setattr(Noted, name, getattr(kind, name))
+    setattr(Noted, KEY, True)
+    return Noted
+
+
+_watching: set[Raised] = set()
+
+
+def _watch_exceptions(raised: Raised) -> None:
+    if raised not in _watching:
+        _watching.add(raised)
+        quart = sys.modules["quart"]
+
+        async def tell(sender: Any, exception: BaseException, **extra: Any) -> None:
+            if quart.has_request_context():  # else somebody else sent the signal
+                raised(quart.request.scope, exception)
+
+        quart.got_request_exception.connect(tell, weak=False)

@@ -1,0 +1,158 @@
+"""Quart's routes: the rule as the author wrote it, with the prefixes of blueprints."""
+
+import asyncio
+import gc
+from typing import Any
+
+import pytest
+
+pytest.importorskip("quart", reason="no release of Quart works with the oldest Flask")
+
+from quart import Blueprint, Quart, Request, abort, got_request_exception
+from starlette.applications import Starlette
+from starlette.routing import Mount
+
+from red_middleware import RedASGIMiddleware
+from red_middleware.routes.quart import KEY, QuartReader
+
+from .asking import Receive, Scope, Send, ask_asgi, exceptions, faults, fresh, requests, routes
+from .reading import Read
+
+
+class ViewError(Exception):
+    """Raised by a view."""
+
+
+def make_app() -> Quart:
+    app = Quart("shop", static_folder=None)
+    shop = Blueprint("shop", "shop", url_prefix="/shop/<tenant>")
+
+    @app.get("/hello")
+    async def hello() -> str:
+        return "hello"
+
+    @app.route("/items/<int:item>", methods=["GET", "DELETE"])
+    async def item(item: int) -> str:
+        return str(item)
+
+    @app.get("/slash/")
+    async def slash() -> str:
+        return "slash"
+
+    @app.get("/bang")
+    async def bang() -> str:
+        raise ViewError
+
+    @app.get("/gone")
+    async def gone() -> str:
+        abort(404)
+
+    @app.get("/stream")
+    async def stream() -> Any:
+        async def parts() -> Any:
+            for part in (b"one", b"two"):
+                yield part
+
+        return parts()
+
+    @app.websocket("/socket")
+    async def socket() -> None:
+        pass
+
+    @shop.get("/orders/<order>")
+    async def order(tenant: str, order: str) -> str:
+        return order
+
+    app.register_blueprint(shop)
+    return app
+
+
+def test_a_request_counts_under_its_rule() -> None:
+    """A 404 of the router, a 405 and a redirect have none; a 404 of a view has."""
+    metrics = fresh()
+    app = make_app()
+    app.asgi_app = RedASGIMiddleware(app.asgi_app, metrics=metrics)  # type: ignore[method-assign, assignment]  # as Quart says
+    for path in ("/hello", "/items/7", "/shop/acme/orders/7", "/stream", "/gone", "/nowhere", "/slash"):
+        ask_asgi(app, path)
+    ask_asgi(app, "/items/7", "DELETE")
+    ask_asgi(app, "/hello", "POST")
+    ask_asgi(app, "/hello", "HEAD")
+    assert requests(metrics) == {
+        ("GET", "/hello", "200"): 1,
+        ("HEAD", "/hello", "200"): 1,
+        ("GET", "/items/<int:item>", "200"): 1,
+        ("DELETE", "/items/<int:item>", "200"): 1,
+        ("GET", "/shop/<tenant>/orders/<order>", "200"): 1,
+        ("GET", "/stream", "200"): 1,
+        ("GET", "/gone", "404"): 1,
+        ("GET", "_unmatched", "404"): 1,
+        ("GET", "_unmatched", "308"): 1,
+        ("POST", "_unmatched", "405"): 1,
+    }
+    assert faults(metrics) == 0
+
+
+def test_rules_are_declared_with_their_methods() -> None:
+    """But for those of WebSockets."""
+    read = Read(QuartReader, make_app())
+    assert read.learn()
+    assert read.declared["/items/<int:item>"] == {"GET", "HEAD", "DELETE", "OPTIONS"}
+    assert "/socket" not in read.declared
+    assert not Read(QuartReader, Starlette()).learn()
+
+
+def test_an_exception_that_quart_answers_is_named() -> None:
+    """Once, whatever the number of mountings; one that nobody sends for a request is none."""
+    metrics = fresh()
+    for _ in range(2):
+        ask_asgi(RedASGIMiddleware(make_app(), metrics=metrics), "/bang")
+    assert requests(metrics) == {("GET", "/bang", "500"): 2}
+    assert exceptions(metrics) == {("/bang", "ViewError"): 2}
+    send: Any = getattr(got_request_exception, "send_async", got_request_exception.send)
+    asyncio.run(send(None, exception=ViewError()))
+    assert exceptions(metrics) == {("/bang", "ViewError"): 2}
+
+
+def test_a_class_of_requests_is_replaced_once_and_stays_what_it_is() -> None:
+    """Its name, its own constructor and the answers are the app's."""
+
+    class Own(Request):
+        pass
+
+    app = make_app()
+    app.request_class = Own
+    read = Read(QuartReader, app)
+    read.learn()
+    once = app.request_class
+    read.learn()
+    assert app.request_class is once
+    assert issubclass(once, Own)
+    assert once.__name__ == "Own"
+    assert ask_asgi(read.asgi, "/hello").text == "hello"
+    assert read.labels == ["/hello"]
+
+
+def test_a_request_is_not_kept() -> None:
+    """Its scope holds a weak reference only."""
+    scopes: list[Scope] = []
+    app = make_app()
+    Read(QuartReader, app).learn()
+
+    async def keeping(scope: Scope, receive: Receive, send: Send) -> None:
+        scopes.append(scope)
+        await app(scope, receive, send)  # type: ignore[arg-type]  # its types are hypercorn's
+
+    ask_asgi(keeping, "/hello")
+    gc.collect()
+    assert scopes[0][KEY]() is None
+
+
+@pytest.mark.parametrize("prefix", ["", "/mounted"])
+def test_a_mounted_app_counts_under_its_mount(prefix: str) -> None:
+    """Starlette's reader knows the mount, and nothing of what is in it."""
+    metrics = fresh()
+    app: Any = make_app()
+    if prefix:
+        app = Starlette(routes=[Mount(prefix, app=app)])
+    ask_asgi(RedASGIMiddleware(app, metrics=metrics), f"{prefix}/hello")
+    assert routes(metrics) == {"/mounted/*" if prefix else "/hello": 1}
