@@ -1,4 +1,4 @@
-"""Quart (0.19 and later): the rule that matched, with the prefixes of blueprints.
+"""Quart (0.20 and later): the rule that matched, with the prefixes of blueprints.
 
 Nothing outside of Quart leads to its request: up to Python 3.11 a response is sent in a task of its own. So the app's
 attribute `request_class` is replaced by a subclass, which leaves a weak reference to each request in its scope. One
