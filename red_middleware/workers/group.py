@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from .proc import PARENT, STARTED, Process, boot_id, interpreter_number, pid_namespace, stat_field
+from .proc import PARENT, STARTED, Process, boot_id, interpreter_number, is_alive, pid_namespace, stat_field
 from .record import Record
 from .servers import find_master, find_predecessor
 
@@ -71,16 +71,19 @@ def founder_of(master: Process, boot: str, records: Mapping[str, Record]) -> Pro
         predecessor = find_predecessor(earliest.pid)
         if predecessor is None:
             return earliest
+        is_parent = stat_field(earliest.pid, PARENT) == predecessor
         older = [
-            (one.started, record.founder)
+            (one, record.founder)
             for record in known
             for one in record.masters()
             if (one.pid, one.namespace) == (predecessor, master.namespace) and one.started <= earliest.started
         ]
         if older:
-            return max(older)[1]
-        if stat_field(earliest.pid, PARENT) != predecessor:
-            return earliest  # the old one has ended, and none of its workers has served anything
+            old, founder = max(older, key=lambda found: found[0].started)
+            if is_parent or not is_alive(old):
+                return founder
+        if not is_parent:  # it has only inherited the variable, or none of the workers of the old one served anything
+            return earliest
         earliest = Process(predecessor, stat_field(predecessor, STARTED), master.namespace)
 
 

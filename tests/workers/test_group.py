@@ -154,6 +154,8 @@ OLD: Final = this_process()
 """The master that has started the new one."""
 NEW: Final = NOBODY
 """Stands for the new one, which is started later."""
+OTHER: Final = Process(os.getppid(), stat_field(os.getppid(), STARTED), OLD.namespace)
+"""A master that lives, and has not started the new one."""
 FOUNDER: Final = Process(1, 1, OLD.namespace)
 
 
@@ -191,6 +193,7 @@ def re_executed(predecessor: object, monkeypatch: pytest.MonkeyPatch) -> Iterato
         (OLD.pid, [record(OLD)], OLD),
         (OLD.pid, [record(FOUNDER, OLD, boot="another")], OLD),
         (1, [record(FOUNDER._replace(started=2)), record(FOUNDER)], FOUNDER._replace(started=2)),
+        (OTHER.pid, [record(OTHER)], NEW),
         (2**22 + 1, [record(FOUNDER)], NEW),
         (-1, [record(FOUNDER)], NEW),
     ],
@@ -202,6 +205,7 @@ def re_executed(predecessor: object, monkeypatch: pytest.MonkeyPatch) -> Iterato
         "its parent, who is known",
         "records of another boot",
         "the younger of one number",
+        "a server that a worker of another one started",
         "one that left nothing",
         "no number",
     ],
