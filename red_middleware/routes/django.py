@@ -75,17 +75,17 @@ class DjangoReader:
 
     def _walk(self, mounts: Iterable[str]) -> None:
         """Declare all patterns, under each mount."""
-        self.has_walked = True
         _watch_exceptions(self.raised)
         declared: list[tuple[str, Iterable[str] | None]] = []
         for text, template, view in _patterns(sys.modules["django.urls"].get_resolver().url_patterns):
             self.templates[text] = template
             methods = _methods(view)
             declared += [(mount + template, methods) for mount in mounts]
+        self.has_walked = True  # not before: another thread would take all texts for unseen
         self.declare(declared)
 
     def _template(self, text: str) -> str:
-        """Return how a text reads that is not known yet, and declare it."""
+        """Return how a text reads that is not known yet. It is not declared: a request may have chosen its language."""
         if not self.has_walked:  # the app was found by a request
             self._walk([""])
             if text in self.templates:
@@ -96,7 +96,6 @@ class DjangoReader:
             template = "/" + (readable(text) if looks_like_regex else text)
             if len(self.unseen) < MAX_UNSEEN:
                 self.unseen[text] = template
-                self.declare([(template, None)])
         return template
 
 
