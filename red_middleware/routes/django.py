@@ -46,8 +46,8 @@ class DjangoReader:
         self.templates: dict[str, str] = {}  # by the text that Django joins
         self.unseen: dict[str, str] = {}  # the same, of those that the walk has not seen
         self.mounts: WeakKeyDictionary[Any, set[str]] = WeakKeyDictionary()  # of each handler
-        self.is_mounted = False  # whether one is elsewhere than at the root
-        self.has_walked = False
+        self.is_mounted: bool = False  # whether one is elsewhere than at the root
+        self.has_walked: bool = False
 
     def learn(self, app: object, source: Source) -> bool:
         """Declare all patterns if `app` leads to a handler of Django. It imports the URLconf, as a request would."""

@@ -98,7 +98,7 @@ class PatternReader:
         if isinstance(routes, str | bytes) or not isinstance(routes, Iterable):
             raise options.refusal(TypeError, owner, "routes", routes, "must be a collection of templates")
         self.declare = declare
-        self.root = _Node()
+        self.root: _Node = _Node()
         self.methods: dict[str, set[str] | None] = {}  # of each template; `None` where all may be
         for given in routes:
             options.check_type(owner, "routes", given, str)
