@@ -201,7 +201,8 @@ class ASGIServer:
         fault: What is raised there, and at each sending once `gone` is set.
         leave_at: The call of `receive` that brings `http.disconnect`, counted from 0; the later ones bring it too.
         body: The request's, which the first `receive` brings.
-        waits: Whether later calls of `receive` wait for ever, as for a client that stays: this needs an event loop.
+        waits: Whether later calls of `receive` wait for the end of the response, and then say that the client is gone,
+            as servers do: this needs an event loop.
 
     Attributes:
         gone: Whether the client has closed its connection. A test sets it while the server serves.
@@ -222,6 +223,7 @@ class ASGIServer:
         self.body = body
         self.waits = waits
         self.gone = False
+        self.over = asyncio.Event()
         self.record: list[object] = []
         self.sent: list[Any] = []
         self.received = 0
@@ -253,7 +255,8 @@ class ASGIServer:
         if self.gone or (self.leave_at is not None and number >= self.leave_at):
             return {"type": "http.disconnect"}
         if number and self.waits:
-            await asyncio.Event().wait()
+            await self.over.wait()
+            return {"type": "http.disconnect"}
         return {"type": "http.request", "body": b"" if number else self.body, "more_body": False}
 
     async def send(self, message: Any) -> None:
@@ -275,6 +278,7 @@ class ASGIServer:
                 raise RuntimeError("the response is over")
             if kind == "http.response.body" and not message.get("more_body"):
                 self.state = "done"
+                self.over.set()
         else:
             raise ValueError(f"unknown message {kind}")
 
