@@ -64,10 +64,11 @@ class DjangoReader:
         frame = sys._getframe(2)  # mostly the handler's, or the one that it calls to send its response
         variables = _serving((frame,)) or _serving(above(frame)) or _serving(below(error or sys.exc_info()[1]))
         match = getattr(variables.get("request"), "resolver_match", None)
-        if match is None:
+        text = getattr(match, "route", None)
+        if text is None:
             handler: Any = variables.get("self")
             return f"{handler.base_url.path}*" if _is_static(handler) else None
-        template = self.templates.get(match.route) or self._template(match.route)
+        template = self.templates.get(text) or self._template(text)
         if not self.is_mounted:
             return template
         mounts = self.mounts.get(variables["self"], ())

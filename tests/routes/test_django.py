@@ -12,7 +12,7 @@ from django.core import signals
 from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.wsgi import WSGIHandler
 from django.test import override_settings
-from django.urls import path, re_path
+from django.urls import ResolverMatch, path, re_path
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
 from red_middleware import RedASGIMiddleware, RedMetrics, RedWSGIMiddleware
@@ -263,6 +263,20 @@ def test_a_mounted_handler_counts_under_its_mounts() -> None:
     for each in ("/hello", "/a/hello", "/a/b/hello", "/a/nowhere"):
         ask_wsgi(app, each)
     assert routes(metrics) == {"/hello": 1, "/a/hello": 1, "/a/b/hello": 1, "_unmatched": 1}
+
+
+def test_a_match_that_an_app_made_itself_has_no_route() -> None:
+    """Django's own class needs none."""
+
+    def rematching(request: Any) -> Any:
+        request.resolver_match = ResolverMatch(rematching, (), {})
+        return djangos.view(request)
+
+    metrics = fresh()
+    with urls(path("x", rematching)):
+        ask_wsgi(RedWSGIMiddleware(WSGIHandler(), metrics=metrics), "/x")
+    assert routes(metrics) == {"_unmatched": 1}
+    assert faults(metrics) == 0
 
 
 def test_files_that_a_handler_serves_itself_are_one_route() -> None:
