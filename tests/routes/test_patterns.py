@@ -90,6 +90,7 @@ def test_a_path_matches_the_template_that_says_most(path: str, template: str | N
 
 def test_a_long_path_is_no_longer_search() -> None:
     """A parameter for several segments begins and ends where the number of segments says."""
+    assert matched(["/a/<path:b>/c", "/a/<path:b>/d"], "/a/x/y/d") == "/a/<path:b>/d"
     templates = ["/a/<path:b>/c/<d>/e", "/<x>/<path:y>/<z>/<u>/<v>/w", "/<path:all>/end"]
     assert matched(templates, "/a" * 100_000) is None
     assert matched(templates, "/a" * 100_000 + "/end") == "/<path:all>/end"
