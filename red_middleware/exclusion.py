@@ -4,7 +4,6 @@ It is checked at construction, and knows neither protocol. A mounting asks it fo
 where templates are excluded, for each route that is found.
 """
 
-import re
 from collections.abc import Callable, Collection, Container, Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
@@ -18,9 +17,6 @@ Exclude = Collection[str | ExcludedBy] | ExcludedBy
 """What `exclude=` accepts."""
 
 Fault = Callable[[str, BaseException], None]
-
-_FORM: Final = re.compile(r"(?:([A-Z]+) )?(.*)", re.DOTALL)
-"""A method and a space, which may be left out, and the rest."""
 
 
 class _Rule(NamedTuple):
@@ -74,7 +70,7 @@ class Exclusion:
         """The paths that `holds` may be true of."""
 
     def _take(self, owner: str, given: str, spelled: Callable[[str], str]) -> None:
-        method, text = _FORM.fullmatch(given).groups(default="")  # type: ignore[union-attr]  # anything matches
+        method, text = options.split_method(given)
         if options.is_template(text):
             options.check_begins(owner, "exclude", text)
             self.templates.append(_Rule(method, text, route_label(text)))

@@ -203,6 +203,15 @@ def is_template(path: str) -> bool:
     return "<" in path or "{" in path
 
 
+_METHOD_FIRST: Final = re.compile(r"(?:([A-Z]+) )?(.*)", re.DOTALL)
+
+
+def split_method(text: str) -> tuple[str, str]:
+    """Return the method that stands in front of a path or a template, empty where there is none, and the rest."""
+    method, rest = _METHOD_FIRST.fullmatch(text).groups(default="")  # type: ignore[union-attr]  # anything matches
+    return method, rest
+
+
 def check_begins(owner: str, option: str, value: str) -> None:
     """Refuse what does not begin at the root of the mounting."""
     if not value.startswith("/"):

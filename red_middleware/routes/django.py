@@ -11,14 +11,14 @@ request) is read as a regular expression where it looks like one.
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from types import FrameType
+from types import FrameType, FunctionType
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 from .reader import AsksForSocket, Declare, Raised, Source
 from .regex import readable
 from .stack import above, below
-from .wrapped import of_class, wrapped
+from .wrapped import closed_over, of_class, wrapped
 
 HANDLERS: Final = frozenset({"django.core.handlers.wsgi", "django.core.handlers.asgi"})
 """By name: instrumentations replace their methods."""
@@ -140,10 +140,10 @@ def _methods(view: Any) -> list[str] | None:
             names = [name for name in names if name in (*actions, "options")]
         return [name.upper() for name in names] + (["HEAD"] if "get" in names else [])
     while view is not None:
-        held = _enclosed(view)
-        allowed = held.get("request_method_list")  # of `require_http_methods`
-        if allowed is not None:
-            return [str(method) for method in allowed]
+        function = getattr(view, "__func__", view)
+        held: dict[str, Any] = closed_over(function) if isinstance(function, FunctionType) else {}
+        if "request_method_list" in held:  # of `require_http_methods`
+            return [str(method) for method in held["request_method_list"]]
         for value in (*held.values(), getattr(view, "__self__", None)):  # the view of a path in django-ninja
             operations = getattr(value, "operations", None)
             if isinstance(operations, list) and all(hasattr(operation, "methods") for operation in operations):
@@ -158,19 +158,6 @@ def _dispatches_by_name(kind: type) -> bool:
     return hasattr(kind, "http_method_names") and getattr(dispatch, "__module__", "").startswith(
         ("django.", "rest_framework.")
     )
-
-
-def _enclosed(view: Any) -> dict[str, Any]:
-    """Return the variables that a function closes over."""
-    code = getattr(view, "__code__", None)
-    cells = getattr(view, "__closure__", None) or ()
-    found = {}
-    for name, cell in zip(getattr(code, "co_freevars", ()), cells, strict=False):
-        try:
-            found[name] = cell.cell_contents
-        except ValueError:  # not assigned yet
-            continue
-    return found
 
 
 _watching: set[Raised] = set()

@@ -11,13 +11,11 @@ from what a client sent, and is left out.
 import sys
 import weakref
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Any
 
 from .reader import AsksForSocket, Declare, Raised, Source
+from .stack import below
 from .wrapped import of_class, wrapped
-
-MAX_FRAMES: Final = 1000
-"""How far a traceback is followed: Python's own limit of recursion."""
 
 _is_flask = of_class("flask.app", "Flask")  # not from `flask`, where instrumentations exchange the class
 _is_dispatcher = of_class("werkzeug.middleware.dispatcher", "DispatcherMiddleware")
@@ -130,13 +128,9 @@ def _is_of(request: Any, source: Source) -> bool:
 def _request_of_traceback(error: BaseException) -> Any:
     """Return the request in whose `Flask.wsgi_app` the exception was raised, or `None`."""
     code = sys.modules["flask.app"].Flask.wsgi_app.__code__
-    traceback = error.__traceback__
-    for _ in range(MAX_FRAMES):
-        if traceback is None:
-            break
-        if traceback.tb_frame.f_code is code and "ctx" in traceback.tb_frame.f_locals:
-            return traceback.tb_frame.f_locals["ctx"].request
-        traceback = traceback.tb_next
+    for frame in below(error):
+        if frame.f_code is code and "ctx" in frame.f_locals:
+            return frame.f_locals["ctx"].request
     return None
 
 

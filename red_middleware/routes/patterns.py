@@ -1,7 +1,8 @@
 """The templates of the option `routes=`, for apps without a router that a reader knows.
 
-A path is matched segment by segment down a tree, so the number of templates does not matter. A text goes before a
-parameter, and the longer text before the shorter one. A template has one parameter for several segments at most: what
+A path is matched segment by segment down a tree. Only parameters with different texts around them, at one place, are
+tried in turn: otherwise the number of templates does not matter. A text goes before a parameter, and the longer text
+before the shorter one. A template has one parameter for several segments at most: what
 follows it has a known number of segments, so there is one place only where it may begin, however long a path is.
 """
 
@@ -12,9 +13,6 @@ from typing import Final
 from .. import options
 from ..counting.labels import MAX_VALUE_BYTES
 from .reader import Declare, Source
-
-FORM: Final = re.compile(r"(?:([A-Z]+) )?(.*)", re.DOTALL)
-"""A method and a space, which may be left out, and the template."""
 
 PARAMETER: Final = re.compile(r"<(?:(\w+):)?\w+>|\{\w+(?::(\w+))?\}")
 """As Flask and Django write it, or as Starlette does; the kind of it may be left out."""
@@ -83,7 +81,8 @@ class _Node:
 class PatternReader:
     """Reads a request's path, and nothing else. See `reader.Reader`; it is made with templates.
 
-    Where another reader has found an app of its framework, that one is asked first.
+    Where another reader has found an app of its framework, that one is asked first. Where none has, the reader that
+    knows a route first stays the first, and that may be this one.
 
     Args:
         owner: The middleware, for messages.
@@ -102,7 +101,7 @@ class PatternReader:
         self.methods: dict[str, set[str] | None] = {}  # of each template; `None` where all may be
         for given in routes:
             options.check_type(owner, "routes", given, str)
-            method, template = FORM.fullmatch(given).groups()  # type: ignore[union-attr]  # anything matches
+            method, template = options.split_method(str(given))
             options.check_begins(owner, "routes", template)
             rule = _broken_rule(template)
             if rule:
@@ -113,7 +112,7 @@ class PatternReader:
                 raise options.refusal(ValueError, owner, "routes", given, rule)
             node.template = template
             known = self.methods.setdefault(template, set())
-            self.methods[template] = None if method is None or known is None else known | {method}
+            self.methods[template] = None if not method or known is None else known | {method}
 
     def learn(self, app: object, source: Source) -> bool:
         """Declare the templates. They are no app of a framework."""

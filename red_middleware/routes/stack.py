@@ -11,6 +11,9 @@ from typing import Final
 MAX_FRAMES: Final = 100
 """How far the stack is followed: middlewares take a frame or two each."""
 
+MAX_RAISED: Final = 1000
+"""How far a traceback is followed: Python's own limit of recursion."""
+
 OURS: Final = frozenset({"red_middleware.wsgi", "red_middleware.asgi"})
 
 
@@ -27,6 +30,8 @@ def above(innermost: FrameType | None) -> Iterator[FrameType]:
 def below(error: BaseException | None) -> Iterator[FrameType]:
     """Yield the frames through which an exception came, the outermost first."""
     traceback = None if error is None else error.__traceback__
-    while traceback is not None:
+    for _ in range(MAX_RAISED):
+        if traceback is None:
+            break
         yield traceback.tb_frame
         traceback = traceback.tb_next

@@ -82,8 +82,15 @@ def _enclosed(found: object) -> Iterator[object]:
     elif issubclass(type(found), functools.partial):
         yield from (held.func, *held.args, *held.keywords.values())
     elif issubclass(type(found), types.FunctionType):
-        for cell in held.__closure__ or ():
-            try:
-                yield cell.cell_contents
-            except ValueError:  # not assigned yet
-                continue
+        yield from closed_over(held).values()
+
+
+def closed_over(function: types.FunctionType) -> dict[str, object]:
+    """Return the variables of a function's closure."""
+    found = {}
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        try:
+            found[name] = cell.cell_contents
+        except ValueError:  # not assigned yet
+            continue
+    return found

@@ -128,8 +128,6 @@ class Membership:
             table = Table(self.kinds, member, self.table)
             if member.enter(table, self.table.declared, may_settle and not self.is_watcher):
                 self.join(member, table)
-                if not self.is_watcher:
-                    remove(base, generations.outdated(group, self.identity.table, parsed_all(records(base))))
                 clean_stale(base, os.path.basename(directory.path), kept_seconds)
         except Exception as error:
             self.faults.warn_once("workers", "this worker's numbers are its own, not those of its group", error=error)
@@ -137,24 +135,29 @@ class Membership:
         return None
 
     def _open(self, group: Group, identity: Identity, base: str | None) -> Directory | None:
-        """Open the directory of the group in which this process counts; `None` where there is none to watch."""
+        """Open the directory in which this process counts, and remove those in which no worker of the group does.
+
+        Returns:
+            The directory; `None` where there is none to watch.
+        """
         stays = (Stay(group.master, this_process().started),) if group.master.pid and not self.is_watcher else ()
         started = stays[0].since if stays else math.inf
 
-        def find() -> tuple[str, Record | None]:
+        def find() -> tuple[str, dict[str, Record]]:
             known = parsed_all(records(base))
-            name = generations.find_generation(group, *identity, started, known)
-            return name, known.get(name)
+            return generations.find_generation(group, *identity, started, known), known
 
-        name, record = find()
+        name, known = find()
         for _ in range(ATTEMPTS):
-            if self.is_watcher and record is None:
+            if self.is_watcher and name not in known:
                 return None
-            is_known = record is not None and group.master in record.masters()
-            ours = Record(group.boot, group.founder, name_for(group, identity.table), () if is_known else stays)
+            is_recorded = name in known and group.master in known[name].masters()
+            ours = Record(group.boot, group.founder, name_for(group, identity.table), () if is_recorded else stays)
             directory = open_directory(name, ours.text(), base)
-            opened, (name, record) = name, find()
+            opened, (name, known) = name, find()
             if name == opened:
+                if not self.is_watcher:
+                    remove(base, generations.outdated(group, identity.table, known))
                 return directory
             directory.close()  # another worker has begun this generation elsewhere
         raise TimeoutError("the directories of the group change again and again")

@@ -50,21 +50,23 @@ class Wrapped(NamedTuple):
     """Whether the framework tells nobody of an exception that it answers itself."""
 
 
-def flask_app() -> flask.Flask:
-    app = flask.Flask("shop", static_folder=None)
+def with_views(framework: Any) -> Any:
+    """Return an app of Flask, or of Quart, which is alike."""
+    kind = getattr(framework, "Quart", None) or framework.Flask
+    app = kind("shop", static_folder=None)
     app.add_url_rule("/hello", "hello", lambda: "hello")
     app.add_url_rule("/items/<int:item>", "item", lambda item: str(item))
     app.add_url_rule("/slash/", "slash", lambda: "slash")
     app.add_url_rule("/asked", "asked", lambda: "asked", methods=["OPTIONS"])
-    app.add_url_rule("/gone", "gone", lambda: flask.abort(404))
+    app.add_url_rule("/gone", "gone", lambda: framework.abort(404))
     app.add_url_rule("/boom", "boom", lambda: fail(HandledError))
     app.add_url_rule("/bang", "bang", lambda: fail(UnhandledError))
     app.url_map.add(Rule("/any", endpoint="any"))
     app.view_functions["any"] = lambda: "any"
     app.register_error_handler(HandledError, lambda error: ("boom", 500))
-    orders = flask.Blueprint("orders", "orders", url_prefix="/orders")
+    orders = framework.Blueprint("orders", "orders", url_prefix="/orders")
     orders.add_url_rule("/<order>", "order", lambda order: str(order))
-    shop = flask.Blueprint("shop", "shop", url_prefix="/shop")
+    shop = framework.Blueprint("shop", "shop", url_prefix="/shop")
     shop.register_blueprint(orders)
     app.register_blueprint(shop)
     return app
@@ -181,39 +183,18 @@ def django_project() -> Any:
     return override_settings(ROOT_URLCONF=urls)
 
 
-def quart_app() -> Any:
-    quart = importlib.import_module("quart")
-    app = quart.Quart("shop", static_folder=None)
-    app.add_url_rule("/hello", "hello", lambda: "hello")
-    app.add_url_rule("/items/<int:item>", "item", lambda item: str(item))
-    app.add_url_rule("/slash/", "slash", lambda: "slash")
-    app.add_url_rule("/asked", "asked", lambda: "asked", methods=["OPTIONS"])
-    app.add_url_rule("/gone", "gone", lambda: quart.abort(404))
-    app.add_url_rule("/boom", "boom", lambda: fail(HandledError))
-    app.add_url_rule("/bang", "bang", lambda: fail(UnhandledError))
-    app.url_map.add(Rule("/any", endpoint="any"))
-    app.view_functions["any"] = lambda: "any"
-    app.register_error_handler(HandledError, lambda error: ("boom", 500))
-    orders = quart.Blueprint("orders", "orders", url_prefix="/orders")
-    orders.add_url_rule("/<order>", "order", lambda order: str(order))
-    shop = quart.Blueprint("shop", "shop", url_prefix="/shop")
-    shop.register_blueprint(orders)
-    app.register_blueprint(shop)
-    return app
-
-
 def flask_inside(metrics: RedMetrics) -> Wrapped:
-    app = flask_app()
-    app.wsgi_app = RedWSGIMiddleware(app.wsgi_app, metrics=metrics)  # type: ignore[method-assign]  # Flask's own way
+    app = with_views(flask)
+    app.wsgi_app = RedWSGIMiddleware(app.wsgi_app, metrics=metrics)
     return of_flask(app)
 
 
 def flask_whole(metrics: RedMetrics) -> Wrapped:
-    return of_flask(RedWSGIMiddleware(flask_app(), metrics=metrics))
+    return of_flask(RedWSGIMiddleware(with_views(flask), metrics=metrics))
 
 
 def flask_propagating(metrics: RedMetrics) -> Wrapped:
-    app = flask_app()
+    app = with_views(flask)
     app.config["PROPAGATE_EXCEPTIONS"] = True
     return of_flask(RedWSGIMiddleware(app, metrics=metrics), reraises=True)
 
@@ -264,13 +245,13 @@ def starlette_inside(metrics: RedMetrics) -> Wrapped:
 
 
 def quart_inside(metrics: RedMetrics) -> Wrapped:
-    app: Any = quart_app()
+    app = with_views(importlib.import_module("quart"))
     app.asgi_app = RedASGIMiddleware(app.asgi_app, metrics=metrics)
     return of_quart(app)
 
 
 def quart_outside(metrics: RedMetrics) -> Wrapped:
-    return of_quart(RedASGIMiddleware(quart_app(), metrics=metrics))
+    return of_quart(RedASGIMiddleware(with_views(importlib.import_module("quart")), metrics=metrics))
 
 
 def of_quart(app: Any) -> Wrapped:

@@ -3,7 +3,7 @@
 import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from django.conf.urls.i18n import i18n_patterns
@@ -19,33 +19,40 @@ from red_middleware import RedASGIMiddleware, RedMetrics, RedWSGIMiddleware
 from red_middleware.routes.django import MAX_UNSEEN, DjangoReader
 
 from . import djangos
-from .asking import ask_asgi, ask_wsgi, exceptions, faults, fresh, in_a_module, requests, routes
+from .asking import Seen, ask_asgi, ask_wsgi, exceptions, faults, fresh, in_a_module, requests, routes
 from .reading import Read
 
 pytestmark = pytest.mark.filterwarnings("ignore:StreamingHttpResponse must consume:Warning")
 
-Counted = Callable[..., RedMetrics]
+
+class Protocol(NamedTuple):
+    """How Django is served and asked."""
+
+    ask: Callable[..., Seen]
+    middleware: Callable[..., Any]
+    handler: Callable[[], Any]
+    copying: Callable[[Any], Any]
+    """Returns an app that hands on a copy of each request."""
+
+    def counted(
+        self,
+        *paths: str,
+        method: str = "GET",
+        around: Callable[[Any], Any] = lambda handler: handler,
+        catch: type[BaseException] | None = None,
+    ) -> RedMetrics:
+        """Ask Django for some paths, and return what was counted."""
+        metrics = fresh()
+        app = self.middleware(around(self.handler()), metrics=metrics)
+        for each in paths:
+            self.ask(app, each, method, catch=catch)
+        assert faults(metrics) == 0
+        return metrics
 
 
-def by_wsgi(*paths: str, method: str = "GET") -> RedMetrics:
-    metrics = fresh()
-    app = RedWSGIMiddleware(WSGIHandler(), metrics=metrics)
-    for each in paths:
-        ask_wsgi(app, each, method)
-    assert faults(metrics) == 0
-    return metrics
-
-
-def by_asgi(*paths: str, method: str = "GET") -> RedMetrics:
-    metrics = fresh()
-    app = RedASGIMiddleware(ASGIHandler(), metrics=metrics)
-    for each in paths:
-        ask_asgi(app, each, method)
-    assert faults(metrics) == 0
-    return metrics
-
-
-PROTOCOLS = pytest.mark.parametrize("counted", [by_wsgi, by_asgi])
+WSGI = Protocol(ask_wsgi, RedWSGIMiddleware, WSGIHandler, lambda app: lambda e, s: app({**e}, s))
+ASGI = Protocol(ask_asgi, RedASGIMiddleware, ASGIHandler, lambda app: lambda s, r, d: app({**s}, r, d))
+PROTOCOLS = pytest.mark.parametrize("protocol", [WSGI, ASGI], ids=["wsgi", "asgi"])
 
 
 def declared() -> dict[str, set[str] | None]:
@@ -95,9 +102,9 @@ def urls(*patterns: Any) -> Iterator[None]:
         ("/slash", "_unmatched"),
     ],
 )
-def test_a_request_counts_under_the_pattern_that_matched(counted: Counted, asked: str, template: str) -> None:
+def test_a_request_counts_under_the_pattern_that_matched(protocol: Protocol, asked: str, template: str) -> None:
     """With those of all includes; a 404 of the resolver, a redirect and an early answer of a middleware have none."""
-    assert routes(counted(asked)) == {template: 1}
+    assert routes(protocol.counted(asked)) == {template: 1}
 
 
 @pytest.mark.parametrize(
@@ -133,16 +140,16 @@ def test_everything_declared_is_a_template() -> None:
 
 
 @PROTOCOLS
-def test_an_exception_that_django_answers_is_named(counted: Counted) -> None:
+def test_an_exception_that_django_answers_is_named(protocol: Protocol) -> None:
     """Of a view, and of REST framework; one that a middleware answered is none, nor is `Http404`."""
-    metrics = counted("/bang", "/boom", "/gone")
+    metrics = protocol.counted("/bang", "/boom", "/gone")
     assert exceptions(metrics) == {("/bang", "ViewError"): 1}
-    assert exceptions(counted("/api/things/4/", method="DELETE")) == {("/api/things/<pk>/", "ViewError"): 1}
+    assert exceptions(protocol.counted("/api/things/4/", method="DELETE")) == {("/api/things/<pk>/", "ViewError"): 1}
 
 
 def test_a_signal_that_somebody_else_sends_names_nothing() -> None:
     """Outside of an exception, or without a request."""
-    metrics = by_wsgi("/hello")
+    metrics = WSGI.counted("/hello")
     signals.got_request_exception.send(sender=None)
     try:
         raise djangos.ViewError
@@ -154,23 +161,19 @@ def test_a_signal_that_somebody_else_sends_names_nothing() -> None:
 
 
 @PROTOCOLS
-def test_one_receiver_is_connected_however_many_apps_there_are(counted: Counted) -> None:
+def test_one_receiver_is_connected_however_many_apps_there_are(protocol: Protocol) -> None:
     """Whatever the number of mountings and requests."""
-    counted("/hello")
+    protocol.counted("/hello")
     before = len(signals.got_request_exception.receivers)
-    counted("/hello")
+    protocol.counted("/hello")
     assert len(signals.got_request_exception.receivers) == before
 
 
 @PROTOCOLS
-def test_an_exception_that_leaves_django_keeps_its_route(counted: Counted) -> None:
+def test_an_exception_that_leaves_django_keeps_its_route(protocol: Protocol) -> None:
     """As with the setting for tests of one's own."""
-    metrics = fresh()
     with override_settings(DEBUG_PROPAGATE_EXCEPTIONS=True):
-        if counted is by_wsgi:
-            ask_wsgi(RedWSGIMiddleware(WSGIHandler(), metrics=metrics), "/bang", catch=djangos.ViewError)
-        else:
-            ask_asgi(RedASGIMiddleware(ASGIHandler(), metrics=metrics), "/bang", catch=djangos.ViewError)
+        metrics = protocol.counted("/bang", catch=djangos.ViewError)
     assert requests(metrics) == {("GET", "/bang", "500"): 1}
     assert exceptions(metrics) == {("/bang", "ViewError"): 1}
 
@@ -195,7 +198,7 @@ def test_an_exception_that_a_middleware_outside_of_django_answers_keeps_its_rout
 def test_a_default_language_may_have_no_prefix() -> None:
     """Then its path is a template of its own."""
     with urls(*i18n_patterns(path("loc/", djangos.view), prefix_default_language=False)):
-        assert routes(by_wsgi("/loc/", "/de/loc/")) == {"/loc/": 1, "/<language>/loc/": 1}
+        assert routes(WSGI.counted("/loc/", "/de/loc/")) == {"/loc/": 1, "/<language>/loc/": 1}
         assert set(declared()) == {"/loc/", "/<language>/loc/"}
 
 
@@ -292,15 +295,9 @@ def test_files_that_a_handler_serves_itself_are_one_route() -> None:
 
 
 @PROTOCOLS
-def test_a_middleware_that_copies_the_request_hides_nothing(counted: Counted) -> None:
+def test_a_middleware_that_copies_the_request_hides_nothing(protocol: Protocol) -> None:
     """The handler's request is found all the same, and its exception."""
-    metrics = fresh()
-    if counted is by_wsgi:
-        handler = WSGIHandler()
-        ask_wsgi(RedWSGIMiddleware(lambda e, s: handler({**e}, s), metrics=metrics), "/bang")
-    else:
-        handler = ASGIHandler()
-        ask_asgi(RedASGIMiddleware(lambda s, r, d: handler({**s}, r, d), metrics=metrics), "/bang")
+    metrics = protocol.counted("/bang", around=protocol.copying)
     assert exceptions(metrics) == {("/bang", "ViewError"): 1}
 
 

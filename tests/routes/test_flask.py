@@ -20,7 +20,8 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.wrappers import Request, Response
 
 from red_middleware import RedMetrics, RedWSGIMiddleware
-from red_middleware.routes.flask import MAX_FRAMES, FlaskReader
+from red_middleware.routes.flask import FlaskReader
+from red_middleware.routes.stack import MAX_RAISED
 
 from .asking import WSGIApp, ask_wsgi, exceptions, faults, fresh, in_a_module, requests, routes
 from .reading import Read
@@ -291,11 +292,11 @@ class TestHidden:
         def deep(environ: object, depth: int) -> Iterable[bytes]:
             return deep(environ, depth - 1) if depth else fail()
 
-        depths = {"/shallow": 0, "/deep": 2 * MAX_FRAMES}
+        depths = {"/shallow": 0, "/deep": 2 * MAX_RAISED}
         wrapped = wrap(foreign, metrics)
         ask_wsgi(wrapped, "/items/1")
         limit = sys.getrecursionlimit()
-        sys.setrecursionlimit(4 * MAX_FRAMES)
+        sys.setrecursionlimit(4 * MAX_RAISED)
         try:
             for path in depths:
                 ask_wsgi(wrapped, path, catch=ViewError)
