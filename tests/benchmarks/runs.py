@@ -20,7 +20,7 @@ SERVERS = "servers"
 """Measured when it is asked for: it takes four minutes more, and a load generator."""
 
 PROCESSES = 11
-REQUESTS = ("asgi", "wsgi", "starlette", "fastapi", "flask")
+REQUESTS = ("asgi", "wsgi", "starlette", "fastapi", "flask", "django")
 """Tables that are measured in so many processes, each with a fifth of the rounds."""
 
 
