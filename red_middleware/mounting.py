@@ -151,10 +151,8 @@ class Mounting:
         self._answer_at(frozenset(spelled(path) for path in (metrics_path, self.twin) if path is not None))
         self.recorder: Recorder = recorder_of(self.metrics)
         made: list[Reader] = [reader(self._declare, raised, asks_for_socket) for reader in readers]
-        if patterns.methods:
-            made.append(patterns)
         found = self._found if self.exclusion.templates else None
-        self.routes: Routes = Routes(made, route_of, self.recorder.fault, found)
+        self.routes: Routes = Routes(made, patterns if patterns.methods else None, route_of, self.recorder.fault, found)
         self._declared: set[str] = set()
         self._has_learned = False
         self.recorder.mount(self)

@@ -203,7 +203,7 @@ def is_template(path: str) -> bool:
     return "<" in path or "{" in path
 
 
-_METHOD_FIRST: Final = re.compile(r"(?:([A-Z]+) )?(.*)", re.DOTALL)
+_METHOD_FIRST: Final = re.compile(r"(?:([A-Z]+(?:-[A-Z]+)*) )?(.*)", re.DOTALL)  # M-SEARCH is one, VERSION-CONTROL another
 
 
 def split_method(text: str) -> tuple[str, str]:

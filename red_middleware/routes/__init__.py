@@ -47,15 +47,16 @@ RouteOf = Callable[[Any], str | None]
 class Routes:
     """Asks the user's `route_of` first, then the readers. What raises is a fault, and the next one is asked.
 
-    `learn` chooses the first reader that found an app of its framework. Where none did, the first reader that knows a
-    route is chosen then: its app was made later. The chosen reader is asked before all others. Readers of frameworks
-    that nobody imported are not asked at all.
+    `learn` chooses the first reader that found an app of its framework. Where none did, the first reader of a framework
+    that knows a route is chosen then: its app was made later. The chosen reader is asked before all others. Readers of
+    frameworks that nobody imported are not asked at all.
 
     When a response begins, an adapter calls `ask`. Where that knew nothing, and the number of imported modules is not
     `modules`, it calls `ask_others`. So each is asked once. Where an exception came before a response, it calls `find`.
 
     Args:
-        readers: In the order in which they are asked until one is chosen.
+        readers: Those of frameworks, in the order in which they are asked until one is chosen.
+        patterns: Asked after all of them; `None` where there are no templates.
         route_of: The user's own answer; `None` leaves the question to the readers.
         fault: Takes the kind and the exception of what raised.
         found: Takes the environ or scope of a request and the route that serves it, before it is returned.
@@ -72,11 +73,13 @@ class Routes:
     def __init__(
         self,
         readers: Sequence[Reader],
+        patterns: PatternReader | None,
         route_of: RouteOf | None,
         fault: Callable[[str, BaseException], None],
         found: Callable[[Source, str], None] | None = None,
     ) -> None:
-        self.readers: Sequence[Reader] = readers
+        self.readers: Sequence[Reader] = [*readers, patterns] if patterns else readers
+        self.patterns = patterns
         self.route_of = route_of
         self.fault = fault
         self.found = found
@@ -162,7 +165,7 @@ class Routes:
                 self.fault("route", fault)
                 continue
             if route is not None:
-                if not self._is_chosen:
+                if not self._is_chosen and reader is not self.patterns:
                     self._is_chosen = True
                     self._put_first(reader)
                     # A request in another thread may have asked only the reader that was the first before.

@@ -1,8 +1,7 @@
 """The templates of the option `routes=`, for apps without a router that a reader knows.
 
-A path is matched segment by segment down a tree. Only parameters with different texts around them, at one place, are
-tried in turn: otherwise the number of templates does not matter. A text goes before a parameter, and the longer text
-before the shorter one. A template has one parameter for several segments at most: what
+A path is matched segment by segment down a tree, and the number of templates does not matter. A text goes before a
+parameter, and the longer text before the shorter one. A template has one parameter for several segments at most: what
 follows it has a known number of segments, so there is one place only where it may begin, however long a path is.
 """
 
@@ -27,8 +26,10 @@ class _Node:
     def __init__(self) -> None:
         self.template: str | None = None
         self.texts: dict[str, _Node] = {}
-        self.parameters: list[tuple[str, str, _Node]] = []
-        """What stands around a parameter in its segment; the longest first."""
+        self.parameters: dict[tuple[str, str], _Node] = {}
+        """By what stands before and behind a parameter in its segment."""
+        self.lengths: list[tuple[int, int]] = []
+        """How long these texts are, each pair of lengths once; the longest first."""
         self.several: dict[int, _Node] = {}
         """What follows after several segments, by the number of its segments."""
 
@@ -41,13 +42,15 @@ class _Node:
         found = None if node is None else node.match(segments, at + 1)
         if found is not None:
             return found
-        for before, after, node in self.parameters:
-            if len(segment) > len(before) + len(after) and segment.startswith(before) and segment.endswith(after):
-                found = node.match(segments, at + 1)
+        length = len(segment)
+        for before, after in self.lengths:
+            if length > before + after:
+                node = self.parameters.get((segment[:before], segment[length - after :]))
+                found = None if node is None else node.match(segments, at + 1)
                 if found is not None:
                     return found
-        for length, node in self.several.items():
-            rest = len(segments) - length
+        for behind, node in self.several.items():
+            rest = len(segments) - behind
             if rest > at + 1 or (rest == at + 1 and segment):
                 found = node.match(segments, rest)
                 if found is not None:
@@ -68,21 +71,17 @@ class _Node:
                     node.several = dict(sorted(node.several.items(), reverse=True))
                 node = node.several[length]
             else:
-                before, after = spelled(part[: parameter.start()]), spelled(part[parameter.end() :])
-                known = [there for *around, there in node.parameters if around == [before, after]]
-                if not known:
-                    known = [_Node()]
-                    node.parameters.append((before, after, known[0]))
-                    node.parameters.sort(key=lambda found: -len(found[0] + found[1]))
-                node = known[0]
+                around = spelled(part[: parameter.start()]), spelled(part[parameter.end() :])
+                lengths = {*node.lengths, (len(around[0]), len(around[1]))}
+                node.lengths = sorted(lengths, key=lambda pair: (-sum(pair), -pair[0]))
+                node = node.parameters.setdefault(around, _Node())
         return node
 
 
 class PatternReader:
     """Reads a request's path, and nothing else. See `reader.Reader`; it is made with templates.
 
-    Where another reader has found an app of its framework, that one is asked first. Where none has, the reader that
-    knows a route first stays the first, and that may be this one.
+    It is asked after the readers of all frameworks.
 
     Args:
         owner: The middleware, for messages.
@@ -132,6 +131,7 @@ def _broken_rule(template: str) -> str:
     rules = {
         "must be a template without a query or a fragment": "?" in plain or "#" in plain,
         "must have parameters like <name>, <path:name> or {name}": any(sign in plain for sign in "<>{}*"),
+        "must be plain text, not percent-encoded": re.search("%[0-9A-Fa-f]{2}", plain) is not None,
         "must have one parameter in a segment at most": any(len(parameters) > 1 for parameters in found),
         "must have one parameter of the kind path at most": len(several) > 1,
         "must have nothing beside a parameter of the kind path": any(PARAMETER.sub("", part) for part in several),

@@ -422,7 +422,7 @@ def among_strangers(middleware: Middleware) -> Middleware:
     """Return a middleware that has served nothing yet, with more readers in front of its own."""
     mounting = middleware.mounting
     strangers = [Stranger(mounting.recorder.declare, raised) for _ in range(STRANGERS)]
-    mounting.routes = Routes([*strangers, *mounting.routes.readers], None, mounting.recorder.fault)
+    mounting.routes = Routes([*strangers, *mounting.routes.readers], None, None, mounting.recorder.fault)
     return middleware
 
 

@@ -15,13 +15,21 @@ from starlette.routing import Route
 from red_middleware import RedASGIMiddleware, RedWSGIMiddleware
 from red_middleware.routes.patterns import PARAMETER, PatternReader
 
-from .asking import Receive, Scope, Send, ask_asgi, ask_wsgi, faults, fresh, requests, routes
+from .asking import Receive, Scope, Send, ask_asgi, ask_wsgi, faults, fresh, in_a_module, requests, routes
 
 
 def plain_wsgi(environ: dict[str, Any], start_response: Any) -> list[bytes]:
     """Be a WSGI application without a router."""
     start_response("404 Not Found" if "nowhere" in environ["PATH_INFO"] else "200 OK", [("Content-Type", "text/plain")])
     return [b"hello"]
+
+
+the_app: Any = None  # what a test says, see `in_a_module`
+
+
+def calls_it_but_once(environ: dict[str, Any], start_response: Any) -> Any:
+    """Know an app by a global name only, and answer one path itself."""
+    return (plain_wsgi if environ["PATH_INFO"] == "/first" else the_app)(environ, start_response)
 
 
 async def plain_asgi(scope: Scope, receive: Receive, send: Send) -> None:
@@ -128,6 +136,7 @@ def test_a_path_matches_if_any_template_does(given: list[tuple[list[str], list[s
         (["/users?id=<id>"], "must be a template without a query or a fragment"),
         (["/users/<id"], "must have parameters like <name>, <path:name> or {name}"),
         (["/users/*"], "must have parameters like <name>, <path:name> or {name}"),
+        (["/caf%C3%A9/<id>"], "must be plain text, not percent-encoded"),
         (["/users/<>"], "must have parameters like <name>, <path:name> or {name}"),
         (["/<a>-<b>"], "must have one parameter in a segment at most"),
         (["/<path:a>/x/{b:path}"], "must have one parameter of the kind path at most"),
@@ -148,10 +157,10 @@ def test_what_can_be_no_route_is_refused(routes: Any, rule: str) -> None:
 def test_an_app_without_a_router_counts_by_its_templates(protocol: str) -> None:
     """Whatever it answers; a method that is not among those of a template is no route of it."""
     metrics = fresh()
-    templates = ["/users/<id>", "GET /café/<x>", "POST /café/<x>"]
+    templates = ["/users/<id>", "GET /café/<x>", "POST /café/<x>", "M-SEARCH /devices"]
     asked = [
         ("/users/7", "GET"), ("/users/nowhere", "GET"), ("/users/8", "DELETE"), ("/café/1", "GET"),
-        ("/café/1", "DELETE"), ("/scanner", "GET"),
+        ("/café/1", "DELETE"), ("/devices", "M-SEARCH"), ("/scanner", "GET"),
     ]  # fmt: skip
     for path, method in asked:
         if protocol == "wsgi":
@@ -165,6 +174,7 @@ def test_an_app_without_a_router_counts_by_its_templates(protocol: str) -> None:
         ("DELETE", "/users/<id>", "200"): 1,
         ("GET", "/café/<x>", "200"): 1,
         ("DELETE", "_unmatched", "200"): 1,
+        ("_OTHER", "/devices", "200"): 1,
         ("GET", "_unmatched", "200"): 1,
     }
     assert faults(metrics) == 0
@@ -184,6 +194,25 @@ def test_the_reader_of_a_framework_is_asked_first_and_route_of_before_all() -> N
     for path in ("/items/7", "/items/x", "/mine", "/other"):
         ask_wsgi(wrapped, path)
     assert routes(metrics) == {"/items/<int:item>": 1, "/items/<anything>": 1, "/mine": 1, "/<name>": 1}
+
+
+def test_an_app_that_is_found_late_is_asked_before_the_templates() -> None:
+    """A template that was the first to know a route does not stay before the framework's reader."""
+    app = flask.Flask("shop")
+    app.add_url_rule("/items/<int:item>", "item", lambda item: str(item))
+    metrics = fresh()
+    around = in_a_module(calls_it_but_once, the_app=app)
+    wrapped = RedWSGIMiddleware(around, metrics=metrics, routes=["/items/<anything>", "/first"])
+    for path in ("/first", "/items/7", "/items/8", "/first", "/items/x"):
+        ask_wsgi(wrapped, path)
+    assert routes(metrics) == {"/first": 2, "/items/<int:item>": 2, "/items/<anything>": 1}
+
+
+def test_parameters_with_other_texts_around_them_are_not_tried_in_turn() -> None:
+    """A thousand kinds of file cost as many look-ups as these texts have lengths."""
+    reader = PatternReader("Owner", [f"/<name>.{n:04}" for n in range(1000)], str, lambda declared: None)
+    assert [reader.route({}, f"/x.{n:04}") for n in (0, 999)] == ["/<name>.0000", "/<name>.0999"]
+    assert reader.root.lengths == [(0, 5)]
 
 
 def test_paths_are_relative_to_where_the_middleware_stands() -> None:

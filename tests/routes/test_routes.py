@@ -46,7 +46,7 @@ Faults = list[tuple[str, BaseException]]
 def made(readers: Sequence[Any], route_of: Callable[[Source], str | None] | None = None) -> tuple[Routes, Faults]:
     """Return routes that have learned, and the list of their faults."""
     faults: Faults = []
-    routes = Routes(readers, route_of, lambda kind, error: faults.append((kind, error)))
+    routes = Routes(readers, None, route_of, lambda kind, error: faults.append((kind, error)))
     routes.learn(object(), {})
     return routes, faults
 
