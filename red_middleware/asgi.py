@@ -1,6 +1,7 @@
 """RedASGIMiddleware: when a request is started, answered and finished in ASGI.
 
-It tells `counting.exchange` so, and answers the metrics endpoint. Everything but `http` passes through untouched.
+It tells `counting.exchange` so, and answers the metrics endpoint. WebSockets are those of `asgi_websocket`, and
+everything else passes through untouched.
 """
 
 import sys
@@ -9,6 +10,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Final, NoReturn
 
+from .asgi_websocket import serve_websocket
 from .counting.exchange import Exchange, start
 from .counting.labels import SERVER_ERROR
 from .exclusion import Exclude
@@ -27,7 +29,7 @@ ASGIApp = Callable[[Any, Any, Any], Awaitable[Any]]  # users' annotations differ
 
 
 class RedASGIMiddleware:
-    """Count every HTTP request of an ASGI application into per-route RED metrics, and answer `/metrics`.
+    """Count every HTTP request and WebSocket of an ASGI application into per-route RED metrics, and answer `/metrics`.
 
     With `RED_ENABLED=false` in the environment it only passes requests on.
 
@@ -83,6 +85,9 @@ class RedASGIMiddleware:
         except Exception:  # no scope at all: the application gets it as it is
             kind = None
         if kind != "http":
+            if kind == "websocket":
+                path = relative_path(scope.get("path", ""), scope.get("root_path") or "")
+                return await serve_websocket(self.app, self.mounting, path, scope, receive, send)
             return await self.app(scope, receive, send)
         try:
             path, method, root = scope["path"], scope["method"], scope["root_path"]

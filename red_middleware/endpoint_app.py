@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, overload
 
-from .counting.exchange import KEY
+from .counting.enclosing import KEY
 from .exposition import Access, Authorize, Endpoint
 from .metrics import RedMetrics
 from .options import check_type

@@ -16,7 +16,8 @@ from prometheus_client import CollectorRegistry
 
 from . import options
 from .application import check_app
-from .counting.exchange import KEY, asks_for_socket, exclude, raised
+from .counting.enclosing import KEY, raised
+from .counting.exchange import asks_for_socket, exclude
 from .exclusion import EVERYTHING, Exclude, Exclusion
 from .exposition import Access, Authorize, Endpoint
 from .faults import log

@@ -16,7 +16,7 @@ from typing import Final, Protocol
 
 from prometheus_client import CollectorRegistry
 
-from .counting.exchange import Source
+from .counting.enclosing import Source
 from .counting.layout import Kind, layout
 from .counting.rows import Method
 from .counting.table import Table

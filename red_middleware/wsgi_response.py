@@ -147,7 +147,8 @@ class Response(list[bytes]):
         """
         exchange = self.exchange
         if exchange.outcome is None and isinstance(error, StopIteration) and _is_upgrade(self.environ):
-            exchange.forget(exchange.path)  # gunicorn is told so that the socket is not its own any more
+            # gunicorn is told so that the socket is not its own any more
+            exchange.switch(self.routes.find(self.environ, exchange.path, error))
         elif exchange.outcome is None:
             exchange.respond(SERVER_ERROR, self.routes.find(self.environ, exchange.path, error))
         elif not (exchange.finished or exchange.gone or self.sent or step >= self._status_goes_out()):
@@ -184,10 +185,11 @@ class Response(list[bytes]):
 
     def _unanswered(self) -> None:
         """The application is done, and there was no response: it has failed, unless it spoke through the socket."""
+        route = self.routes.find(self.environ, self.exchange.path)
         if _is_upgrade(self.environ):
-            self.exchange.forget(self.exchange.path)
+            self.exchange.switch(route)
         else:
-            self.exchange.respond(SERVER_ERROR, self.routes.find(self.environ, self.exchange.path))
+            self.exchange.respond(SERVER_ERROR, route)
 
     def _length(self) -> float:
         """Return the body's length in bytes by its header, at which servers stop; infinity without a header."""

@@ -6,8 +6,15 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from red_middleware import RedMetrics
+from red_middleware.families import FAMILIES, Family
 
 from .drive import Clock
+
+SHOWN_AT_ONCE: tuple[Family, ...] = tuple(family for family in FAMILIES if not family.is_quiet)
+"""The families without those of WebSockets, which are left out until the first one."""
+
+BESIDE_ROWS = 1774
+"""The most series beside those of the rows of requests."""
 
 
 def fresh_metrics(**options: Any) -> RedMetrics:
@@ -28,6 +35,17 @@ def counted(metrics: RedMetrics, *families: str) -> dict[str, float]:
         text: n
         for text, n in metrics.snapshot().items()
         if n and (text.startswith(families) if families else not text.startswith(passing))
+    }
+
+
+def one_session(route: str) -> dict[str, float]:
+    """Return what one WebSocket session over WSGI counts, of no duration by the clock that stands."""
+    connection = f'websocket_connection_duration_seconds_bucket{{le="%s",route="{route}"}}'
+    return {
+        f'websocket_handshakes_total{{route="{route}",status="101"}}': 1.0,
+        f'websocket_connections_total{{close_code="_OTHER",route="{route}"}}': 1.0,
+        f'websocket_connection_duration_seconds_count{{route="{route}"}}': 1.0,
+        **{connection % le: 1.0 for le in ("1.0", "10.0", "60.0", "300.0", "900.0", "3600.0", "14400.0", "86400.0", "+Inf")},
     }
 
 

@@ -15,8 +15,10 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
 from red_middleware import RedMetrics
+from red_middleware.counting.connection import connect
 from red_middleware.counting.rows import IS_LOCKED
 from red_middleware.exposition import Request, answer
+from red_middleware.metrics import recorder_of
 
 from .counts import counted, exceptions, faults, fresh_metrics, one_request, requests
 from .drive import Clock, begin, begun, count, declare, fault
@@ -499,16 +501,16 @@ def test_threads_that_are_stopped_wherever_they_can_be_lose_nothing(
 
 
 def test_the_bound_is_said_when_it_is_first_known(caplog: pytest.LogCaptureFixture) -> None:
-    """Once, as rows x (buckets + 21) + 277; it is also a metric and a method."""
+    """Once, as rows x (buckets + 21) + 1774; it is also a metric and a method."""
     metrics = RedMetrics(registry=CollectorRegistry())
     with caplog.at_level(logging.INFO, "red_middleware"):
         declare(metrics, [])
         declare(metrics, [("/a", ["GET"])])
     assert [record.getMessage() for record in caplog.records] == [
-        "at most 35277 time series: 1000 label sets, 34271 cells"
+        "at most 36774 time series: 1000 label sets, 35735 cells"
     ]
-    assert metrics.bound()._asdict() == {"rows": 1000, "cells": 34271, "series": 1000 * (14 + 21) + 277}
-    assert metrics.snapshot()["red_series_limit"] == 35277.0
+    assert metrics.bound()._asdict() == {"rows": 1000, "cells": 35735, "series": 1000 * (14 + 21) + 1774}
+    assert metrics.snapshot()["red_series_limit"] == 36774.0
 
 
 def test_a_table_that_is_too_small_for_the_routes_is_raised_once(caplog: pytest.LogCaptureFixture) -> None:
@@ -521,9 +523,9 @@ def test_a_table_that_is_too_small_for_the_routes_is_raised_once(caplog: pytest.
         declare(metrics, [("/later", ["GET"])])
     assert [record.getMessage() for record in caplog.records] == [
         "RedMetrics(max_label_sets=10): raised to 22, which the declared routes, _unmatched and _overflow need",
-        "at most 1047 time series: 22 label sets, 1019 cells",
+        "at most 2544 time series: 22 label sets, 2484 cells",
         "RedMetrics(max_label_sets=10): raised to 42, which the declared routes, _unmatched and _overflow need",
-        "at most 1747 time series: 42 label sets, 1699 cells",
+        "at most 3244 time series: 42 label sets, 3164 cells",
         "RedMetrics(max_label_sets=10): no rows left for 1 routes declared late; they may count as _overflow",
     ]
 
@@ -548,6 +550,21 @@ def test_every_row_filled_to_the_brim_makes_exactly_the_bound() -> None:
         exchange.respond(200, None)
         exchange.raised(type(f"Error{n}", (Exception,), {})())
         exchange.finish()
+    for n in range(40):
+        for code in range(20):
+            connection = connect(recorder_of(metrics), {}, "/")
+            assert connection is not None
+            route = None if n == 39 else f"/{n}"
+            if code:
+                connection.refuse(200 + code, route)
+            else:
+                connection.accept(route)
+                connection.close(1000)
+        for code in range(20):
+            connection = connect(recorder_of(metrics), {}, "/")
+            assert connection is not None
+            connection.accept(None if n == 39 else f"/{n}")
+            connection.close(1000 + code)
     assert len(metrics.snapshot()) == metrics.bound().series == metrics.snapshot()["red_series"]
     assert len(generate_latest(metrics.registry).splitlines()) == metrics.bound().series + 2 * len(
         list(metrics.describe())

@@ -1,6 +1,6 @@
 """What is due before the first answer, whatever goes wrong there. What a recorder counts is in `test_metrics`."""
 
-from red_middleware.counting.exchange import Source
+from red_middleware.counting.enclosing import Source
 from red_middleware.metrics import recorder_of
 
 from .counts import fresh_metrics, requests

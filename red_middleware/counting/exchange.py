@@ -7,55 +7,26 @@ instrumentation is told to the recorder, and kept from the application.
 
 import math
 from bisect import bisect_left
-from collections.abc import Callable, Mapping, MutableMapping
-from typing import Any, Final, Protocol
+from typing import Final
 
+from .connection import count_session
+from .enclosing import KEY, Enclosing, Recorder, Source, is_known, unfinished
 from .labels import (
     CLIENT_ERROR,
+    CLIENT_GONE,
     SERVER_ERROR,
     STATUS_CODES,
     Headers,
     exception_label,
     is_event_stream,
     method_label,
+    route_label,
     status_code,
 )
 from .rows import IS_LOCKED, Method, Outcome
 
-KEY: Final = "red_middleware.exchange"
-"""Where a request's outermost exchange stands in its environ or scope."""
-
-CLIENT_GONE: Final = 499
-"""The status of a request whose client left before a response began; nginx's number."""
-
 INSTANT_SECONDS: Final = 0.0001
 """A response that was sent within this is not asked whether it is an event stream: it would end where it began."""
-
-Source = MutableMapping[str, Any]
-"""An environ or a scope."""
-
-
-class Recorder(Protocol):
-    """What an exchange is counted by."""
-
-    clock: Callable[[], float]
-    bounds: tuple[float, ...]
-    first_bound: float
-    """The first of them."""
-    methods: Mapping[object, Method]
-    """Empty until the first request, and whenever there is something to do before the next one: see `begin`."""
-
-    def begin(self, source: Source) -> Mapping[object, Method]:
-        """Do what is due before a request is counted, and return the methods of the table."""
-
-    def now(self) -> float:
-        """Return the clock's seconds; NaN if it fails."""
-
-    def fault(self, kind: str, error: BaseException) -> None:
-        """Count a fault of the instrumentation."""
-
-    def unmatched(self, method: str, path: str, status: object) -> None:
-        """Say that a request was answered well and no route is known."""
 
 
 def start(recorder: Recorder, method: object, source: Source, path: str = "") -> "Exchange | None":
@@ -78,10 +49,9 @@ def start(recorder: Recorder, method: object, source: Source, path: str = "") ->
         entry = (recorder.methods or recorder.begin(source))[method_label(method)]
     apart = None
     if KEY in source:
-        outer = unfinished(source[KEY])
-        if counts(outer, recorder) or excludes(source[KEY], recorder, path):
+        if is_known(source[KEY], recorder, path):
             return None
-        apart = Apart(outer)
+        apart = Apart(unfinished(source[KEY]))
     clock = recorder.clock
     try:
         started = clock()
@@ -111,18 +81,10 @@ def exclude(recorder: Recorder, source: Source, path: str) -> None:
     source[KEY] = exchange
 
 
-def raised(source: Source, error: BaseException) -> None:
-    """Name an exception that the framework is about to answer itself."""
-    exchange: Exchange | None = source.get(KEY)
-    while exchange is not None:
-        exchange.raised(error)
-        exchange = exchange.outer
-
-
 def asks_for_socket(source: Source) -> None:
-    """Say that a request came to a route of WebSockets: it is counted only if it fails, since a session is none."""
-    exchange: Exchange | None = source.get(KEY)
-    while exchange is not None:
+    """Say that a request came to a route of WebSockets: it is counted as one only if it is refused."""
+    exchange = source.get(KEY)
+    while isinstance(exchange, Exchange):
         exchange._set_apart().is_socket = True
         exchange = exchange.outer
 
@@ -157,9 +119,14 @@ class Exchange:
         return type(None), ()  # an app may pickle its scope; the request stays here
 
     @property
-    def outer(self) -> "Exchange | None":
-        """The exchange that encloses this one, of another recorder."""
+    def outer(self) -> Enclosing | None:
+        """What encloses this one, of another recorder."""
         return None if self.apart is None else self.apart.outer
+
+    @property
+    def is_forgotten(self) -> bool:
+        """Whether it is not counted: it was excluded."""
+        return self.apart is not None and self.apart.forgotten
 
     @property
     def gone(self) -> bool:
@@ -200,7 +167,7 @@ class Exchange:
             apart.error = apart.error or (None if apart.gone else found)
         elif self.outcome is not None and apart.error != found and not apart.forgotten:
             apart.error = found
-            self.outcome.row.table.count_exception(self.outcome.row, found[1])
+            self.outcome.row.table.count_exception(self.outcome.row.key[1], found[1])
 
     def disconnect(self) -> None:
         """Say that the client was seen to be gone. It wins over an error; without a response the status is 499."""
@@ -253,13 +220,24 @@ class Exchange:
             path: Its path there. Mounts only shorten a path from the left. A path that does not fit belongs to another
                 request, which the application made itself with a copy of its environ or scope.
         """
-        exchange: Exchange | None = self
-        while exchange is not None and str(exchange.path).endswith(path):
-            if not exchange.finished:
-                exchange.finished = True
-                exchange._set_apart().forgotten = True
-                exchange._leave()
-            exchange = exchange.outer
+        if str(self.path).endswith(path):
+            if not self.finished:
+                self.finished = True
+                self._set_apart().forgotten = True
+                self._leave()
+            if self.outer is not None:
+                self.outer.forget(path)
+
+    def switch(self, route: str | None) -> None:
+        """Say that this was a WebSocket session over the server's socket, which is over: no request, but a connection.
+
+        Args:
+            route: As in `respond`.
+        """
+        if not self.finished:
+            self.finished = True
+            self._leave()
+            count_session(self.method.table, route_label(route), self.recorder.now() - self.started)
 
     def _respond_anew(self, status: object, route: str | None) -> None:
         """Respond with a row, or with a status of it, that is new, or with an error."""
@@ -293,6 +271,7 @@ class Exchange:
             self.outcome = outcome = row.table.outcome(row, SERVER_ERROR)
         elif apart.is_socket and apart.error is None and _is_accepted(outcome):
             self._leave()
+            count_session(self.method.table, outcome.row.key[1], recorder.now() - self.started)
             return
         failed = 1.0 if not apart.gone and (outcome.is_error or not complete) else 0.0
         left = 1.0 if apart.gone else 0.0
@@ -306,7 +285,7 @@ class Exchange:
         _add(outcome, bucket_cell, seconds, failed, left)
         self._leave()
         if apart.error is not None:
-            outcome.row.table.count_exception(outcome.row, apart.error[1])
+            outcome.row.table.count_exception(outcome.row.key[1], apart.error[1])
 
     def _observe(self, outcome: Outcome, seconds: float) -> tuple[float, int]:
         """Return the duration as it enters the row's sum, and the cell of its bucket."""
@@ -354,33 +333,10 @@ class Apart:
 
     __slots__ = ("error", "forgotten", "gone", "is_socket", "outer", "unanswered")
 
-    def __init__(self, outer: Exchange | None = None) -> None:
-        self.outer: Exchange | None = outer
+    def __init__(self, outer: Enclosing | None = None) -> None:
+        self.outer: Enclosing | None = outer
         self.error: tuple[int, str] | None = None
         self.gone: bool = False
         self.unanswered: bool = False  # when the client left
         self.is_socket: bool = False
         self.forgotten: bool = False  # not counted, nor are its exceptions: it may still respond and fail
-
-
-def counts(exchange: Exchange | None, recorder: Recorder) -> bool:
-    """Tell whether this recorder counts one of these requests already."""
-    while exchange is not None:
-        if exchange.recorder is recorder and not exchange.finished:
-            return True
-        exchange = exchange.outer
-    return False
-
-
-def excludes(exchange: Exchange | None, recorder: Recorder, path: str) -> bool:
-    """Tell whether this recorder is not to count the request; the path tells it from one with the same environ."""
-    if exchange is None or exchange.apart is None or not exchange.apart.forgotten:
-        return False
-    return exchange.recorder is recorder and exchange.path.endswith(path)
-
-
-def unfinished(exchange: Exchange | None) -> Exchange | None:
-    """Return the nearest exchange that still counts: an environ that is used again holds finished ones."""
-    while exchange is not None and exchange.finished:
-        exchange = exchange.outer
-    return exchange

@@ -25,11 +25,17 @@ METHODS: Final = (
 UNDECLARED_METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", OTHER)
 """The methods that are reserved for a route that declares none."""
 
+WEBSOCKET: Final = "websocket"
+"""Stands among the methods of a declared route for WebSocket connections to it. It is no value of the label `method`."""
+
 OTHER_STATUS: Final = 0
 """The code that stands for the label `_OTHER` where statuses are numbers."""
 
 CLIENT_ERROR: Final = 400
 """The first status that refuses a request."""
+
+CLIENT_GONE: Final = 499
+"""The status of a request whose client left before a response began; nginx's number."""
 
 SERVER_ERROR: Final = 500
 """The first status that is an error."""
@@ -75,8 +81,13 @@ def status_code(status: object) -> int:
         return OTHER_STATUS
 
 
+def close_code(code: object) -> int:
+    """Return a WebSocket's close code, 1000 to 4999 (RFC 6455, 7.4), or 0 (`OTHER_STATUS`) for anything else."""
+    return code if isinstance(code, int) and 1000 <= code < 5000 else OTHER_STATUS
+
+
 def status_label(code: int) -> str:
-    """Return the label of a code from `status_code`: three digits, or `_OTHER`."""
+    """Return the label of a code from `status_code` or `close_code`: its digits, or `_OTHER`."""
     return str(code) if code else OTHER
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 from typing import Final, NamedTuple
 
-from .labels import METHODS, OTHER, OVERFLOW, UNMATCHED
+from .labels import METHODS, OTHER, OVERFLOW, UNMATCHED, WEBSOCKET
 
 Key = tuple[str, ...]
 """The label values that tell one row from the others of its kind."""
@@ -50,7 +50,9 @@ class Kind:
         sentinels: Keys whose rows are always there.
         fallback: Returns the key that counts in place of one that finds no room. Asked again and again, it comes to a
             sentinel. Only kinds whose rows are all sentinels need none.
-        key: Makes a key of a method and a route, for kinds of which declared routes reserve rows.
+        key: Makes a key of a method and a route, for kinds of which declared routes reserve rows; `None` for a method
+            of another kind.
+        is_quiet: Whether rows are shown only once they have counted something, even if all of them are sentinels.
     """
 
     def __init__(
@@ -61,7 +63,8 @@ class Kind:
         capacity: int,
         sentinels: Sequence[Key],
         fallback: Callable[[Key], Key] | None = None,
-        key: Callable[[str, str], Key] | None = None,
+        key: Callable[[str, str], Key | None] | None = None,
+        is_quiet: bool = False,
     ) -> None:
         self.is_closed: bool = key is None and capacity <= len(sentinels)
         """Whether the sentinels are all rows that there can be."""
@@ -75,6 +78,7 @@ class Kind:
         self.in_order: tuple[Key, ...] = tuple(sentinels)
         self.fallback: Callable[[Key], Key] = fallback or (lambda key: key)
         self.key = key
+        self.is_quiet: bool = is_quiet or not self.is_closed
         self.width: int = sum(field.width for field in fields)
         starts = (sum(field.width for field in fields[:n]) for n in range(len(fields)))
         self.offsets: dict[str, int] = {field.name: start for field, start in zip(fields, starts, strict=True)}
@@ -83,8 +87,8 @@ class Kind:
 
     def keys(self, route: str, methods: Iterable[str]) -> list[Key]:
         """Return the keys that a declared route reserves."""
-        key = self.key
-        return [] if key is None else list(dict.fromkeys(key(method, route) for method in methods))
+        found = () if self.key is None else [self.key(method, route) for method in methods]
+        return list(dict.fromkeys(key for key in found if key is not None))
 
     def field(self, name: str) -> Field:
         """Return the field of a name."""
@@ -151,6 +155,12 @@ EXCEPTION_ROWS: Final = 257
 
 SENTINEL_ROUTES: Final = (UNMATCHED, OVERFLOW)
 
+SOCKET_ROUTES: Final = 32
+"""Routes of WebSockets that are told apart. More are, if more are declared."""
+
+LIFETIME_BOUNDS: Final = (1.0, 10.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 86400.0)
+"""Upper bounds of the buckets for how long a WebSocket connection lasts: a second to a day."""
+
 
 def layout(bounds: tuple[float, ...], max_label_sets: int) -> tuple[Kind, ...]:
     """Return the kinds of row of a table, in the order of their regions.
@@ -183,6 +193,23 @@ def layout(bounds: tuple[float, ...], max_label_sets: int) -> tuple[Kind, ...]:
             fallback=lambda key: (OVERFLOW, OTHER),
         ),
         Kind(
+            "socket",
+            (),
+            [Field("in_progress", Unit.GAUGE), Field("handshakes")],
+            capacity=1,
+            sentinels=[()],
+            is_quiet=True,
+        ),
+        _of_sockets("handshake", [Field("status", width=STATUS_CELLS, is_coded=True), Field("errors")]),
+        _of_sockets(
+            "connection",
+            [
+                Field("close_code", width=STATUS_CELLS, is_coded=True),
+                Field("seconds", Unit.SECONDS),
+                Field("buckets", width=len(LIFETIME_BOUNDS) + 1, bounds=LIFETIME_BOUNDS),
+            ],
+        ),
+        Kind(
             "http",
             ("method", "route"),
             [  # what a common request adds to lies side by side: its status, the sum of seconds, the first bucket
@@ -195,6 +222,19 @@ def layout(bounds: tuple[float, ...], max_label_sets: int) -> tuple[Kind, ...]:
             capacity=max_label_sets,
             sentinels=[(method, route) for method in METHODS for route in SENTINEL_ROUTES],
             fallback=lambda key: (key[0], OVERFLOW),
-            key=lambda method, route: (method, route),
+            key=lambda method, route: None if method == WEBSOCKET else (method, route),
         ),
+    )
+
+
+def _of_sockets(name: str, fields: Sequence[Field]) -> Kind:
+    """Return a kind of row of which there is one for each route of WebSockets."""
+    return Kind(
+        name,
+        ("route",),
+        fields,
+        capacity=SOCKET_ROUTES + len(SENTINEL_ROUTES),
+        sentinels=[(route,) for route in SENTINEL_ROUTES],
+        fallback=lambda key: (OVERFLOW,),
+        key=lambda method, route: (route,) if method == WEBSOCKET else None,
     )

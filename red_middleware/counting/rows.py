@@ -84,8 +84,18 @@ class Method:
         """By status and route as they are said. Errors are not among them: they take the longer way."""
 
 
+class Sockets:
+    """The WebSocket connections that are open, as `Method` has its requests."""
+
+    __slots__ = ("in_progress", "lock")
+
+    def __init__(self) -> None:
+        self.lock: RLock = RLock()
+        self.in_progress: list[None] = []
+
+
 class PublishedList(list[None]):
-    """Requests in progress, whose number other workers read in a cell."""
+    """What is in progress, whose number other workers read in a cell."""
 
     __slots__ = ("cells", "lock", "number")
 

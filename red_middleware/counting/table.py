@@ -23,9 +23,19 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, M
 from contextlib import ExitStack
 from typing import Final, Literal, NamedTuple, Protocol
 
-from .labels import METHODS, OTHER, OVERFLOW, SERVER_ERROR, UNDECLARED_METHODS, UNMATCHED, method_label, route_label
+from .labels import (
+    METHODS,
+    OTHER,
+    OVERFLOW,
+    SERVER_ERROR,
+    UNDECLARED_METHODS,
+    UNMATCHED,
+    WEBSOCKET,
+    method_label,
+    route_label,
+)
 from .layout import Extent, Key, Kind, Unit, extent
-from .rows import IS_LOCKED, LockedPublishedList, Method, Outcome, PublishedList, Row
+from .rows import IS_LOCKED, LockedPublishedList, Method, Outcome, PublishedList, Row, Sockets
 
 Change = (
     tuple[Literal["declare"], dict[str, list[str]]]
@@ -70,8 +80,8 @@ class Alone:
         return True
 
     def read(self, table: "Table", extent: Extent) -> tuple[Sequence[Sequence[float]], int]:
-        for number, method in enumerate(table.methods.values()):
-            table.regions["method"].cells[number] = len(method.in_progress)
+        for kind, number, counted in table.in_progress():
+            table.regions[kind].cells[number] = len(counted.in_progress)
         spans = zip(table.regions.values(), extent.spans, strict=True)
         return [region.cells[:length] for region, (_, length) in spans], 1
 
@@ -115,7 +125,7 @@ class Table:
     """Rows of cells for a bounded number of label sets.
 
     Args:
-        kinds: The layout of the rows. The kinds `own`, `method`, `exception` and `http` are among them.
+        kinds: The layout of the rows, see `layout.layout`.
         sharing: The other workers. The caller then replays the log, and gives the table its cells by `use`.
         earlier: What this process counted by before there were others. It still counts what began there, and what the
             others cannot be told of at the moment, until `workers.carry` brings that here.
@@ -130,8 +140,8 @@ class Table:
         self.declared: dict[str, frozenset[str]] = {}  # routes, with the labels of their methods
         self.regions: dict[str, Region] = {kind.name: Region(kind) for kind in kinds}
         self.http: Region = self.regions["http"]
-        self.key: Callable[[str, str], Key] = self.http.kind.key or (lambda method, route: (method, route))
         self.methods: dict[object, Method] = {label: Method(self, label) for label in METHODS}
+        self.sockets: Sockets = Sockets()
         if sharing is ALONE:
             self._take_own_cells()
         for region in self.regions.values():
@@ -153,7 +163,8 @@ class Table:
         too few are left, they compete with all that nobody declared.
 
         Args:
-            routes: Templates with their methods; `None` for methods stands for `UNDECLARED_METHODS`.
+            routes: Templates with their methods, `WEBSOCKET` among them; `None` for methods stands for
+                `UNDECLARED_METHODS`.
 
         Returns:
             How many of these routes found no row to reserve.
@@ -162,8 +173,8 @@ class Table:
         for template, methods in routes:
             route = route_label(template)
             if route != OVERFLOW:
-                labels = map(method_label, UNDECLARED_METHODS if methods is None else methods)
-                wanted.setdefault(route, set()).update(labels)
+                for method in UNDECLARED_METHODS if methods is None else methods:
+                    wanted.setdefault(route, set()).add(method if method == WEBSOCKET else method_label(method))
         change: Change = ("declare", {route: sorted(labels) for route, labels in wanted.items()})
         if self.lacks(change):
             self.sharing.change(self, change)
@@ -229,13 +240,13 @@ class Table:
         """
         method = self.methods[method.label]  # an exchange from before a fork has one of another table
         name = route_label(route)
-        declared = self.declared.get(name)
-        if declared is None or method.label in declared:
-            key = self.key(method.label, name)
+        declared = self.declared.get(name, frozenset()) - {WEBSOCKET}
+        if not declared or method.label in declared:
+            key = (method.label, name)
         elif OTHER in declared:
-            key = self.key(OTHER, name)
+            key = (OTHER, name)
         else:
-            key = self.key(method.label, UNMATCHED)
+            key = (method.label, UNMATCHED)
         row = self.admit(self.http, key)
         if row.key[1] == OVERFLOW or row.table is not self:
             return row  # the next request may find room, or an index that nobody holds
@@ -281,17 +292,30 @@ class Table:
 
         It belongs to a row of `earlier` where there is room, but the other workers cannot be told at the moment.
         """
-        cell = self.code_cell(row, code)
-        if cell == row.code_cells[0] and self.is_untold(("code", row.kind.name, row.number, code)):
-            there = self.earlier.admit(self.earlier.http, row.key)
-            return self.earlier.outcome(there, code)
+        row, cell = self._coded(row, code)
         is_error = code >= SERVER_ERROR
         outcome = row.outcomes.get((cell, is_error))
         if outcome is None:
-            outcome = row.outcomes.setdefault((cell, is_error), Outcome(row, cell, is_error, self.http.cells))
+            http = row.table.http
+            outcome = row.outcomes.setdefault((cell, is_error), Outcome(row, cell, is_error, http.cells))
             with row.lock:
-                outcome.cells = self.http.cells  # asked again: `use` may have passed by meanwhile
+                outcome.cells = http.cells  # asked again: `use` may have passed by meanwhile
         return outcome
+
+    def count(self, kind: str, key: Key, code: int) -> Row:
+        """Add one to what counts a code in the row of a key, and return the row, to which more can be added."""
+        row, cell = self._coded(self.admit(self.regions[kind], key), code)
+        row.table._add(row, cell, 1.0)
+        return row
+
+    def _coded(self, row: Row, code: int) -> tuple[Row, int]:
+        """Return the cell that counts a code, with its row, which may be one of `earlier` as in `outcome`."""
+        table = row.table
+        cell = table.code_cell(row, code)
+        if cell == row.code_cells[0] and table.is_untold(("code", row.kind.name, row.number, code)):
+            there = table.earlier.admit(table.earlier.regions[row.kind.name], row.key)
+            return table._coded(there, code)
+        return row, cell
 
     def code_cell(self, row: Row, code: int) -> int:
         """Return the cell that counts a code of a row: that of all other codes when the row's cells are taken."""
@@ -339,7 +363,7 @@ class Table:
     def use(self, cells: MutableSequence[float]) -> None:
         """Take a worker's own cells, and publish the gauges in them."""
         with ExitStack() as stack:  # an addition is made to the cells before, or to these, and never between
-            for lock in (self.lock, *(method.lock for method in self.methods.values())):
+            for lock in (self.lock, *(counted.lock for _, _, counted in self.in_progress())):
                 stack.enter_context(lock)
             for region, (first, _) in zip(self.regions.values(), self.extent().spans, strict=True):
                 before, region.cells = region.cells, cells[first : first + region.capacity * region.kind.width]
@@ -348,28 +372,37 @@ class Table:
                         region.cells[cell] = before[cell]
             for outcome in self._outcomes():
                 outcome.cells = self.http.cells
-        gauges = self.regions["method"].cells
-        for number, method in enumerate(self.methods.values()):
-            if isinstance(method.in_progress, PublishedList):  # no copy, which would miss what ends meanwhile
-                method.in_progress.move(gauges)
+        for kind, number, counted in self.in_progress():
+            gauges = self.regions[kind].cells
+            if isinstance(counted.in_progress, PublishedList):  # no copy, which would miss what ends meanwhile
+                counted.in_progress.move(gauges)
             else:
                 made = LockedPublishedList if IS_LOCKED else PublishedList
-                method.in_progress = made(method.in_progress, gauges, number, method.lock)
+                counted.in_progress = made(counted.in_progress, gauges, number, counted.lock)
+
+    def in_progress(self) -> Iterator[tuple[str, int, Method | Sockets]]:
+        """Yield what counts as in progress, each with the kind and the number of the cell that says how many."""
+        for number, method in enumerate(self.methods.values()):
+            yield "method", number, method
+        yield "socket", 0, self.sockets
 
     def _take_own_cells(self) -> None:
         for region in self.regions.values():
             region.cells = [0.0] * (region.capacity * region.kind.width)
 
-    def add(self, row: Row, field: str, amount: float = 1.0) -> None:
-        """Add to one of the rare cells, those that no exchange adds to itself."""
-        region, cell = self.regions[row.kind.name], row.cell(field)
+    def add(self, row: Row, field: str, amount: float = 1.0, number: int = 0) -> None:
+        """Add to one of the rare cells, those that no exchange adds to itself: the one of this number in its field."""
+        self._add(row, row.cell(field) + number, amount)
+
+    def _add(self, row: Row, cell: int, amount: float) -> None:
+        region = self.regions[row.kind.name]
         with row.lock:
             cells = region.cells  # not before: `use` exchanges them
             cells[cell] += amount
 
-    def count_exception(self, row: Row, exception: str) -> None:
-        """Count an exception's class on the route of a row."""
-        found = self.admit(self.regions["exception"], (row.key[1], exception))
+    def count_exception(self, route: str, exception: str) -> None:
+        """Count an exception's class on a route, both as their labels."""
+        found = self.admit(self.regions["exception"], (route, exception))
         found.table.add(found, "raised")
 
     def read(self) -> Counted:
@@ -395,9 +428,9 @@ class Table:
         self.earlier = self
         self._take_own_cells()
         self.lock = RLock()
-        for method in self.methods.values():
-            method.lock = RLock()
-            method.in_progress = []
+        for _, _, counted in self.in_progress():
+            counted.lock = RLock()
+            counted.in_progress = []
         for region in self.regions.values():
             for row in region.rows:
                 row.lock = self.methods[row.key[0]].lock if row.kind.labels[:1] == ("method",) else self.lock

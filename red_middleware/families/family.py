@@ -45,6 +45,8 @@ class Family(NamedTuple):
     """The label for the codes of a coded field."""
     is_sparse: bool = False
     """Whether it leaves out what is zero: a code that has not come, a client that has not left."""
+    is_quiet: bool = False
+    """Whether it is left out as a whole while it has no series."""
     value: Callable[[Reading, int], float] | None = None
     """Its value, given the reading and the number of series that are shown in all."""
 
@@ -155,7 +157,7 @@ def most_series(family: Family, kind: Kind) -> int:
 def counted_rows(kind: Kind, reading: Reading) -> Iterable[Row]:
     """Return the rows of a kind that are shown: a row that has counted nothing is space and not series."""
     width, cells, rows = kind.width, reading.cells[kind.name], reading.rows[kind.name]
-    if kind.is_closed:
+    if not kind.is_quiet:
         return rows
     likely = kind.offsets[kind.coded.name] + kind.coded.width - 1 if kind.coded else 0  # that of the first code
     return [row for row in rows if cells[row.start + likely] or any(cells[row.start : row.start + width])]
@@ -169,7 +171,7 @@ def bound(families: Sequence[Family], kinds: Sequence[Kind], capacities: Mapping
 
 
 def samples(families: Sequence[Family], kinds: Iterable[Kind], reading: Reading) -> dict[Family, list[Sample]]:
-    """Return every family with its samples."""
+    """Return every family that is shown, with its samples."""
     found: dict[Family, list[Sample]] = {family: [] for family in families}
     for kind in kinds:
         views = [Shown(family, kind) for family in families if family.kind == kind.name]
@@ -186,7 +188,7 @@ def samples(families: Sequence[Family], kinds: Iterable[Kind], reading: Reading)
     series = sum(map(len, found.values())) + len(computed)
     for family in computed:
         found[family] = [Sample("", {}, family.value(reading, series))]  # type: ignore[misc]  # it is not None
-    return found
+    return {family: shown for family, shown in found.items() if shown or not family.is_quiet}
 
 
 def number(value: float) -> str:

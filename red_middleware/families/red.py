@@ -81,6 +81,3 @@ FAMILIES: Final = (
         kind="own", fields=("scrapes", "scrape_seconds"),
     ),
 )  # fmt: skip
-
-OWN_FAMILIES: Final = tuple(family for family in FAMILIES if family is not UPTIME)
-"""Those that no other package is likely to name so: an uptime is no request's, and others have one, too."""

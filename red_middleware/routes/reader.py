@@ -3,18 +3,25 @@
 from collections.abc import Callable, Iterable, MutableMapping
 from typing import Any, Protocol
 
+from ..counting.labels import WEBSOCKET
+
+__all__ = ["WEBSOCKET", "AsksForSocket", "Declare", "Raised", "Reader", "Source"]
+
 Source = MutableMapping[str, Any]
 """The environ of a WSGI request, or the scope of an ASGI request."""
 
 Declare = Callable[[Iterable[tuple[str, Iterable[str] | None]]], None]
-"""Takes the templates that an app declares, each with its methods; `None` where the app names no methods."""
+"""Takes the templates that an app declares, each with its methods; `None` where the app names no methods.
+
+`WEBSOCKET` among the methods stands for WebSockets.
+"""
 
 Raised = Callable[[Source, BaseException], None]
 """Takes a request and the exception that its framework is about to answer with a 500 itself."""
 
 
 AsksForSocket = Callable[[Source], None]
-"""Takes a request to a route of WebSockets. A response that is no error says that the session is over."""
+"""Takes a WSGI request to a route of WebSockets. A response that is no error says that the session is over."""
 
 
 class Reader(Protocol):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from .reader import WEBSOCKET
 from .wrapped import of_class, wrapped
 
 _is_router = of_class("starlette.routing", "Router")
@@ -106,9 +107,10 @@ class Walk:
             yield Place((*originals, route, route.app), path, None, is_open_ended=True, is_branch=inner is not None)
             if inner is not None:
                 yield from self._behind(inner, path, inside)
-        elif not isinstance(route, routing.WebSocketRoute) and isinstance(getattr(route, "path", None), str):
+        elif isinstance(getattr(route, "path", None), str):
+            is_socket = isinstance(route, routing.WebSocketRoute)
             holders = (*originals, route, getattr(route, "endpoint", route))
-            yield Place(holders, path, getattr(route, "methods", None))
+            yield Place(holders, path, (WEBSOCKET,) if is_socket else getattr(route, "methods", None))
 
     def _frontends(self, group: Any, prefix: str) -> Iterator[Place]:
         for route in self._list(group, "routes"):

@@ -16,7 +16,8 @@ import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 
 from red_middleware import RedASGIMiddleware, RedMetrics, RedWSGIMiddleware
-from red_middleware.counting.exchange import raised, start
+from red_middleware.counting.enclosing import raised
+from red_middleware.counting.exchange import start
 from red_middleware.exposition import Request, answer
 from red_middleware.metrics import recorder_of
 from red_middleware.routes import Declare, Raised, Routes, Source

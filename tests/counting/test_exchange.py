@@ -7,7 +7,7 @@ import pytest
 from red_middleware import RedMetrics
 from red_middleware.counting import exchange as exchange_room
 
-from ..counts import counted, fresh_metrics, one_request
+from ..counts import counted, fresh_metrics, one_request, one_session
 from ..drive import Clock, begun
 
 
@@ -40,7 +40,7 @@ def test_a_request_adds_the_same_with_a_lock_and_without(
 
 
 @pytest.mark.parametrize(("status", "counts"), [(200, False), (101, False), (403, True), (500, True), (999, True)])
-def test_a_session_of_a_websocket_is_no_request_and_a_failure_is_one(status: int, counts: bool) -> None:
+def test_a_session_of_a_websocket_is_no_request_and_a_refusal_is_one(status: int, counts: bool) -> None:
     """Of all recorders; a copy of an environ may have come to a reader without the exchange."""
     metrics = fresh_metrics()
     source: dict[str, Any] = {}
@@ -50,7 +50,7 @@ def test_a_session_of_a_websocket_is_no_request_and_a_failure_is_one(status: int
     exchange.respond(status, "/a")
     exchange.finish()
     label = "_OTHER" if status == 999 else f"{status}"
-    assert counted(metrics) == (one_request(label, route="/a", error=status == 500) if counts else {})
+    assert counted(metrics) == (one_request(label, route="/a", error=status == 500) if counts else one_session("/a"))
 
 
 def test_an_exception_in_a_session_is_counted() -> None:

@@ -25,6 +25,7 @@ from red_middleware.workers import Identity, State
 from red_middleware.workers.carry import carry
 from red_middleware.workers.cells import GRAIN_SECONDS
 
+from ..counts import BESIDE_ROWS
 from ..drive import Clock
 
 BOUNDS = (1.0, 10.0)
@@ -39,10 +40,10 @@ def with_first_byte(kind: Kind) -> Kind:
     return Kind(kind.name, kind.labels, [*kind.fields, *fields], kind.capacity, kind.in_order, kind.fallback, kind.key)
 
 
-def websocket(capacity: int = 5) -> Kind:
+def session(capacity: int = 5) -> Kind:
     """Return a kind of row with another key, another width, and all units."""
     return Kind(
-        "websocket",
+        "session",
         ("route",),
         [
             Field("closed", width=CLOSE_CODES, is_coded=True),
@@ -59,7 +60,7 @@ def websocket(capacity: int = 5) -> Kind:
 def kinds(max_label_sets: int = 30) -> tuple[Kind, ...]:
     """Return the layout with both."""
     *others, http = layout(BOUNDS, max_label_sets)
-    return (*others, with_first_byte(http), websocket())
+    return (*others, with_first_byte(http), session())
 
 
 FIRST_BYTE = Family(
@@ -67,16 +68,16 @@ FIRST_BYTE = Family(
     kind="http", fields=("first_byte", "first_byte_seconds"),
 )  # fmt: skip
 CLOSED = Family(
-    "websocket_connections_total", "counter", "Connections that were accepted and have ended.",
-    kind="websocket", fields=("closed",), code_label="close_code", is_sparse=True,
+    "session_connections_total", "counter", "Connections that were accepted and have ended.",
+    kind="session", fields=("closed",), code_label="close_code", is_sparse=True,
 )  # fmt: skip
 SECONDS = Family(
-    "websocket_seconds_total", "counter", "Seconds that ended connections were open.",
-    kind="websocket", fields=("seconds",),
+    "session_seconds_total", "counter", "Seconds that ended connections were open.",
+    kind="session", fields=("seconds",),
 )  # fmt: skip
 OPEN = Family(
-    "websocket_connections_in_progress", "gauge", "Connections that are open now.",
-    kind="websocket", fields=("open",),
+    "session_connections_in_progress", "gauge", "Connections that are open now.",
+    kind="session", fields=("open",),
 )  # fmt: skip
 ALL = (FIRST_BYTE, *FAMILIES, CLOSED, SECONDS, OPEN)
 
@@ -110,7 +111,7 @@ class Worker:
 
     def connection(self, route: str) -> Row:
         """Look up the row of a route's connections."""
-        return self.table.admit(self.table.regions["websocket"], (route,))
+        return self.table.admit(self.table.regions["session"], (route,))
 
     def open(self, route: str, connections: int = 1) -> None:
         """Count connections that are open now."""
@@ -119,7 +120,7 @@ class Worker:
     def close(self, route: str, code: int, seconds: float = 0.0) -> None:
         """Count a connection that has ended."""
         row = self.connection(route)
-        cells = self.table.regions["websocket"].cells
+        cells = self.table.regions["session"].cells
         cells[self.table.code_cell(row, code)] += 1.0
         self.table.add(row, "seconds", seconds)
 
@@ -155,7 +156,7 @@ def test_the_bound_follows() -> None:
     """Rows x what each can show, kind by kind: of the plain layout the formula, and what the new fields add to it."""
     plain = Recorder(options(), CollectorRegistry()).bound()
     wider = Recorder(options(), CollectorRegistry(), kinds=kinds(), families=ALL).bound()
-    assert plain.series == 30 * (2 + 21) + 277
+    assert plain.series == 30 * (2 + 21) + BESIDE_ROWS
     assert wider.rows == plain.rows == 30
     assert wider.series - plain.series == 30 * (3 + 2) + 5 * (CLOSE_CODES + 1 + 1)
     assert wider.cells - plain.cells == 30 * (3 + 1) + 5 * (CLOSE_CODES + 1 + 1)
@@ -168,10 +169,13 @@ def test_a_full_table_shows_as_much_as_the_bound_says() -> None:
     for n in range(100):
         table.row(table.methods["GET"], f"/{n}")
         worker.connection(f"/{n}")
-        table.count_exception(table.http.rows[0], f"E{n}")
-        table.count_exception(table.http.rows[0], f"F{n}")
-        table.count_exception(table.http.rows[0], f"G{n}")
+        for kind in "EFG":
+            table.count_exception("/", f"{kind}{n}")
+        for kind in ("handshake", "connection"):
+            table.admit(table.regions[kind], (f"/{n}",))
     worker.connection(UNMATCHED)
+    for kind in ("handshake", "connection"):
+        table.admit(table.regions[kind], (UNMATCHED,))
     for method in table.methods.values():
         for route in (None, "/" + "x" * 300):
             table.row(method, route)
@@ -191,7 +195,7 @@ def test_declared_routes_reserve_rows_of_each_kind_with_a_key_for_them() -> None
     worker.recorder.declare([(f"/{n}", ["GET", "POST"]) for n in range(10)])
     regions = worker.table.regions
     assert regions["http"].capacity == SENTINELS + 20
-    assert regions["websocket"].capacity == 2 + 10
+    assert regions["session"].capacity == 2 + 10
     for n in range(100):
         worker.open(f"/scan{n}")
     assert {worker.connection(f"/{n}").key for n in range(10)} == {(f"/{n}",) for n in range(10)}
@@ -353,7 +357,7 @@ def test_a_child_of_a_fork_begins_with_the_index_alone() -> None:
     worker.table.restart()
     assert worker.connection("/chat") is row
     assert row.codes == (1000,)
-    assert not any(worker.table.regions["websocket"].cells)
+    assert not any(worker.table.regions["session"].cells)
 
 
 def test_what_tells_tables_apart_follows() -> None:
@@ -365,17 +369,17 @@ def test_what_tells_tables_apart_follows() -> None:
         mark(layout(BOUNDS, 30)),
         mark([*others, http]),
         mark([*layout(BOUNDS, 30), chat]),
-        mark([*others, http, websocket(capacity=6)]),
+        mark([*others, http, session(capacity=6)]),
         mark([*others, chat, http]),
         mark(kinds(max_label_sets=31)),
     ]
     as_counts = [field._replace(unit=Unit.COUNT) for field in chat.fields]
     for changed in (
         Kind("chat", chat.labels, chat.fields, 5, chat.in_order, chat.fallback),
-        Kind("websocket", ("path",), chat.fields, 5, chat.in_order, chat.fallback),
-        Kind("websocket", chat.labels, chat.fields[::-1], 5, chat.in_order, chat.fallback),
-        Kind("websocket", chat.labels, as_counts, 5, chat.in_order, chat.fallback),
-        Kind("websocket", chat.labels, chat.fields, 5, [(UNMATCHED,)], chat.fallback),
+        Kind("session", ("path",), chat.fields, 5, chat.in_order, chat.fallback),
+        Kind("session", chat.labels, chat.fields[::-1], 5, chat.in_order, chat.fallback),
+        Kind("session", chat.labels, as_counts, 5, chat.in_order, chat.fallback),
+        Kind("session", chat.labels, chat.fields, 5, [(UNMATCHED,)], chat.fallback),
     ):
         unlike.append(mark([*others, http, changed]))
     assert len({same, *unlike}) == 1 + len(unlike)
@@ -408,7 +412,7 @@ def test_the_extent_says_which_cells_of_which_unit_count(used: tuple[int, int]) 
 
 def test_a_kind_says_where_its_fields_are() -> None:
     """One after the other, in their order; the coded one is known."""
-    kind = websocket()
+    kind = session()
     assert kind.width == CLOSE_CODES + 2
     assert kind.offsets == {"closed": 0, "open": CLOSE_CODES, "seconds": CLOSE_CODES + 1}
     assert kind.coded is kind.field("closed")

@@ -21,11 +21,10 @@ from prometheus_client.registry import Collector
 from red_middleware import RedASGIMiddleware, RedMetrics, RedWSGIMiddleware
 from red_middleware.counting.layout import Extent
 from red_middleware.counting.table import Alone, Table
-from red_middleware.families import FAMILIES
 from red_middleware.metrics import recorder_of
 
 from .. import drive
-from ..counts import faults, fresh_metrics
+from ..counts import SHOWN_AT_ONCE, faults, fresh_metrics
 from ..drive import Environ, Receive, Scope, Seen, Send, StartResponse
 
 OPENMETRICS: Final = "application/openmetrics-text"
@@ -199,7 +198,7 @@ def test_gzip_brings_the_same_text(ask: Ask) -> None:
     assert found.headers["content-length"] == str(len(found.body))
     text = gzip.decompress(found.body)
     assert len(found.body) < len(text) / 5
-    assert len(list(parse_text(text.decode()))) == len(FAMILIES)
+    assert len(list(parse_text(text.decode()))) == len(SHOWN_AT_ONCE)
 
 
 # name[]
@@ -258,7 +257,7 @@ def test_name_chooses_families(ask: Ask, accept: tuple[tuple[str, str], ...], qu
 @pytest.mark.parametrize("query", EVERYTHING)
 def test_a_query_without_names_shows_everything(ask: Ask, query: str) -> None:
     """Whatever else stands in it; an empty name is none, as for prometheus_client."""
-    assert len(families(ask(fresh_metrics(), Request(query=query)))) == len(FAMILIES)
+    assert len(families(ask(fresh_metrics(), Request(query=query)))) == len(SHOWN_AT_ONCE)
 
 
 def test_name_knows_the_namespace(ask: Ask) -> None:
@@ -319,7 +318,7 @@ def test_others_are_shown_as_prometheus_client_shows_them(ask: Ask, accept: str)
     found = ask(metrics, Request(headers=(("Accept", accept),) if accept else ()))
     target, ours_mark, ours_and_rest = found.body.partition(b"# HELP http_requests")
     ours, mark, rest = ours_and_rest.partition(b"# HELP orders")
-    assert (ours_mark + ours).count(b"# TYPE") == len(FAMILIES)
+    assert (ours_mark + ours).count(b"# TYPE") == len(SHOWN_AT_ONCE)
     assert target + mark + rest == alone
     assert families(found)
     assert faults(metrics) == 0
@@ -363,7 +362,7 @@ def test_a_broken_collector_takes_only_itself_away(
         found = ask(metrics, Request(headers=(("Accept", accept),) if accept else ()))
         assert found.status == 200
         assert [name for name in families(found) if not name.endswith("_created")] == [
-            *(family.name.removesuffix("_total") for family in FAMILIES), "before", "after",
+            *(family.name.removesuffix("_total") for family in SHOWN_AT_ONCE), "before", "after",
         ]  # fmt: skip
         assert faults(metrics) == number
     assert [record.getMessage() for record in caplog.records if record.name == "red_middleware"
@@ -397,7 +396,7 @@ def test_numbers_that_cannot_be_read_take_only_themselves_away(ask: Ask, is_aske
         found = ask(asked, Request())
         assert found.status == 200
         assert [name for name in families(found) if not name.endswith("_created")] == [
-            *(f"whole_{family.name}".removesuffix("_total") for family in FAMILIES), "other",
+            *(f"whole_{family.name}".removesuffix("_total") for family in SHOWN_AT_ONCE), "other",
         ]  # fmt: skip
         assert faults_of(asked) == number
 
@@ -416,7 +415,7 @@ def test_collect_may_be_anything_that_raises_at_once(ask: Ask) -> None:
     metrics = fresh_metrics()
     metrics.registry.register(Raises())
     metrics.registry.register(ReturnsNone())
-    assert len(families(ask(metrics, Request()))) == len(FAMILIES)
+    assert len(families(ask(metrics, Request()))) == len(SHOWN_AT_ONCE)
     assert faults(metrics) == 2
 
 
@@ -430,7 +429,7 @@ def test_two_namespaces_stand_side_by_side(ask: Ask) -> None:
     for metrics in (shop, desk):
         own = [line for line in lines if line.startswith(f"{metrics.namespace}_")]
         assert f"{metrics.namespace}_red_series {float(len(own))}" in own
-    assert len(families(found)) == 2 * len(FAMILIES)
+    assert len(families(found)) == 2 * len(SHOWN_AT_ONCE)
 
 
 def test_a_registry_with_a_collect_of_its_own_is_asked_for_it(ask: Ask) -> None:
@@ -444,7 +443,7 @@ def test_a_registry_with_a_collect_of_its_own_is_asked_for_it(ask: Ask) -> None:
     metrics = fresh_metrics(registry=Adding())
     request_counted(metrics)
     found = ask(metrics, Request())
-    assert families(found) == [*(family.name.removesuffix("_total") for family in FAMILIES), "added"]
+    assert families(found) == [*(family.name.removesuffix("_total") for family in SHOWN_AT_ONCE), "added"]
     assert found.text.count("\nhttp_request_duration_seconds_bucket{") == 3
     assert families(ask(metrics, Request(query="name[]=added&name[]=red_series"))) == ["red_series", "added"]
 
@@ -468,7 +467,7 @@ def test_collectors_come_and_go_while_threads_scrape() -> None:
     def scrape() -> None:
         while not stop.is_set():
             found = ask_wsgi(metrics, Request())
-            if families(found)[: len(FAMILIES)] != [family.name.removesuffix("_total") for family in FAMILIES]:
+            if families(found)[: len(SHOWN_AT_ONCE)] != [family.name.removesuffix("_total") for family in SHOWN_AT_ONCE]:
                 wrong.append(found.text)
 
     threads = [threading.Thread(target=scrape) for _ in range(8)]

@@ -280,14 +280,14 @@ class TestRoutes:
         assert counted(wrapped, "/own", "/any") == {"/own": 1, "_unmatched": 1}
 
     def test_websockets_are_no_routes_of_http(self, metrics: RedMetrics) -> None:
-        """They are not declared, and a request to one is unmatched."""
+        """They are declared as what they are, and a request to one is unmatched."""
 
         async def socket(websocket: Any) -> None:
             raise AssertionError
 
         app = Starlette(routes=[WebSocketRoute("/socket", socket)])
         assert counted(wrap(app, metrics), "/socket") == {"_unmatched": 1}
-        assert read(app).declared == {}
+        assert read(app).declared == {"/socket": {"websocket"}}
 
     def test_the_servers_root_path_is_no_part_of_a_template(self, metrics: RedMetrics) -> None:
         """Whether the path holds it or not."""

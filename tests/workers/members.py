@@ -24,7 +24,7 @@ from typing import Any, Final
 from prometheus_client import CollectorRegistry
 
 from red_middleware import RedMetrics
-from red_middleware.counting.exchange import Source
+from red_middleware.counting.enclosing import Source
 from red_middleware.counting.layout import Key, layout
 from red_middleware.counting.rows import Row
 from red_middleware.counting.table import ALONE, Table

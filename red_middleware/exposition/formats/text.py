@@ -58,7 +58,8 @@ class Text:
         for name, family in zip(self.names, self.families, strict=True):
             if family.value is not None:
                 lines[name].append(f"{name} {number(family.value(reading, series))}\n".encode())
-            if not asked or not asked.isdisjoint(family.names(name)):
+            is_shown = lines[name] or not family.is_quiet
+            if is_shown and (not asked or not asked.isdisjoint(family.names(name))):
                 parts.append(metadata(name, family).encode())
                 parts += lines[name]
         return parts

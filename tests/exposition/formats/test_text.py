@@ -25,10 +25,9 @@ from red_middleware import RedMetrics
 from red_middleware.counting.rows import Row
 from red_middleware.counting.table import Table
 from red_middleware.exposition import Request, answer
-from red_middleware.families import FAMILIES
 from red_middleware.metrics import recorder_of
 
-from ...counts import fresh_metrics
+from ...counts import SHOWN_AT_ONCE, fresh_metrics
 from ...drive import begun
 from ...drive import count as request
 
@@ -286,9 +285,9 @@ def test_families_are_introduced_for_a_person() -> None:
     """HELP is one plain sentence, TYPE follows the name: a counter ends in `_total`, nothing else does."""
     lines = seen(fresh_metrics()).splitlines()
     assert [line for line in lines if line.startswith("# TYPE")] == [
-        f"# TYPE {family.name} {family.type}" for family in FAMILIES
+        f"# TYPE {family.name} {family.type}" for family in SHOWN_AT_ONCE
     ]
-    for family in FAMILIES:
+    for family in SHOWN_AT_ONCE:
         assert f"# HELP {family.name} {family.help}" in lines
         assert family.help[0].isupper()
         assert family.help.endswith(".")
