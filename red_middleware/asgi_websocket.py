@@ -1,4 +1,4 @@
-"""When is a WebSocket accepted, refused, closed and lost in ASGI? The part of `asgi` for scopes of the type `websocket`.
+"""When is a WebSocket accepted, refused, closed and lost in ASGI? `asgi` leaves scopes of the type `websocket` to this.
 
 It tells `counting.connection` so, and touches no message.
 """
@@ -69,21 +69,15 @@ class _Call:
 
     async def receive(self) -> Message:
         message = await self.receive_message()
-        try:
-            if message["type"] == "websocket.disconnect":
-                code = message.get("code", NO_CODE) if self.closing is None else self.closing
-                self.connection.disconnect(code, self._route())
-        except Exception as fault:  # not a message: the application will refuse it
-            self.routes.fault("message", fault)
+        if _kind(message) == "websocket.disconnect":
+            code = message.get("code", NO_CODE) if self.closing is None else self.closing
+            self.connection.disconnect(code, self._route())
         return message
 
     async def send(self, message: Message) -> None:
-        try:
-            kind = message["type"]
-            if kind == "websocket.close":
-                self.closing = message.get("code", NORMAL)
-        except Exception:  # not a message: the server will refuse it
-            kind = None
+        kind = _kind(message)
+        if kind == "websocket.close":
+            self.closing = message.get("code", NORMAL)
         try:
             await self.send_message(message)
         except OSError:  # ASGI 2.4: the client is gone
@@ -110,3 +104,11 @@ class _Call:
         if self.connection.answered:
             return None
         return self.routes.find(self.scope, self.connection.path, error)
+
+
+def _kind(message: Message) -> object:
+    """Return the type of a message; `None` where it is none: whoever gets it will refuse it."""
+    try:
+        return message["type"]
+    except Exception:
+        return None

@@ -203,7 +203,7 @@ def is_template(path: str) -> bool:
     return "<" in path or "{" in path
 
 
-_METHOD_FIRST: Final = re.compile(r"(?:([A-Z]+(?:-[A-Z]+)*) )?(.*)", re.DOTALL)  # M-SEARCH is one, VERSION-CONTROL another
+_METHOD_FIRST: Final = re.compile(r"(?:([A-Z]+(?:-[A-Z]+)*) )?(.*)", re.DOTALL)  # WebDAV has VERSION-CONTROL
 
 
 def split_method(text: str) -> tuple[str, str]:

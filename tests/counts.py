@@ -1,12 +1,15 @@
 """What was counted: fresh numbers for a test, and what a test looks at in them."""
 
+import math
 from collections import Counter
 from typing import Any
 
 from prometheus_client import CollectorRegistry
 
 from red_middleware import RedMetrics
+from red_middleware.counting.layout import LIFETIME_BOUNDS
 from red_middleware.families import FAMILIES, Family
+from red_middleware.families.family import number
 
 from .drive import Clock
 
@@ -45,7 +48,7 @@ def one_session(route: str) -> dict[str, float]:
         f'websocket_handshakes_total{{route="{route}",status="101"}}': 1.0,
         f'websocket_connections_total{{close_code="_OTHER",route="{route}"}}': 1.0,
         f'websocket_connection_duration_seconds_count{{route="{route}"}}': 1.0,
-        **{connection % le: 1.0 for le in ("1.0", "10.0", "60.0", "300.0", "900.0", "3600.0", "14400.0", "86400.0", "+Inf")},
+        **{connection % number(le): 1.0 for le in (*LIFETIME_BOUNDS, math.inf)},
     }
 
 
@@ -114,8 +117,8 @@ def requests(metrics: RedMetrics) -> dict[tuple[str, str, str], int]:
 def routes(metrics: RedMetrics) -> dict[str, int]:
     """Return the finished requests by route."""
     found: Counter[str] = Counter()
-    for (_, route, _), number in requests(metrics).items():
-        found[route] += number
+    for (_, route, _), times in requests(metrics).items():
+        found[route] += times
     return dict(found)
 
 

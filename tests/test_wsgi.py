@@ -23,7 +23,7 @@ from werkzeug.test import Client
 
 from red_middleware import RedMetrics, RedWSGIMiddleware
 
-from .counts import check_one_request, one_session, counted, fresh_metrics, one_request
+from .counts import check_one_request, counted, fresh_metrics, one_request, one_session
 from .drive import Body, Clock, Environ, SizedBody, StartResponse, WSGIApp, WSGIServer, environ
 
 PLAIN = [("Content-Type", "text/plain")]
@@ -1115,7 +1115,7 @@ def taken_over(way: str) -> WSGIApp:
 @pytest.mark.parametrize("way", ["gunicorn", "gevent", "another"])
 @pytest.mark.parametrize("asks", [True, False])
 def test_a_connection_that_the_app_took_over_is_no_request(way: str, asks: bool) -> None:
-    """If the client asked for a WebSocket, it is a session, of which the close code is not known; else it has failed."""
+    """If the client asked for a WebSocket, it is a session, whose close code is not known; else the app has failed."""
     request = environ(HTTP_UPGRADE="WebSocket") if asks else environ()
     _, found = serve(taken_over(way), request, legal=False)
     raised = "StopIteration" if way == "gunicorn" else None

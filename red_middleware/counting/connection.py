@@ -159,7 +159,7 @@ class Connection:
             self._leave_early(route)
         if self._shake(SERVER_ERROR, route):  # it did not answer
             self.finished = True
-        if error is not None:
+        if error is not None and (isinstance(error, Exception) or self.accepted is None):
             self.raised(error)
         if self.is_lost:
             self._end(LOST)

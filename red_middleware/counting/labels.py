@@ -26,7 +26,7 @@ UNDECLARED_METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "O
 """The methods that are reserved for a route that declares none."""
 
 WEBSOCKET: Final = "websocket"
-"""Stands among the methods of a declared route for WebSocket connections to it. It is no value of the label `method`."""
+"""Stands among the methods of a declared route for WebSockets to it. It is no value of the label `method`."""
 
 OTHER_STATUS: Final = 0
 """The code that stands for the label `_OTHER` where statuses are numbers."""

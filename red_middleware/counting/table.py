@@ -19,7 +19,7 @@ and a lock written in Python can be interrupted half-taken.
 import os
 import weakref
 from _thread import RLock
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, MutableSequence, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, MutableSequence, Sequence
 from contextlib import ExitStack
 from typing import Final, Literal, NamedTuple, Protocol
 

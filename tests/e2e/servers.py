@@ -57,7 +57,8 @@ def free_port() -> int:
 PLAIN: Final = "plain"
 BODIES: Final = "bodies"
 MESSAGES: Final = "messages"
-NO_PACKAGE: Final = frozenset({PLAIN, BODIES, MESSAGES})
+WEBSOCKET: Final = "websocket"
+NO_PACKAGE: Final = frozenset({PLAIN, BODIES, MESSAGES, WEBSOCKET})
 IN_PROCESS: Final = frozenset({"cheroot", "waitress", "werkzeug", "wsgiref"})
 """Servers that a program starts: `tests.e2e.in_process` is that program."""
 
@@ -203,7 +204,8 @@ class Server:
         """Do the same for each of several worker processes, one after the other."""
         self.process.wait(DEADLINE_SECONDS)
         counted = ("http_requests_total", "http_errors_total", "http_exceptions_total", "http_client_disconnects_total",
-                   "http_requests_in_progress")  # fmt: skip
+                   "http_requests_in_progress", "websocket_handshakes_total", "websocket_connections_total",
+                   "websocket_connections_in_progress", "websocket_errors_total")  # fmt: skip
         return [
             {
                 sample: value

@@ -467,7 +467,9 @@ def test_collectors_come_and_go_while_threads_scrape() -> None:
     def scrape() -> None:
         while not stop.is_set():
             found = ask_wsgi(metrics, Request())
-            if families(found)[: len(SHOWN_AT_ONCE)] != [family.name.removesuffix("_total") for family in SHOWN_AT_ONCE]:
+            if families(found)[: len(SHOWN_AT_ONCE)] != [
+                family.name.removesuffix("_total") for family in SHOWN_AT_ONCE
+            ]:
                 wrong.append(found.text)
 
     threads = [threading.Thread(target=scrape) for _ in range(8)]
