@@ -70,8 +70,8 @@ class Serving:
             raise self.fault
 
 
-Step = Message | BaseException | None
-"""What an application does: sends a message, raises, or receives one."""
+Step = Message | BaseException | type[Exception] | None
+"""What an application does: sends a message, raises, lets its framework answer an exception, or receives a message."""
 
 
 class Doing:
@@ -87,6 +87,8 @@ class Doing:
                 await receive()
             elif isinstance(step, BaseException):
                 raise step
+            elif isinstance(step, type):
+                raised(scope, step())
             else:
                 await send(dict(step))
 
@@ -115,6 +117,7 @@ CASES = [
     Case("the application closes", [ACCEPT, HELLO, CLOSE], "101", "1000"),
     Case("the application closes with a code", [ACCEPT, {**CLOSE, "code": 4001}], "101", "4001"),
     Case("the application closes for a fault", [ACCEPT, {**CLOSE, "code": 1011}], "101", "1011", error=True),
+    Case("a framework answers it", [ACCEPT, KeyError, CLOSE], "101", "1000", error=True, exception="KeyError"),
     Case("the application closes first", [ACCEPT, CLOSE, None], "101", "1000", hears=[left(1001)]),
     Case("the client closes first", [ACCEPT, None, CLOSE], "101", "1001", hears=[left(1001)]),
     Case("the application returns", [ACCEPT, HELLO], "101", "1000"),

@@ -166,7 +166,7 @@ class Connection:
         elif error is None:
             self._end(NORMAL)
         else:
-            self._end(FAILED if isinstance(error, Exception) else RESTARTED, failed=isinstance(error, Exception))
+            self._end(FAILED if isinstance(error, Exception) else RESTARTED)
 
     def forget(self, path: str) -> None:
         """Leave it, and what encloses it, uncounted. See `Exchange.forget`."""
@@ -198,7 +198,7 @@ class Connection:
         if self.error is not None:
             self.method.table.count_exception(self.route, self.error[1])
 
-    def _end(self, code: int, failed: bool = False) -> None:
+    def _end(self, code: int) -> None:
         """Count the connection, if it is not over yet."""
         if self.finished or self.accepted is None:
             return
@@ -207,7 +207,8 @@ class Connection:
             self.method.table.sockets.in_progress.pop()
         except IndexError:  # begun before a fork, ended in the child
             pass
-        _count_connection(self.method.table, self.route, code, self.recorder.now() - self.accepted, failed)
+        seconds = self.recorder.now() - self.accepted
+        _count_connection(self.method.table, self.route, code, seconds, failed=self.error is not None or code == FAILED)
 
 
 def count_session(table: Table, route: str, seconds: float) -> None:
@@ -235,6 +236,6 @@ def _count_connection(table: Table, route: str, code: int, seconds: float, faile
     row = table.count("connection", (route,), code)
     row.table.add(row, "seconds", seconds)
     row.table.add(row, "buckets", number=bisect_left(LIFETIME_BOUNDS, seconds))
-    if failed or code == FAILED:
+    if failed:
         row = table.admit(table.regions["handshake"], (route,))
         row.table.add(row, "errors")

@@ -3,8 +3,9 @@
 Readers know frameworks and nothing of ours. `mounting` makes them and lets them learn; the adapters ask for routes.
 
 What is touched in each framework:
-    Flask, Django, Quart: one receiver of the signal `got_request_exception`, connected once a process.
-    Quart: the attribute `request_class` of each app, replaced by a subclass once.
+    Flask, Django, Quart: one receiver of the signal `got_request_exception`, connected once a process; in Quart of
+        `got_websocket_exception` as well.
+    Quart: the attributes `request_class` and `websocket_class` of each app, replaced by a subclass once.
     Bottle, Starlette, FastAPI: nothing.
 """
 

@@ -1,9 +1,9 @@
 """Quart (0.20 and later): the rule that matched, with the prefixes of blueprints.
 
 Nothing outside of Quart leads to its request: up to Python 3.11 a response is sent in a task of its own. So the app's
-attribute `request_class` is replaced by a subclass, which leaves a weak reference to each request in its scope. One
-receiver of Quart's signal `got_request_exception`, connected once a process, names the exceptions that Quart answers
-with a 500 itself.
+attributes `request_class` and `websocket_class` are replaced by subclasses, which leave a weak reference to each
+request in its scope. One receiver of Quart's signals `got_request_exception` and `got_websocket_exception`, connected
+once a process, names the exceptions that Quart answers itself.
 
 An app that is reached by a global name only is not found. Neither is the rule where a middleware copies the scope.
 """
@@ -12,7 +12,7 @@ import sys
 import weakref
 from typing import Any, Final
 
-from .reader import AsksForSocket, Declare, Raised, Source
+from .reader import WEBSOCKET, AsksForSocket, Declare, Raised, Source
 from .wrapped import of_class, wrapped
 
 KEY: Final = "red_middleware.quart.request"
@@ -34,12 +34,14 @@ class QuartReader:
         found: list[tuple[Any, str]] = list(wrapped(app, _is_quart))
         rules = []
         for quart, _ in found:
-            if not hasattr(quart.request_class, KEY):
-                quart.request_class = _noted(quart.request_class)
-            rules += [rule for rule in quart.url_map.iter_rules() if not (rule.build_only or rule.websocket)]
+            for name in ("request_class", "websocket_class"):
+                kind = getattr(quart, name)
+                if not hasattr(kind, KEY):
+                    setattr(quart, name, _noted(kind))
+            rules += [rule for rule in quart.url_map.iter_rules() if not rule.build_only]
         if found:
             _watch_exceptions(self.raised)
-            self.declare([(rule.rule, rule.methods) for rule in rules])
+            self.declare([(rule.rule, (WEBSOCKET,) if rule.websocket else rule.methods) for rule in rules])
         return bool(found)
 
     def route(self, source: Source, path: str, error: BaseException | None = None) -> str | None:
@@ -72,7 +74,10 @@ def _watch_exceptions(raised: Raised) -> None:
         quart = sys.modules["quart"]
 
         async def tell(sender: Any, exception: BaseException, **extra: Any) -> None:
-            if quart.has_request_context():  # else somebody else sent the signal
+            if quart.has_request_context():
                 raised(quart.request.scope, exception)
+            elif quart.has_websocket_context():  # else somebody else sent the signal
+                raised(quart.websocket.scope, exception)
 
         quart.got_request_exception.connect(tell, weak=False)
+        quart.got_websocket_exception.connect(tell, weak=False)

@@ -8,13 +8,15 @@ import pytest
 
 pytest.importorskip("quart", reason="no release of Quart works with the oldest Flask")
 
-from quart import Blueprint, Quart, Request, abort, got_request_exception
+from quart import Blueprint, Quart, Request, abort, got_request_exception, websocket
+from quart.testing.connections import WebsocketDisconnectError, WebsocketResponseError
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from red_middleware import RedASGIMiddleware
 from red_middleware.routes.quart import KEY, QuartReader
 
+from ..counts import counted
 from .asking import Receive, Scope, Send, ask_asgi, exceptions, faults, fresh, requests, routes
 from .reading import Read
 
@@ -55,9 +57,12 @@ def make_app() -> Quart:
 
         return parts()
 
-    @app.websocket("/socket")
-    async def socket() -> None:
-        pass
+    @app.websocket("/socket/<room>")
+    async def socket(room: str) -> None:
+        await websocket.send(room)
+        if room == "broken":
+            raise ViewError
+        await websocket.close(4001)
 
     @shop.get("/orders/<order>")
     async def order(tenant: str, order: str) -> str:
@@ -93,11 +98,11 @@ def test_a_request_counts_under_its_rule() -> None:
 
 
 def test_rules_are_declared_with_their_methods() -> None:
-    """But for those of WebSockets."""
+    """Those of WebSockets as what they are."""
     read = Read(QuartReader, make_app())
     assert read.learn()
     assert read.declared["/items/<int:item>"] == {"GET", "HEAD", "DELETE", "OPTIONS"}
-    assert "/socket" not in read.declared
+    assert read.declared["/socket/<room>"] == {"websocket"}
     assert not Read(QuartReader, Starlette()).learn()
 
 
@@ -111,6 +116,39 @@ def test_an_exception_that_quart_answers_is_named() -> None:
     send: Any = getattr(got_request_exception, "send_async", got_request_exception.send)
     asyncio.run(send(None, exception=ViewError()))
     assert exceptions(metrics) == {("/bang", "ViewError"): 2}
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "close_code", "named"),
+    [
+        ("/socket/blue", "101", "4001", {}),
+        ("/socket/broken", "101", "1000", {("/socket/<room>", "ViewError"): 1}),
+        ("/hello", "400", None, {}),
+        ("/nowhere", "404", None, {}),
+    ],
+)
+def test_a_websocket_counts_under_its_rule(path: str, status: str, close_code: str | None, named: Any) -> None:
+    """One whose exception Quart answers with a plain close is an error all the same; what has no rule is unmatched."""
+    metrics = fresh()
+    app = make_app()
+    app.asgi_app = RedASGIMiddleware(app.asgi_app, metrics=metrics)  # type: ignore[method-assign, assignment]  # as Quart says
+
+    async def talk() -> None:
+        async with app.test_client().websocket(path) as client:
+            while True:
+                await client.receive()
+
+    with pytest.raises((WebsocketDisconnectError, WebsocketResponseError)):
+        asyncio.run(talk())
+    route = "/socket/<room>" if close_code else "_unmatched"
+    wanted = {f'websocket_handshakes_total{{route="{route}",status="{status}"}}': 1.0}
+    if close_code:
+        wanted[f'websocket_connections_total{{close_code="{close_code}",route="{route}"}}'] = 1.0
+    if named:
+        wanted[f'websocket_errors_total{{route="{route}"}}'] = 1.0
+    names = ("websocket_handshakes", "websocket_connections", "websocket_errors")
+    assert counted(metrics, *names) == wanted
+    assert exceptions(metrics) == named
 
 
 def test_a_class_of_requests_is_replaced_once_and_stays_what_it_is() -> None:
