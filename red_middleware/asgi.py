@@ -10,6 +10,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Final, NoReturn
 
+from .asgi_watched import Watched
 from .asgi_websocket import serve_websocket
 from .counting.exchange import Exchange, start
 from .counting.labels import SERVER_ERROR
@@ -78,6 +79,10 @@ class RedASGIMiddleware:
         )  # fmt: skip
         self.metrics: RedMetrics = self.mounting.metrics
         self.recorder: Recorder = self.mounting.recorder
+        options = self.recorder.options
+        watches = options.first_byte or options.event_streams
+        self.counted: ASGIApp = Watched(app, self.recorder.fault) if watches else app
+        """The application, as it is called with what is counted."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> Any:
         try:
@@ -112,7 +117,7 @@ class RedASGIMiddleware:
         call.receive_message = receive
         call.send_message = send
         call.trailers = call.ending = call.left = False
-        app = self.app
+        app = self.counted
         try:
             result = await app(scope, call.receive, call.send)
         except BaseException as error:

@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector
 
 from . import options
 from .counting.layout import mark
-from .families import OWN_FAMILIES, UPTIME, Bound, Family, sample_text, samples
+from .families import UPTIME, Bound, Family, sample_text, samples
 from .faults import log
 from .recorder import Recorder, serving
 from .settings import BUCKETS, MAX_LABEL_SETS, NAMESPACE, Setting, chosen
@@ -43,6 +43,10 @@ class RedMetrics(Collector):
         max_label_sets: Rows of the table, one a (method, route), 1 to 1,000,000. It is raised where declared routes
             need more, beside the 22 rows of `_unmatched` and `_overflow`. See `bound` for the series they can make. By
             default the environment variable `RED_MAX_LABEL_SETS`, else 1000.
+        first_byte: Whether `http_time_to_first_byte_seconds` is shown, with the same buckets: as many series for a row
+            again, and three more.
+        event_streams: Whether the families of event streams are shown, see `docs/semantics.md`: 15 series for each of
+            150 rows at most, and one.
         multiprocess_dir: The directory where prefork workers keep the files that they share. `"auto"` is shared
             memory, or the absolute path in the environment variable `RED_MULTIPROCESS_DIR`; with `None` every worker
             has numbers of its own.
@@ -70,6 +74,8 @@ class RedMetrics(Collector):
         buckets: Sequence[float] | Setting[Sequence[float]] = BUCKETS,
         slo_seconds: Sequence[float] = (),
         max_label_sets: int | Setting[int] = MAX_LABEL_SETS,
+        first_byte: bool = False,
+        event_streams: bool = False,
         multiprocess_dir: str | os.PathLike[str] | None = "auto",
         multiprocess_name: str | None = None,
         scrape_timeout_seconds: float = 9.0,
@@ -81,6 +87,8 @@ class RedMetrics(Collector):
             buckets=chosen(buckets, options.bucket_bounds),
             slo_seconds=slo_seconds,
             max_label_sets=chosen(max_label_sets, options.check_label_sets),
+            first_byte=first_byte,
+            event_streams=event_streams,
             multiprocess_dir=multiprocess_dir,
             multiprocess_name=multiprocess_name,
             scrape_timeout_seconds=scrape_timeout_seconds,
@@ -91,6 +99,8 @@ class RedMetrics(Collector):
         self.buckets: Final = checked.buckets
         self.slo_seconds: Final = checked.slo_seconds
         self.max_label_sets: Final = checked.max_label_sets
+        self.first_byte: Final = checked.first_byte
+        self.event_streams: Final = checked.event_streams
         self.multiprocess_dir: Final = checked.multiprocess_dir
         self.multiprocess_name: Final = checked.multiprocess_name
         self.scrape_timeout_seconds: Final = checked.scrape_timeout_seconds
@@ -100,11 +110,11 @@ class RedMetrics(Collector):
     def bound(self) -> Bound:
         """Return the most that clients can ever make: rows (label sets), cells (numbers), series.
 
-        By default series = rows x (buckets + 21) + 1774, with buckets counted without +Inf. A row shows its buckets
+        By default series = rows x (buckets + 21) + 1876, with buckets counted without +Inf. A row shows its buckets
         and +Inf, sum, count, errors, disconnects and 16 statuses. The others are 257 exceptions, 11 methods in
-        progress, 9 of our own, and 1497 of WebSockets: one in progress, and for each of 34 routes 16 statuses of
-        handshakes, 16 close codes, 9 buckets, sum, count and errors. More than 32 declared routes of WebSockets make
-        44 more each.
+        progress, 9 of our own, and 1599 of WebSockets: one in progress, and for each of 34 routes 16 statuses of
+        handshakes, 16 close codes, 12 buckets, sum, count and errors. More than 32 declared routes of WebSockets make
+        47 more each.
         """
         return self._recorder.bound()
 
@@ -183,7 +193,9 @@ def _share_or_register(metrics: RedMetrics, checked: options.Options) -> None:
         try:
             registry.register(metrics)
         except ValueError as taken:
-            metrics._recorder = recorder = Recorder(checked, registry, families=OWN_FAMILIES)
+            # An uptime is no request's, and others have one, too. No other package is likely to name the rest so.
+            others = [family for family in recorder.families if family is not UPTIME]
+            metrics._recorder = recorder = Recorder(checked, registry, families=others)
             try:
                 registry.register(metrics)
             except ValueError:

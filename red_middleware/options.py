@@ -47,6 +47,8 @@ class Options:
     buckets: Sequence[float] = field(compare=False)
     slo_seconds: Sequence[float] = field(compare=False)
     max_label_sets: int
+    first_byte: bool
+    event_streams: bool
     multiprocess_dir: str | os.PathLike[str] | None
     multiprocess_name: str | None
     scrape_timeout_seconds: float
@@ -60,6 +62,9 @@ class Options:
         owner = "RedMetrics"
         check_namespace(self.namespace)
         check_label_sets(self.max_label_sets)
+        for name in ("first_byte", "event_streams"):
+            if not isinstance(getattr(self, name), bool):
+                raise refusal(TypeError, owner, name, getattr(self, name), "must be True or False")
         if self.multiprocess_name is not None:
             check_type(owner, "multiprocess_name", self.multiprocess_name, str)
         kept: dict[str, object] = {
@@ -77,7 +82,8 @@ class Options:
     def difference(self, other: "Options") -> str:
         """Return the name of an option that differs in another one that is not equal."""
         names = ["buckets", "slo_seconds"] if self.bounds != other.bounds else []
-        names += ["namespace", "max_label_sets", "multiprocess_dir", "multiprocess_name"]
+        names += ["namespace", "max_label_sets", "first_byte", "event_streams", "multiprocess_dir"]
+        names += ["multiprocess_name"]
         names += ["scrape_timeout_seconds", "clock"]
         return next(name for name in names if getattr(self, name) != getattr(other, name))
 

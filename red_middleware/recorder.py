@@ -20,7 +20,8 @@ from .counting.enclosing import Source
 from .counting.layout import Kind, layout
 from .counting.rows import Method
 from .counting.table import Table
-from .families import FAMILIES, Bound, Family, Reading, bound
+from .families import Bound, Family, Reading, bound
+from .families import families as families_of
 from .faults import Faults, log
 from .options import Options
 from .routes import FRAMEWORKS
@@ -44,7 +45,7 @@ class Recorder:
         options: The options, checked.
         registry: Where handles on it are registered.
         kinds: The layout of the rows; by default that of the options.
-        families: What the rows are shown as.
+        families: What the rows are shown as; by default what the options ask for.
     """
 
     def __init__(
@@ -52,16 +53,17 @@ class Recorder:
         options: Options,
         registry: CollectorRegistry,
         kinds: Sequence[Kind] | None = None,
-        families: Sequence[Family] = FAMILIES,
+        families: Sequence[Family] | None = None,
     ) -> None:
         self.options = options
         self.registry: weakref.ref[CollectorRegistry] = weakref.ref(registry)
         self.clock: Callable[[], float] = options.clock
         self.bounds: tuple[float, ...] = options.bounds
         self.first_bound: float = self.bounds[0]
-        self.kinds: Sequence[Kind] = layout(options.bounds, options.max_label_sets) if kinds is None else kinds
-        self.families = families
-        self.names: list[str] = [self.full_name(family) for family in families]
+        optional = options.first_byte, options.event_streams
+        self.kinds: Sequence[Kind] = kinds or layout(options.bounds, options.max_label_sets, *optional)
+        self.families: Sequence[Family] = families or families_of(*optional)
+        self.names: list[str] = [self.full_name(family) for family in self.families]
         self.faults: Faults = Faults(lambda: self.table.add(self.table.own, "faults"))
         self.fault: Callable[[str, BaseException], None] = self.faults.fault
         self.membership: Membership = Membership(options, self.kinds, self.faults)

@@ -17,6 +17,7 @@ from .recorder import Recorder
 from .routes import WSGI_READERS, RouteOf
 from .settings import EXCLUDE, METRICS_PATH, Setting
 from .wsgi_response import CALLING, Body, Environ, FileWrapper, OpenResponse, StartResponse
+from .wsgi_watched import WatchedResponse
 
 WSGIApp = Callable[[Any, Any], Iterable[bytes]]  # users' annotations differ: wsgiref's, Flask's, their own
 
@@ -72,6 +73,9 @@ class RedWSGIMiddleware:
         )  # fmt: skip
         self.metrics: RedMetrics = self.mounting.metrics
         self.recorder: Recorder = self.mounting.recorder
+        options = self.recorder.options
+        watches = options.first_byte or options.event_streams
+        self.response_class: type[OpenResponse] = WatchedResponse if watches else OpenResponse
         self.file_class: type | None = None
         """The server's `wsgi.file_wrapper`, where it is a class: servers know their files by it."""
         self.plain_body: tuple[type | None, type | None] = None, None
@@ -95,7 +99,7 @@ class RedWSGIMiddleware:
         exchange = start(self.recorder, method, environ, path)
         if exchange is None:
             return self.app(environ, start_response)
-        response = OpenResponse()  # filled here: an __init__ would cost as much as all of this
+        response = self.response_class()  # filled here: an __init__ would cost as much as all of this
         response.exchange = exchange
         response.routes = mounting.routes
         response.environ = environ

@@ -16,7 +16,7 @@ from .drive import Clock
 SHOWN_AT_ONCE: tuple[Family, ...] = tuple(family for family in FAMILIES if not family.is_quiet)
 """The families without those of WebSockets, which are left out until the first one."""
 
-BESIDE_ROWS = 1774
+BESIDE_ROWS = 1876
 """The most series beside those of the rows of requests."""
 
 

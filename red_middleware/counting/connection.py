@@ -5,8 +5,6 @@ that end a handshake, or a connection, decides what it counts as, and counts it 
 raises at request time, and this room knows no protocol of servers.
 """
 
-import math
-from bisect import bisect_left
 from typing import Final
 
 from .enclosing import KEY, Enclosing, Recorder, Source, is_known, unfinished
@@ -231,11 +229,8 @@ def _count_handshake(table: Table, route: str, status: int) -> None:
 
 
 def _count_connection(table: Table, route: str, code: int, seconds: float, failed: bool) -> None:
-    if not 0.0 < seconds < math.inf:  # no clock, or one that runs backwards
-        seconds = 0.0
     row = table.count("connection", (route,), code)
-    row.table.add(row, "seconds", seconds)
-    row.table.add(row, "buckets", number=bisect_left(LIFETIME_BOUNDS, seconds))
+    row.table.observe(row, "", seconds, LIFETIME_BOUNDS)
     if failed:
         row = table.admit(table.regions["handshake"], (route,))
         row.table.add(row, "errors")

@@ -23,7 +23,8 @@ from .labels import (
     route_label,
     status_code,
 )
-from .rows import IS_LOCKED, Method, Outcome
+from .layout import LIFETIME_BOUNDS
+from .rows import IS_LOCKED, Method, Outcome, Row
 
 INSTANT_SECONDS: Final = 0.0001
 """A response that was sent within this is not asked whether it is an event stream: it would end where it began."""
@@ -155,6 +156,22 @@ class Exchange:
         self.outcome = row.table.outcome(row, SERVER_ERROR)
         self._set_apart()
 
+    def begin_body(self) -> None:
+        """Say that the first byte of the body is about to be sent."""
+        if self.method.table.has_first_byte and not self.finished and self.method.label != "HEAD":
+            apart = self._set_apart()
+            if apart.first_byte is None:
+                apart.first_byte = self.recorder.now()
+
+    def stream(self) -> None:
+        """Say that the response that has begun is an event stream."""
+        table = self.method.table
+        if table.has_streams and not self.finished and self.outcome is not None and self._set_apart().stream is None:
+            row = table.admit(table.regions["stream"], self.outcome.row.key)
+            row.table.add(row, "begun")
+            self._set_apart().stream = row
+            table.streams.in_progress.append(None)
+
     def raised(self, error: BaseException) -> None:
         """Say that an exception left the application, or that its framework made a response of it.
 
@@ -284,6 +301,10 @@ class Exchange:
             seconds, bucket_cell = 0.0, outcome.bucket_cell
         _add(outcome, bucket_cell, seconds, failed, left)
         self._leave()
+        if apart.first_byte is not None:
+            outcome.row.table.observe(outcome.row, "first_byte_", apart.first_byte - self.started, recorder.bounds)
+        if apart.stream is not None:
+            apart.stream.table.observe(apart.stream, "", recorder.now() - self.answered, LIFETIME_BOUNDS)
         if apart.error is not None:
             outcome.row.table.count_exception(outcome.row.key[1], apart.error[1])
 
@@ -304,6 +325,11 @@ class Exchange:
             self.method.in_progress.pop()
         except IndexError:  # begun before a fork, ended in the child
             pass
+        if self.apart is not None and self.apart.stream is not None:
+            try:
+                self.method.table.streams.in_progress.pop()
+            except IndexError:  # as above
+                pass
 
     def _set_apart(self) -> "Apart":
         if self.apart is None:
@@ -331,7 +357,7 @@ def _is_accepted(outcome: Outcome) -> bool:
 class Apart:
     """What happened to a request beyond the common case."""
 
-    __slots__ = ("error", "forgotten", "gone", "is_socket", "outer", "unanswered")
+    __slots__ = ("error", "first_byte", "forgotten", "gone", "is_socket", "outer", "stream", "unanswered")
 
     def __init__(self, outer: Enclosing | None = None) -> None:
         self.outer: Enclosing | None = outer
@@ -339,4 +365,6 @@ class Apart:
         self.gone: bool = False
         self.unanswered: bool = False  # when the client left
         self.is_socket: bool = False
+        self.first_byte: float | None = None  # when it was sent
+        self.stream: Row | None = None  # that of event streams, if it is one
         self.forgotten: bool = False  # not counted, nor are its exceptions: it may still respond and fail

@@ -158,18 +158,47 @@ SENTINEL_ROUTES: Final = (UNMATCHED, OVERFLOW)
 SOCKET_ROUTES: Final = 32
 """Routes of WebSockets that are told apart. More are, if more are declared."""
 
-LIFETIME_BOUNDS: Final = (1.0, 10.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 86400.0)
-"""Upper bounds of the buckets for how long a WebSocket connection lasts: a second to a day."""
+STREAM_ROWS: Final = 128
+"""Label sets of event streams that are told apart. None is reserved: only a route that sends one takes one."""
+
+LIFETIME_BOUNDS: Final = (1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 86400.0)
+"""Upper bounds of the buckets for how long a WebSocket or an event stream lasts: from a reply in pieces to a day."""
+
+_LIFETIME: Final = (
+    Field("seconds", Unit.SECONDS),
+    Field("buckets", width=len(LIFETIME_BOUNDS) + 1, bounds=LIFETIME_BOUNDS),
+)
+_METHOD_SENTINELS: Final = [(method, route) for method in METHODS for route in SENTINEL_ROUTES]
+_STREAMS: Final = Kind("streams", (), [Field("in_progress", Unit.GAUGE)], capacity=1, sentinels=[()])
+_STREAM: Final = Kind(
+    "stream",
+    ("method", "route"),
+    [Field("begun"), *_LIFETIME],
+    capacity=STREAM_ROWS + len(_METHOD_SENTINELS),
+    sentinels=_METHOD_SENTINELS,
+    fallback=lambda key: (key[0], OVERFLOW),
+)
 
 
-def layout(bounds: tuple[float, ...], max_label_sets: int) -> tuple[Kind, ...]:
+def layout(
+    bounds: tuple[float, ...], max_label_sets: int, first_byte: bool = False, event_streams: bool = False
+) -> tuple[Kind, ...]:
     """Return the kinds of row of a table, in the order of their regions.
 
     Args:
         bounds: Upper bounds of the latency buckets, in seconds, without +Inf.
         max_label_sets: How many label sets of requests there can be at least.
+        first_byte: Whether the time to the first byte is counted.
+        event_streams: Whether event streams are.
     """
+    optional = []
+    if first_byte:
+        optional += [
+            Field("first_byte_seconds", Unit.SECONDS),
+            Field("first_byte_buckets", width=len(bounds) + 1, bounds=bounds),
+        ]
     return (
+        *([_STREAMS, _STREAM] if event_streams else []),
         Kind(
             "own",
             (),
@@ -205,8 +234,7 @@ def layout(bounds: tuple[float, ...], max_label_sets: int) -> tuple[Kind, ...]:
             "connection",
             [
                 Field("close_code", width=STATUS_CELLS, is_coded=True),
-                Field("seconds", Unit.SECONDS),
-                Field("buckets", width=len(LIFETIME_BOUNDS) + 1, bounds=LIFETIME_BOUNDS),
+                *_LIFETIME,
             ],
         ),
         Kind(
@@ -218,9 +246,10 @@ def layout(bounds: tuple[float, ...], max_label_sets: int) -> tuple[Kind, ...]:
                 Field("buckets", width=len(bounds) + 1, bounds=bounds),
                 Field("errors"),
                 Field("disconnects"),
+                *optional,
             ],
             capacity=max_label_sets,
-            sentinels=[(method, route) for method in METHODS for route in SENTINEL_ROUTES],
+            sentinels=_METHOD_SENTINELS,
             fallback=lambda key: (key[0], OVERFLOW),
             key=lambda method, route: None if method == WEBSOCKET else (method, route),
         ),

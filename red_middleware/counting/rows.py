@@ -84,8 +84,8 @@ class Method:
         """By status and route as they are said. Errors are not among them: they take the longer way."""
 
 
-class Sockets:
-    """The WebSocket connections that are open, as `Method` has its requests."""
+class Open:
+    """The WebSocket connections, or event streams, that are open, as `Method` has its requests."""
 
     __slots__ = ("in_progress", "lock")
 

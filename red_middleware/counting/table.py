@@ -16,9 +16,11 @@ update. The locks are the interpreter's own, even where gevent has patched `thre
 and a lock written in Python can be interrupted half-taken.
 """
 
+import math
 import os
 import weakref
 from _thread import RLock
+from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Mapping, MutableSequence, Sequence
 from contextlib import ExitStack
 from typing import Final, Literal, NamedTuple, Protocol
@@ -35,7 +37,7 @@ from .labels import (
     route_label,
 )
 from .layout import Extent, Key, Kind, Unit, extent
-from .rows import IS_LOCKED, LockedPublishedList, Method, Outcome, PublishedList, Row, Sockets
+from .rows import IS_LOCKED, LockedPublishedList, Method, Open, Outcome, PublishedList, Row
 
 Change = (
     tuple[Literal["declare"], dict[str, list[str]]]
@@ -141,7 +143,10 @@ class Table:
         self.regions: dict[str, Region] = {kind.name: Region(kind) for kind in kinds}
         self.http: Region = self.regions["http"]
         self.methods: dict[object, Method] = {label: Method(self, label) for label in METHODS}
-        self.sockets: Sockets = Sockets()
+        self.sockets: Open = Open()
+        self.streams: Open = Open()
+        self.has_first_byte: bool = "first_byte_seconds" in self.http.kind.offsets
+        self.has_streams: bool = "stream" in self.regions
         if sharing is ALONE:
             self._take_own_cells()
         for region in self.regions.values():
@@ -380,11 +385,13 @@ class Table:
                 made = LockedPublishedList if IS_LOCKED else PublishedList
                 counted.in_progress = made(counted.in_progress, gauges, number, counted.lock)
 
-    def in_progress(self) -> Iterator[tuple[str, int, Method | Sockets]]:
+    def in_progress(self) -> Iterator[tuple[str, int, Method | Open]]:
         """Yield what counts as in progress, each with the kind and the number of the cell that says how many."""
         for number, method in enumerate(self.methods.values()):
             yield "method", number, method
         yield "socket", 0, self.sockets
+        if self.has_streams:
+            yield "streams", 0, self.streams
 
     def _take_own_cells(self) -> None:
         for region in self.regions.values():
@@ -399,6 +406,13 @@ class Table:
         with row.lock:
             cells = region.cells  # not before: `use` exchanges them
             cells[cell] += amount
+
+    def observe(self, row: Row, fields: str, seconds: float, bounds: Sequence[float]) -> None:
+        """Add a time to a histogram of a row: to its fields `seconds` and `buckets`, given how their names begin."""
+        if not 0.0 < seconds < math.inf:  # no clock, or one that runs backwards
+            seconds = 0.0
+        self.add(row, f"{fields}seconds", seconds)
+        self.add(row, f"{fields}buckets", number=bisect_left(bounds, seconds))
 
     def count_exception(self, route: str, exception: str) -> None:
         """Count an exception's class on a route, both as their labels."""

@@ -1,25 +1,29 @@
-"""What the numbers are called: a family is data (`family`); `red` and `websocket` list them."""
+"""What the numbers are called: a family is data (`family`); `red`, `websocket` and `streams` list them."""
 
 from typing import Final
 
-from . import red, websocket
+from . import red, streams, websocket
 from .family import Bound, Family, Reading, Sample, bound, sample_text, samples
 from .red import UPTIME
 
 __all__ = [
     "FAMILIES",
-    "OWN_FAMILIES",
     "UPTIME",
     "Bound",
     "Family",
     "Reading",
     "Sample",
     "bound",
+    "families",
     "sample_text",
     "samples",
 ]
 
 FAMILIES: Final = (*red.FAMILIES, *websocket.FAMILIES)
+"""Those that no option asks for."""
 
-OWN_FAMILIES: Final = tuple(family for family in FAMILIES if family is not UPTIME)
-"""Those that no other package is likely to name so: an uptime is no request's, and others have one, too."""
+
+def families(first_byte: bool, event_streams: bool) -> tuple[Family, ...]:
+    """Return the families that these options ask for. Their meaning is that of `layout.layout`."""
+    optional = streams.FIRST_BYTE if first_byte else ()
+    return (*FAMILIES, *optional, *(streams.EVENT_STREAMS if event_streams else ()))
