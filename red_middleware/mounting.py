@@ -17,13 +17,13 @@ from prometheus_client import CollectorRegistry
 from . import options
 from .application import check_app
 from .counting.enclosing import KEY, raised
-from .counting.exchange import asks_for_socket, exclude
+from .counting.exchange import answering, asks_for_socket, exclude
 from .exclusion import EVERYTHING, Exclude, Exclusion
 from .exposition import Access, Authorize, Endpoint
 from .faults import log
 from .metrics import RedMetrics, option_names, recorder_of
 from .recorder import Recorder
-from .routes import PatternReader, Reader, RouteOf, Routes, Source
+from .routes import PatternReader, Reader, Report, RouteOf, Routes, Source
 from .settings import Setting, chosen, is_enabled
 
 
@@ -151,7 +151,8 @@ class Mounting:
         self.spelled = spelled
         self._answer_at(frozenset(spelled(path) for path in (metrics_path, self.twin) if path is not None))
         self.recorder: Recorder = recorder_of(self.metrics)
-        made: list[Reader] = [reader(self._declare, raised, asks_for_socket) for reader in readers]
+        report = Report(self._declare, raised, answering, asks_for_socket)
+        made: list[Reader] = [reader(report) for reader in readers]
         found = self._found if self.exclusion.templates else None
         self.routes: Routes = Routes(made, patterns if patterns.methods else None, route_of, self.recorder.fault, found)
         self._declared: set[str] = set()

@@ -82,6 +82,14 @@ def exclude(recorder: Recorder, source: Source, path: str) -> None:
     source[KEY] = exchange
 
 
+def answering(source: Source, error: BaseException) -> None:
+    """Say which exception the response that begins is the answer to: it is named if the status is an error."""
+    exchange = source.get(KEY)
+    while isinstance(exchange, Exchange):
+        exchange._set_apart().answering = error
+        exchange = exchange.outer
+
+
 def asks_for_socket(source: Source) -> None:
     """Say that a request came to a route of WebSockets: it is counted as one only if it is refused."""
     exchange = source.get(KEY)
@@ -270,7 +278,9 @@ class Exchange:
         self.outcome = outcome = row.table.outcome(row, status_code(status))
         row = outcome.row
         if outcome.is_error:
-            self._set_apart()
+            apart = self._set_apart()
+            if apart.answering is not None:
+                self.raised(apart.answering)
         elif outcome.status_cell != row.code_cells[0] and status in STATUS_CODES and method.rows.get(route) is row:
             method.outcomes.setdefault(status, {})[route] = outcome
         if route is None and 200 <= status_code(status) < 300:
@@ -357,11 +367,12 @@ def _is_accepted(outcome: Outcome) -> bool:
 class Apart:
     """What happened to a request beyond the common case."""
 
-    __slots__ = ("error", "first_byte", "forgotten", "gone", "is_socket", "outer", "stream", "unanswered")
+    __slots__ = ("answering", "error", "first_byte", "forgotten", "gone", "is_socket", "outer", "stream", "unanswered")
 
     def __init__(self, outer: Enclosing | None = None) -> None:
         self.outer: Enclosing | None = outer
         self.error: tuple[int, str] | None = None
+        self.answering: BaseException | None = None
         self.gone: bool = False
         self.unanswered: bool = False  # when the client left
         self.is_socket: bool = False

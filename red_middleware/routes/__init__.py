@@ -13,30 +13,42 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from .blacksheep import BlackSheepReader
 from .bottle import BottleReader
+from .cherrypy import CherryPyReader
+from .connexion import ConnexionReader
 from .django import DjangoReader
+from .falcon import FalconReader
 from .flask import FlaskReader
+from .litestar import LitestarReader
 from .patterns import PatternReader
+from .pyramid import PyramidReader
 from .quart import QuartReader
-from .reader import Declare, Raised, Reader, Source
+from .reader import Declare, Reader, Report, Source
+from .sanic import SanicReader
 from .starlette import StarletteReader
+from .werkzeug import WerkzeugReader
 
 __all__ = [
     "ASGI_READERS",
     "FRAMEWORKS",
     "WSGI_READERS",
-    "AsksForSocket",
     "Declare",
     "PatternReader",
-    "Raised",
     "Reader",
+    "Report",
     "RouteOf",
     "Routes",
     "Source",
 ]
 
-WSGI_READERS: Final[tuple[type[Reader], ...]] = (FlaskReader, DjangoReader, BottleReader)
-ASGI_READERS: Final[tuple[type[Reader], ...]] = (StarletteReader, DjangoReader, QuartReader)
+WSGI_READERS: Final[tuple[type[Reader], ...]] = (
+    FlaskReader, DjangoReader, BottleReader, PyramidReader, FalconReader, CherryPyReader, WerkzeugReader,
+)  # fmt: skip
+ASGI_READERS: Final[tuple[type[Reader], ...]] = (
+    ConnexionReader, StarletteReader, DjangoReader, QuartReader, LitestarReader, FalconReader, SanicReader,
+    BlackSheepReader,
+)  # fmt: skip
 
 FRAMEWORKS: Final = "Flask and Bottle (WSGI), Starlette, FastAPI and Quart (ASGI), Django (both)"
 """Those that are read, for messages."""

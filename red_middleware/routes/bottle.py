@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from .reader import AsksForSocket, Declare, Raised, Source
+from .reader import Raised, Report, Source
 from .wrapped import of_class, wrapped
 
 _is_bottle = of_class("bottle", "Bottle")
@@ -19,8 +19,8 @@ class BottleReader:
 
     module = "bottle"
 
-    def __init__(self, declare: Declare, raised: Raised, asks_for_socket: AsksForSocket) -> None:
-        self.declare = declare
+    def __init__(self, report: Report) -> None:
+        self.declare = report.declare
         self.prefixes: WeakKeyDictionary[Any, set[str]] = WeakKeyDictionary()  # weak: an app may serve one request only
 
     def learn(self, app: object, source: Source) -> bool:

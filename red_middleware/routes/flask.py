@@ -13,7 +13,7 @@ import weakref
 from collections.abc import Iterable
 from typing import Any
 
-from .reader import AsksForSocket, Declare, Raised, Source
+from .reader import Raised, Report, Source
 from .stack import below
 from .wrapped import of_class, wrapped
 
@@ -26,10 +26,10 @@ class FlaskReader:
 
     module = "werkzeug"  # whose dispatcher may mount what is not Flask
 
-    def __init__(self, declare: Declare, raised: Raised, asks_for_socket: AsksForSocket) -> None:
-        self.declare = declare
-        self.raised = raised
-        self.asks_for_socket = asks_for_socket
+    def __init__(self, report: Report) -> None:
+        self.declare = report.declare
+        self.raised = report.raised
+        self.asks_for_socket = report.asks_for_socket
         self.known_map: object = None
         self.plain_map: object = None  # the same, unless there are mounts, or routes of WebSockets
         # Weak, since an app may be made for a tenant or a request. Maps that are gone leave, so no id is reused.

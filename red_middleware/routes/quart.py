@@ -12,7 +12,7 @@ import sys
 import weakref
 from typing import Any, Final
 
-from .reader import WEBSOCKET, AsksForSocket, Declare, Raised, Source
+from .reader import WEBSOCKET, Raised, Report, Source
 from .wrapped import of_class, wrapped
 
 KEY: Final = "red_middleware.quart.request"
@@ -25,9 +25,9 @@ class QuartReader:
 
     module = "quart.app"
 
-    def __init__(self, declare: Declare, raised: Raised, asks_for_socket: AsksForSocket) -> None:
-        self.declare = declare
-        self.raised = raised
+    def __init__(self, report: Report) -> None:
+        self.declare = report.declare
+        self.raised = report.raised
 
     def learn(self, app: object, source: Source) -> bool:
         """Declare the rules of the Quart apps that `app` leads to, and let their requests be found."""

@@ -1,11 +1,11 @@
 """What the reader of a framework offers, and what it is given."""
 
 from collections.abc import Callable, Iterable, MutableMapping
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from ..counting.labels import WEBSOCKET
 
-__all__ = ["WEBSOCKET", "AsksForSocket", "Declare", "Raised", "Reader", "Source"]
+__all__ = ["WEBSOCKET", "Declare", "Raised", "Reader", "Report", "Source"]
 
 Source = MutableMapping[str, Any]
 """The environ of a WSGI request, or the scope of an ASGI request."""
@@ -17,11 +17,20 @@ Declare = Callable[[Iterable[tuple[str, Iterable[str] | None]]], None]
 """
 
 Raised = Callable[[Source, BaseException], None]
-"""Takes a request and the exception that its framework is about to answer with a 500 itself."""
+"""Takes a request and an exception."""
 
 
-AsksForSocket = Callable[[Source], None]
-"""Takes a WSGI request to a route of WebSockets. A response that is no error says that the session is over."""
+class Report(NamedTuple):
+    """Whom a reader tells what it sees."""
+
+    declare: Declare
+    """Takes what an app declares."""
+    raised: Raised
+    """Takes the exception that a framework is about to answer with a 500 itself."""
+    answering: Raised
+    """Takes the exception that is being answered, with whatever status: it is named if that is an error."""
+    asks_for_socket: Callable[[Source], None]
+    """Takes a WSGI request to a route of WebSockets. A response that is no error says that the session is over."""
 
 
 class Reader(Protocol):
@@ -30,7 +39,7 @@ class Reader(Protocol):
     module: str
     """The framework's module that is imported where an app of it may be. Until then the reader is not asked."""
 
-    def __init__(self, declare: Declare, raised: Raised, asks_for_socket: AsksForSocket) -> None:
+    def __init__(self, report: Report) -> None:
         """Remember whom to tell."""
 
     def learn(self, app: object, source: Source) -> bool:

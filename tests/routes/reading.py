@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from red_middleware.routes import Reader
+from red_middleware.routes import Reader, Report
 
 from .asking import Message, Receive, Scope, Send
 
@@ -45,7 +45,15 @@ class Read:
         """Each time that the reader declared routes: the methods of each template, `None` where one names none."""
         self.raised: list[BaseException] = []
         self.asked_for_socket: list[Scope] = []
-        self.reader = kind(self._declare, lambda source, error: self.raised.append(error), self.asked_for_socket.append)
+        self.answering: list[BaseException] = []
+        self.reader = kind(
+            Report(
+                self._declare,
+                lambda source, error: self.raised.append(error),
+                lambda source, error: self.answering.append(error),
+                self.asked_for_socket.append,
+            )
+        )
 
     def learn(self, source: Scope | None = None) -> bool:
         """Let the reader learn the app, before any request or with one."""

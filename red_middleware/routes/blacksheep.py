@@ -1,0 +1,99 @@
+"""BlackSheep (2.0.8 and later): the pattern that matched, with the prefixes of mounts.
+
+BlackSheep leaves nothing in the scope, so its router is asked once more, which is a look-up that it keeps itself. On each
+app `log_unhandled_exc` is replaced, so that the exceptions that BlackSheep answers with a 500 are named.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from .reader import WEBSOCKET, Raised, Report, Source
+from .wrapped import of_class, wrapped
+
+_is_blacksheep = of_class("blacksheep.server.application", "Application")
+
+GET_WS = b"GET_WS"
+"""What BlackSheep calls the method of a WebSocket."""
+
+
+class BlackSheepReader:
+    """Reads BlackSheep's route. See `reader.Reader`."""
+
+    module = "blacksheep.server.application"
+
+    def __init__(self, report: Report) -> None:
+        self.declare = report.declare
+        self.raised = report.raised
+        self.apps: list[Any] = []
+        self.has_started: bool = False  # routes of controllers are known only then
+
+    def learn(self, app: object, source: Source) -> bool:
+        """Declare the routes of the BlackSheep apps that `app` leads to."""
+        self.apps = [found for found, _ in wrapped(app, _is_blacksheep)]
+        for blacksheep in self.apps:
+            _watch(blacksheep, self.raised)
+        self._walk()
+        return bool(self.apps)
+
+    def route(self, source: Source, path: str, error: BaseException | None = None) -> str | None:
+        """Return the pattern that serves the request."""
+        if not self.has_started and any(app.started for app in self.apps):
+            self.has_started = True
+            self._walk()
+        method = GET_WS if source.get("type") == "websocket" else str(source.get("method", "")).encode()
+        return next(filter(None, (_match(app, method, path) for app in self.apps)), None)
+
+    def _walk(self) -> None:
+        if self.apps:
+            self.declare([place for app in self.apps for place in _declared(app, "")])
+
+
+def _mounts(app: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the mounts of an app: their prefix, and what is mounted."""
+    registry = getattr(app, "mount_registry", None)
+    for mount in () if registry is None else registry.mounted_apps:
+        yield _text(mount.pattern).removesuffix("/*"), mount.handler
+
+
+def _match(app: Any, method: bytes, path: str) -> str | None:
+    """Return the pattern that a router finds, whole."""
+    for prefix, inner in _mounts(app):
+        if path == prefix or path.startswith(f"{prefix}/"):
+            rest = path[len(prefix) :]
+            if _is_blacksheep(inner):
+                found = _match(inner, method, rest) if rest else None  # else it is redirected
+                return None if found is None else prefix + found
+            return f"{prefix}/*"
+    found = app.router.get_match_by_method_and_path(method, path)
+    pattern = None if found is None else _text(found.pattern)
+    return None if pattern in (None, "*") else pattern
+
+
+def _declared(app: Any, prefix: str) -> Iterator[tuple[str, Iterable[str] | None]]:
+    for method, routes in list(app.router.routes.items()):
+        for route in routes:
+            yield prefix + _text(route.pattern), (WEBSOCKET,) if method == GET_WS else (method.decode(),)
+    for mount, inner in _mounts(app):
+        if _is_blacksheep(inner):
+            yield from _declared(inner, prefix + mount)
+        else:
+            yield f"{prefix}{mount}/*", None
+
+
+def _text(pattern: bytes | str) -> str:
+    text = pattern.decode() if isinstance(pattern, bytes) else pattern
+    return text if text.startswith(("/", "*")) else f"/{text}"
+
+
+def _watch(app: Any, raised: Raised) -> None:
+    log = app.log_unhandled_exc
+    if hasattr(log, "tells"):
+        return
+
+    async def tell(request: Any, error: BaseException) -> None:
+        if request.scope is not None:
+            raised(request.scope, error)
+        await log(request, error)
+
+    tell.tells = True  # type: ignore[attr-defined]  # so that it is done once
+    app.log_unhandled_exc = tell

@@ -1,0 +1,134 @@
+"""CherryPy (18.6.1 and later): where the handler hangs in the tree, and the names of its positional arguments.
+
+The request is the thread's own, and nothing is touched to find it. CherryPy has no templates, so the trees are walked:
+`index` is `/`, `default` is `/{path}`, and a handler that got segments of the path counts apart from one that got
+none. One hook of requests, attached once a process, names the exceptions that CherryPy answers with a 500.
+"""
+
+import inspect
+import sys
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from .reader import Raised, Report, Source
+from .wrapped import of_class, wrapped
+
+_is_tree = of_class("cherrypy._cptree", "Tree")
+_is_application = of_class("cherrypy._cptree", "Application")
+_is_by_method = of_class("cherrypy._cpdispatch", "MethodDispatcher")
+
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+"""What a `MethodDispatcher` looks for."""
+
+MAX_DEPTH = 20
+"""How deep a tree is followed."""
+
+
+class CherryPyReader:
+    """Reads the place of CherryPy's handler. See `reader.Reader`."""
+
+    module = "cherrypy"
+
+    def __init__(self, report: Report) -> None:
+        self.declare = report.declare
+        self.raised = report.raised
+        self.roots: list[tuple[Any, str]] = []
+        self.places: dict[tuple[int, str], str] = {}  # by the id of a handler's object, and its name
+        self.held: list[object] = []  # so that no id is used again
+
+    def learn(self, app: object, source: Source) -> bool:
+        """Declare the handlers of the CherryPy apps that `app` leads to."""
+        places = list(wrapped(app, lambda found: _is_tree(found) or _is_application(found)))
+        self.roots = places
+        if places:
+            _watch_exceptions(self.raised)
+            self._walk()
+        return bool(places)
+
+    def route(self, source: Source, path: str, error: BaseException | None = None) -> str | None:
+        """Return the place of the handler that serves the request."""
+        request: Any = getattr(sys.modules["cherrypy"], "serving", None)
+        request = getattr(request, "request", None)
+        handler = getattr(request, "handler", None)
+        if getattr(request, "wsgi_environ", {}).get("wsgi.input") is not source.get("wsgi.input"):
+            return None
+        while getattr(handler, "oldhandler", None) is not None:  # an encoder, or another tool
+            handler = handler.oldhandler
+        called = getattr(handler, "callable", None)
+        place = self.places.get((id(getattr(called, "__self__", called)), getattr(called, "__name__", "")))
+        if place is None:
+            return None
+        return place + _arguments(called) if getattr(handler, "args", ()) else place or "/"
+
+    def _walk(self) -> None:
+        declared: list[tuple[str, Iterable[str] | None]] = []
+        for found, prefix in self.roots:
+            applications = found.apps.items() if _is_tree(found) else [(found.script_name or "", found)]
+            for name, application in applications:
+                by_method = _is_by_method(application.config.get("/", {}).get("request.dispatch"))
+                for place, called, methods in _handlers(application.root, prefix + name, by_method, MAX_DEPTH, set()):
+                    holder = getattr(called, "__self__", called)
+                    self.held.append(holder)
+                    self.places[id(holder), getattr(called, "__name__", "")] = place
+                    declared.append((place or "/", methods))
+                    if _arguments(called):
+                        declared.append((place + _arguments(called), methods))
+        self.declare(declared)
+
+
+def _handlers(
+    holder: Any, prefix: str, by_method: bool, depth: int, around: set[int]
+) -> Iterator[tuple[str, Any, Iterable[str] | None]]:
+    """Yield the handlers below an object of a tree, each with its place and the methods that it answers, if any say."""
+    if holder is None or id(holder) in around or not depth:
+        return
+    inside = {*around, id(holder)}
+    if by_method and inspect.getattr_static(type(holder), "exposed", False):
+        for method in METHODS:
+            called = getattr(holder, method, None)
+            if called is not None:
+                yield prefix, called, (method, "HEAD") if method == "GET" else (method,)
+    for name in _names(holder):
+        member = inspect.getattr_static(holder, name)
+        place = prefix if name == "index" else f"{prefix}/{{path}}" if name == "default" else f"{prefix}/{name}"
+        if inspect.isfunction(member):
+            if getattr(member, "exposed", False) and not by_method:
+                yield f"{prefix}/" if name == "index" else place, getattr(holder, name), None
+        elif not inspect.isclass(member) and hasattr(type(member), "__dict__") and type(member).__module__ != "builtins":
+            if callable(member) and getattr(member, "exposed", False) and not by_method:
+                yield place, member, None
+            yield from _handlers(member, place, by_method, depth - 1, inside)
+
+
+def _names(holder: Any) -> list[str]:
+    """Return the names of an object's attributes that may be segments of a path."""
+    found = {name for kind in type(holder).__mro__ if kind is not object for name in vars(kind)}
+    return sorted(name for name in found | vars(holder).keys() if not name.startswith("_"))
+
+
+def _arguments(called: Any) -> str:
+    """Return what a handler takes of the path: as many segments as it names, never as many as a client sends."""
+    try:
+        parameters = inspect.signature(called).parameters.values()
+    except (TypeError, ValueError):  # written in C
+        return ""
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    named = "".join(f"/{{{parameter.name}}}" for parameter in parameters if parameter.kind in kinds)
+    several = "".join(f"/{{{one.name}}}" for one in parameters if one.kind is inspect.Parameter.VAR_POSITIONAL)
+    return "" if getattr(called, "__name__", "") == "default" else named or several
+
+
+_watching: set[Raised] = set()
+
+
+def _watch_exceptions(raised: Raised) -> None:
+    if raised not in _watching:
+        _watching.add(raised)
+        cherrypy = sys.modules["cherrypy"]
+
+        def tell() -> None:
+            error = sys.exc_info()[1]
+            if error is not None:
+                raised(cherrypy.serving.request.wsgi_environ, error)
+
+        sys.modules["cherrypy._cprequest"].Request.hooks.attach("before_error_response", tell)

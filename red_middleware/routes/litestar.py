@@ -1,0 +1,87 @@
+"""Litestar (2.0.1 and later): the path of the handler that serves the request, as it was declared.
+
+From 2.11 on Litestar leaves the template in the scope, without the types of its parameters; before, the handler alone.
+Nothing is touched. Litestar sends its answer to an exception while it handles that, which names it.
+"""
+
+import sys
+from typing import Any
+
+from .reader import WEBSOCKET, Report, Source
+from .wrapped import of_class, wrapped
+
+_is_litestar = of_class("litestar.app", "Litestar")
+_is_http_exception = of_class("litestar.exceptions", "HTTPException")
+
+
+class LitestarReader:
+    """Reads Litestar's route. See `reader.Reader`."""
+
+    module = "litestar.app"
+
+    def __init__(self, report: Report) -> None:
+        self.declare = report.declare
+        self.answering = report.answering
+        self.templates: dict[str, str] = {}  # declared paths, by the same without types
+        self.places: dict[int, list[Any]] = {}  # the routes of a handler, by its id
+        self.apps: list[Any] = []  # held, so that no id is used again
+
+    def learn(self, app: object, source: Source) -> bool:
+        """Declare the routes of the Litestar apps that `app` leads to."""
+        found = [litestar for litestar, _ in wrapped(app, _is_litestar)]
+        for litestar in found:
+            self._walk(litestar)
+        return bool(found)
+
+    def route(self, source: Source, path: str, error: BaseException | None = None) -> str | None:
+        """Return the declared path of the handler that serves the request."""
+        handler = source.get("route_handler")
+        answered = sys.exc_info()[1] if error is None else error
+        if answered is not None and not _is_http_exception(answered):
+            self.answering(source, answered)
+        if handler is None:
+            return None
+        template = source.get("path_template")
+        if template:
+            return self.templates.get(template) or self._learn_late(source, template)
+        places = self.places.get(id(handler), ())
+        place = next((place for place in places if len(places) == 1 or _fits(place, path)), None)
+        return None if place is None else _template(place)
+
+    def _learn_late(self, source: Source, template: str) -> str:
+        """Return the declared path where the app was not found before, or has a new route."""
+        app = source.get("litestar_app") or source.get("app")
+        if _is_litestar(app):
+            self._walk(app)
+        return self.templates.setdefault(template, template)
+
+    def _walk(self, app: Any) -> None:
+        if not any(app is known for known in self.apps):
+            self.apps.append(app)
+        declared: list[tuple[str, Any]] = []
+        for route in app.routes:
+            template = _template(route)
+            self.templates[route.path_format] = template
+            kind = str(getattr(route.scope_type, "value", route.scope_type))
+            methods = {"websocket": (WEBSOCKET,), "asgi": None}.get(kind, route.methods)
+            declared.append((template, methods))
+            for handler in getattr(route, "route_handlers", None) or [route.route_handler]:
+                places = self.places.setdefault(id(handler), [])
+                if not any(route is place for place in places):
+                    places.append(route)
+        self.declare(declared)
+
+
+def _template(route: Any) -> str:
+    """Return the route's label: that of a mounted ASGI application ends in `/*`."""
+    is_mount = getattr(getattr(route, "route_handler", None), "is_mount", False)
+    return f"{route.path.rstrip('/')}/*" if is_mount else str(route.path)
+
+
+def _fits(route: Any, path: str) -> bool:
+    """Tell whether a path may be one of a route: by its texts, and by the number of its segments."""
+    parts = [part for part in path.split("/") if part]
+    components = route.path_components
+    return len(parts) == len(components) and all(
+        not isinstance(component, str) or component == part for component, part in zip(components, parts, strict=True)
+    )

@@ -1,0 +1,389 @@
+"""The application of the contract in the frameworks that are tested on one interpreter only: see `test_contract`.
+
+Each function imports its framework, and returns an application with the same routes.
+"""
+
+# mypy: ignore-errors
+# ruff: noqa: ANN
+
+import asyncio
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+
+class HandledError(Exception):
+    """Raised by a view; the app has a handler for it."""
+
+
+class UnhandledError(Exception):
+    """Raised by a view; nobody handles it."""
+
+
+def litestar() -> Any:
+    framework = importlib.import_module("litestar")
+
+    @framework.get("/hello")
+    async def hello() -> str:
+        return "hello"
+
+    @framework.get("/items/{item:int}")
+    async def item(item: int) -> str:
+        return str(item)
+
+    @framework.get("/slash")
+    async def slash() -> str:
+        return "slash"
+
+    @framework.route("/asked", http_method=["OPTIONS"], status_code=200)
+    async def asked() -> str:
+        return "asked"
+
+    @framework.get("/gone")
+    async def gone() -> str:
+        raise framework.exceptions.NotFoundException
+
+    @framework.get("/boom")
+    async def boom() -> str:
+        raise HandledError
+
+    @framework.get("/bang")
+    async def bang() -> str:
+        raise UnhandledError
+
+    @framework.get("/orders/{order:str}")
+    async def order(order: str) -> str:
+        return order
+
+    shop = framework.Router("/shop", route_handlers=[order])
+    return framework.Litestar(
+        [hello, item, slash, asked, gone, boom, bang, shop],
+        exception_handlers={HandledError: lambda request, error: framework.Response("boom", status_code=500)},
+        openapi_config=None,
+    )
+
+
+def pyramid() -> Any:
+    config = importlib.import_module("pyramid.config").Configurator()
+    response = importlib.import_module("pyramid.response").Response
+    exceptions = importlib.import_module("pyramid.httpexceptions")
+
+    def text(request: Any) -> Any:
+        return response("text")
+
+    def gone(request: Any) -> Any:
+        raise exceptions.HTTPNotFound
+
+    def boom(request: Any) -> Any:
+        raise HandledError
+
+    def bang(request: Any) -> Any:
+        raise UnhandledError
+
+    def add(name: str, pattern: str, view: Callable[[Any], Any], **options: Any) -> None:
+        config.add_route(name, pattern)
+        config.add_view(view, route_name=name, **options)
+
+    add("hello", "/hello", text, request_method="GET")
+    add("item", r"/items/{item:\d+}", text, request_method="GET")
+    add("slash", "/slash/", text, request_method="GET")
+    add("asked", "/asked", text, request_method="OPTIONS")
+    add("gone", "/gone", gone)
+    add("boom", "/boom", boom)
+    add("bang", "/bang", bang)
+    add("any", "/any", text)
+    config.add_view(lambda error, request: response("boom", status=500), context=HandledError)
+
+    def shop(inner: Any) -> None:
+        inner.add_route("order", "orders/{order}")
+        inner.add_view(text, route_name="order")
+
+    config.include(shop, route_prefix="shop")
+    return config.make_wsgi_app()
+
+
+def falcon(module: str) -> Any:
+    framework = importlib.import_module("falcon")
+    is_asgi = module == "falcon.asgi"
+
+    def resource(answer: Callable[[Any], None], **names: str) -> Any:
+        def respond(self: Any, req: Any, resp: Any, **parameters: Any) -> None:
+            answer(resp)
+
+        async def respond_async(self: Any, req: Any, resp: Any, **parameters: Any) -> None:
+            answer(resp)
+
+        responders = {f"on_{name}": respond_async if is_asgi else respond for name in names or ["get"]}
+        return type("Resource", (), responders)()
+
+    def text(resp: Any) -> None:
+        resp.text = "text"
+
+    def gone(resp: Any) -> None:
+        raise framework.HTTPNotFound
+
+    def boom(resp: Any) -> None:
+        raise HandledError
+
+    def bang(resp: Any) -> None:
+        raise UnhandledError
+
+    def handled(req: Any, resp: Any, error: Exception, params: Any) -> None:
+        resp.status = "500 Internal Server Error"
+
+    async def handled_async(req: Any, resp: Any, error: Exception, params: Any) -> None:
+        resp.status = "500 Internal Server Error"
+
+    app = importlib.import_module(module).App()
+    app.add_error_handler(HandledError, handled_async if is_asgi else handled)
+    app.add_route("/hello", resource(text, get="", head=""))
+    app.add_route("/items/{item:int}", resource(text))
+    app.add_route("/slash", resource(text))
+    app.add_route("/asked", resource(text, options=""))
+    app.add_route("/gone", resource(gone))
+    app.add_route("/boom", resource(boom))
+    app.add_route("/bang", resource(bang))
+    app.add_route("/shop/orders/{order}", resource(text))
+    return app
+
+
+def sanic() -> Any:
+    framework = importlib.import_module("sanic")
+    framework.Sanic.test_mode = True
+    app = framework.Sanic(f"shop{len(framework.Sanic._app_registry)}")
+    text = importlib.import_module("sanic.response").text
+
+    async def answer(request: Any, **parameters: Any) -> Any:
+        return text("text")
+
+    async def gone(request: Any) -> Any:
+        raise importlib.import_module("sanic.exceptions").NotFound
+
+    async def boom(request: Any) -> Any:
+        raise HandledError
+
+    async def bang(request: Any) -> Any:
+        raise UnhandledError
+
+    app.error_handler.add(HandledError, lambda request, error: text("boom", 500))
+    app.add_route(answer, "/hello", methods=["GET", "HEAD"])
+    app.add_route(answer, "/items/<item:int>", name="item")
+    app.add_route(answer, "/slash", name="slash")
+    app.add_route(answer, "/asked", methods=["OPTIONS"], name="asked")
+    app.add_route(gone, "/gone")
+    app.add_route(boom, "/boom")
+    app.add_route(bang, "/bang")
+    orders = framework.Blueprint("orders", url_prefix="/orders")
+    orders.add_route(answer, "/<order:str>", name="order")
+    app.blueprint(framework.Blueprint.group(orders, url_prefix="/shop"))
+    return app
+
+
+def blacksheep() -> Any:
+    framework = importlib.import_module("blacksheep")
+    application = importlib.import_module("blacksheep.server").Application
+    router = importlib.import_module("blacksheep.server.routing").Router
+    app, shop = application(router=router()), application(router=router())
+
+    async def text(request: Any) -> Any:
+        return framework.Response(200, content=framework.Content(b"text/plain", b"text"))
+
+    async def gone(request: Any) -> Any:
+        raise importlib.import_module("blacksheep.exceptions").NotFound
+
+    async def boom(request: Any) -> Any:
+        raise HandledError
+
+    async def bang(request: Any) -> Any:
+        raise UnhandledError
+
+    async def handled(self: Any, request: Any, error: Exception) -> Any:
+        return framework.Response(500, content=framework.Content(b"text/plain", b"boom"))
+
+    app.exceptions_handlers[HandledError] = handled
+    app.router.add("GET", "/hello", text)
+    app.router.add("HEAD", "/hello", text)
+    app.router.add("GET", "/items/{int:item}", text)
+    app.router.add("GET", "/slash", text)
+    app.router.add("OPTIONS", "/asked", text)
+    app.router.add("GET", "/gone", gone)
+    app.router.add("GET", "/boom", boom)
+    app.router.add("GET", "/bang", bang)
+    shop.router.add("GET", "/orders/{order}", text)
+    app.mount("/shop", shop)
+    return app
+
+
+def werkzeug() -> Any:
+    routing = importlib.import_module("werkzeug.routing")
+    wrappers = importlib.import_module("werkzeug.wrappers")
+    exceptions = importlib.import_module("werkzeug.exceptions")
+
+    class Shop:
+        def __init__(self) -> None:
+            rules = [
+                routing.Rule("/hello", endpoint="text", methods=["GET"]),
+                routing.Rule("/items/<int:item>", endpoint="text", methods=["GET"]),
+                routing.Rule("/slash/", endpoint="text", methods=["GET"]),
+                routing.Rule("/asked", endpoint="text", methods=["OPTIONS"]),
+                routing.Rule("/gone", endpoint="gone"),
+                routing.Rule("/boom", endpoint="boom"),
+                routing.Rule("/bang", endpoint="bang"),
+                routing.Rule("/any", endpoint="text"),
+                routing.Submount("/shop", [routing.Rule("/orders/<order>", endpoint="text")]),
+            ]
+            self.url_map = routing.Map(rules)
+
+        def __call__(self, environ: Any, start_response: Any) -> Any:
+            try:
+                endpoint, _ = self.url_map.bind_to_environ(environ).match()
+                if endpoint == "gone":
+                    raise exceptions.NotFound
+                if endpoint == "boom":
+                    raise HandledError
+                if endpoint == "bang":
+                    raise UnhandledError
+                response: Any = wrappers.Response("text")
+            except exceptions.HTTPException as error:
+                response = error
+            except HandledError:
+                response = wrappers.Response("boom", 500)
+            return response(environ, start_response)
+
+    return Shop()
+
+
+def started(app: Any) -> Any:
+    """Return an application that lets another one start in the event loop of each request, as Sanic asks for."""
+
+    async def start_and_serve(scope: Any, receive: Any, send: Any) -> None:
+        waiting: asyncio.Queue[Any] = asyncio.Queue()
+        up, down = asyncio.Event(), asyncio.Event()
+
+        async def say(message: Any) -> None:
+            (up if message["type"].startswith("lifespan.startup") else down).set()
+
+        life = asyncio.create_task(app({"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}, waiting.get, say))
+        waiting.put_nowait({"type": "lifespan.startup"})
+        await up.wait()
+        try:
+            await app(scope, receive, send)
+        finally:
+            waiting.put_nowait({"type": "lifespan.shutdown"})
+            await down.wait()
+            await life
+
+    return start_and_serve
+
+
+def cherrypy() -> Any:
+    framework = importlib.import_module("cherrypy")
+
+    class Orders:
+        @framework.expose
+        def default(self, order: str) -> str:
+            return order
+
+    class Shop:
+        def __init__(self) -> None:
+            self.orders = Orders()
+
+    class Root:
+        def __init__(self) -> None:
+            self.shop = Shop()
+
+        @framework.expose
+        def hello(self) -> str:
+            return "hello"
+
+        @framework.expose
+        def items(self, item: str) -> str:
+            if not item.isdigit():
+                raise framework.NotFound
+            return item
+
+        @framework.expose
+        def gone(self) -> str:
+            raise framework.NotFound
+
+        @framework.expose
+        def bang(self) -> str:
+            raise UnhandledError
+
+        @framework.expose
+        def any(self) -> str:
+            return "any"
+
+    quiet = {"log.screen": False, "request.show_tracebacks": False}
+    return framework._cptree.Application(Root(), "", {"/": quiet})
+
+
+OPERATIONS = {
+    "/hello": {"get": "hello", "head": "hello_head"},
+    "/items/{item}": {"get": "item"},
+    "/asked": {"options": "asked"},
+    "/gone": {"get": "gone"},
+    "/boom": {"get": "boom"},
+    "/bang": {"get": "bang"},
+    "/shop/orders/{order}": {"get": "order"},
+}
+
+
+def connexion(kind: str) -> Any:
+    framework = importlib.import_module("connexion")
+    types = {"{item}": ("item", "integer"), "{order}": ("order", "string")}
+    paths = {}
+    for path, methods in OPERATIONS.items():
+        parameters = [
+            {"name": name, "in": "path", "required": True, "schema": {"type": type_}}
+            for part, (name, type_) in types.items()
+            if part in path
+        ]
+        paths[path] = {
+            method: {
+                "operationId": f"{__name__}.operation_{name}",
+                "parameters": parameters,
+                "responses": {"200": {"description": "well"}},
+            }
+            for method, name in methods.items()
+        }
+    app = getattr(framework, kind)("shop")
+    app.add_error_handler(HandledError, operation_handled)
+    app.add_api({"openapi": "3.0.0", "info": {"title": "shop", "version": "1"}, "paths": paths})
+    return app
+
+
+def operation_hello() -> str:
+    return "hello"
+
+
+def operation_hello_head() -> str:
+    return ""
+
+
+def operation_item(item: int) -> str:
+    return str(item)
+
+
+def operation_asked() -> str:
+    return "asked"
+
+
+def operation_gone() -> Any:
+    return "gone", 404
+
+
+def operation_boom() -> Any:
+    raise HandledError
+
+
+def operation_bang() -> Any:
+    raise UnhandledError
+
+
+def operation_order(order: str) -> str:
+    return order
+
+
+def operation_handled(request: Any, error: Exception) -> Any:
+    return importlib.import_module("connexion.lifecycle").ConnexionResponse(status_code=500, body="boom")
