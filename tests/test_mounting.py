@@ -22,8 +22,7 @@ from starlette.endpoints import HTTPEndpoint
 from red_middleware import RedASGIMiddleware, RedMetrics, RedWSGIMiddleware
 from red_middleware.mounting import Mounting, Purpose
 from red_middleware.options import MOUNTING_OPTIONS
-from red_middleware.routes import Declare, Raised, Reader, Source
-from red_middleware.routes.reader import AsksForSocket
+from red_middleware.routes import Reader, Report, Source
 
 from .counts import counted, faults, fresh_metrics, one_request, routes
 from .drive import ask_asgi, begun, count
@@ -52,8 +51,8 @@ class Silent:
 
     module = __name__
 
-    def __init__(self, declare: Declare, raised: Raised, asks_for_socket: AsksForSocket) -> None:
-        self.declare = declare
+    def __init__(self, report: Report) -> None:
+        self.declare = report.declare
 
     def learn(self, app: object, source: Source) -> bool:
         return False

@@ -55,8 +55,10 @@ class Serving:
 
     def serve(self, app: ASGIApp, path: str = "/ws", run: Callable[[Any], object] = by_hand, **more: Any) -> "Serving":
         """Serve a WebSocket to its end."""
+        request = scope(path, **{"type": "websocket", "scheme": "ws", "subprotocols": [], **more})
+        del request["method"]
         try:
-            run(app(scope(path, **{"type": "websocket", "subprotocols": [], **more}), self.receive, self.send))
+            run(app(request, self.receive, self.send))
         except BaseException as error:
             self.raised = error
         return self

@@ -1,7 +1,7 @@
 """BlackSheep (2.0.8 and later): the pattern that matched, with the prefixes of mounts.
 
-BlackSheep leaves nothing in the scope, so its router is asked once more, which is a look-up that it keeps itself. On each
-app `log_unhandled_exc` is replaced, so that the exceptions that BlackSheep answers with a 500 are named.
+BlackSheep leaves nothing in the scope, so its router is asked once more, which is a look-up that it keeps itself. The
+method `log_unhandled_exc` of each app is replaced, so that the exceptions that BlackSheep answers with a 500 are named.
 """
 
 from collections.abc import Iterable, Iterator

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from .reader import Raised, Report, Source
+from .reader import Report, Source
 from .wrapped import of_class, wrapped
 
 _is_bottle = of_class("bottle", "Bottle")

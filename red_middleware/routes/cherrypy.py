@@ -47,9 +47,9 @@ class CherryPyReader:
 
     def route(self, source: Source, path: str, error: BaseException | None = None) -> str | None:
         """Return the place of the handler that serves the request."""
-        request: Any = getattr(sys.modules["cherrypy"], "serving", None)
-        request = getattr(request, "request", None)
-        handler = getattr(request, "handler", None)
+        serving: Any = getattr(sys.modules.get("cherrypy"), "serving", None)
+        request: Any = getattr(serving, "request", None)
+        handler: Any = getattr(request, "handler", None)
         if getattr(request, "wsgi_environ", {}).get("wsgi.input") is not source.get("wsgi.input"):
             return None
         while getattr(handler, "oldhandler", None) is not None:  # an encoder, or another tool
@@ -94,7 +94,7 @@ def _handlers(
         if inspect.isfunction(member):
             if getattr(member, "exposed", False) and not by_method:
                 yield f"{prefix}/" if name == "index" else place, getattr(holder, name), None
-        elif not inspect.isclass(member) and hasattr(type(member), "__dict__") and type(member).__module__ != "builtins":
+        elif not inspect.isclass(member) and type(member).__module__ != "builtins":
             if callable(member) and getattr(member, "exposed", False) and not by_method:
                 yield place, member, None
             yield from _handlers(member, place, by_method, depth - 1, inside)

@@ -1,7 +1,7 @@
 """Connexion 3: the path of the operation in its specification, with the base path of the API.
 
 Connexion's middlewares hand on copies of the scope, and route on one of them. It keeps that copy in a context variable,
-which is there in every task that a request makes. Nothing is touched. The routers are made when the first request comes.
+which is there in every task that a request makes. Nothing is touched. The routers are made at the first request.
 """
 
 import re
@@ -43,7 +43,7 @@ class ConnexionReader:
 
     def route(self, source: Source, path: str, error: BaseException | None = None) -> str | None:
         """Return the path of the operation that serves the request."""
-        routed: Any = getattr(sys.modules["connexion.middleware.routing"], "_scope", None)
+        routed: Any = getattr(sys.modules.get(self.module), "_scope", None)
         scope = routed.get(None) if routed is not None else None
         if scope is None or any(scope.get(key) is not source.get(key) for key in COPIED):
             return None  # it is of a request that the app made itself meanwhile
@@ -71,7 +71,8 @@ class ConnexionReader:
                 if operation is not None and place.template is not None:
                     self.places.setdefault(operation, []).append(place)
                     declared.append((_plain(place.template), place.methods))
-        self.declare(declared)
+        if declared:
+            self.declare(declared)
 
 
 def _chain(app: Any) -> Any:

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from types import FrameType
 from typing import Any, Final
 
-from .reader import Raised, Report, Source
+from .reader import Report, Source
 from .stack import above, below
 from .starlette_places import Place, Walk, routers_behind
 

@@ -33,12 +33,11 @@ class WerkzeugReader:
 
     def route(self, source: Source, path: str, error: BaseException | None = None) -> str | None:
         """Return the rule that the request matches."""
-        refusal: type[Exception] = sys.modules["werkzeug.exceptions"].HTTPException
         for url_map, prefix in self.maps:
             if path.startswith(prefix):
                 try:
                     rule, _ = url_map.bind_to_environ(source).match(path[len(prefix) :] or None, return_rule=True)
-                except refusal:  # 404, 405, a redirect
+                except sys.modules["werkzeug.exceptions"].HTTPException:  # 404, 405, a redirect
                     continue
                 return prefix + str(rule.rule)
         return None

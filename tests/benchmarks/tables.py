@@ -16,11 +16,10 @@ import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 
 from red_middleware import RedASGIMiddleware, RedMetrics, RedWSGIMiddleware
-from red_middleware.counting.enclosing import raised
 from red_middleware.counting.exchange import start
 from red_middleware.exposition import Request, answer
 from red_middleware.metrics import recorder_of
-from red_middleware.routes import Declare, Raised, Routes, Source
+from red_middleware.routes import Routes, Source
 from red_middleware.settings import DEFAULT_BUCKETS
 
 from . import peers
@@ -409,9 +408,6 @@ class Stranger:
 
     module = __name__
 
-    def __init__(self, declare: Declare, raised: Raised) -> None:
-        pass
-
     def learn(self, app: object, source: Source) -> bool:
         return False
 
@@ -422,7 +418,7 @@ class Stranger:
 def among_strangers(middleware: Middleware) -> Middleware:
     """Return a middleware that has served nothing yet, with more readers in front of its own."""
     mounting = middleware.mounting
-    strangers = [Stranger(mounting.recorder.declare, raised) for _ in range(STRANGERS)]
+    strangers = [Stranger() for _ in range(STRANGERS)]
     mounting.routes = Routes([*strangers, *mounting.routes.readers], None, None, mounting.recorder.fault)
     return middleware
 

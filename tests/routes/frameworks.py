@@ -1,13 +1,13 @@
 """The application of the contract in the frameworks that are tested on one interpreter only: see `test_contract`.
 
-Each function imports its framework, and returns an application with the same routes.
+Each function imports its framework, and returns an application with the same routes. These have no types here: most of
+them are in few environments.
 """
-
-# mypy: ignore-errors
-# ruff: noqa: ANN
 
 import asyncio
 import importlib
+import inspect
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -20,53 +20,64 @@ class UnhandledError(Exception):
     """Raised by a view; nobody handles it."""
 
 
+def imported(name: str) -> Any:
+    """Return a module, some of which warn of what they import themselves."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return importlib.import_module(name)
+
+
 def litestar() -> Any:
-    framework = importlib.import_module("litestar")
+    framework = imported("litestar")
+    socket_class = framework.WebSocket
 
-    @framework.get("/hello")
-    async def hello() -> str:
-        return "hello"
+    async def text() -> str:
+        return "text"
 
-    @framework.get("/items/{item:int}")
     async def item(item: int) -> str:
         return str(item)
 
-    @framework.get("/slash")
-    async def slash() -> str:
-        return "slash"
-
-    @framework.route("/asked", http_method=["OPTIONS"], status_code=200)
-    async def asked() -> str:
-        return "asked"
-
-    @framework.get("/gone")
     async def gone() -> str:
         raise framework.exceptions.NotFoundException
 
-    @framework.get("/boom")
     async def boom() -> str:
         raise HandledError
 
-    @framework.get("/bang")
     async def bang() -> str:
         raise UnhandledError
 
-    @framework.get("/orders/{order:str}")
     async def order(order: str) -> str:
         return order
 
-    shop = framework.Router("/shop", route_handlers=[order])
+    async def socket(socket: Any, room: str) -> None:
+        await socket.accept()
+        await socket.close(4001)
+
+    socket.__annotations__["socket"] = socket_class
+    get = framework.get
+    handlers = [
+        get("/hello", name="hello")(text),
+        get("/items/{item:int}")(item),
+        get("/slash", name="slash")(text),
+        framework.route("/asked", http_method=["OPTIONS"], status_code=200, name="asked")(text),
+        get("/gone")(gone),
+        get("/boom")(boom),
+        get("/bang")(bang),
+        framework.Router("/shop", route_handlers=[get("/orders/{order:str}")(order)]),
+        framework.websocket("/socket/{room:str}")(socket),
+    ]
     return framework.Litestar(
-        [hello, item, slash, asked, gone, boom, bang, shop],
+        handlers,
         exception_handlers={HandledError: lambda request, error: framework.Response("boom", status_code=500)},
         openapi_config=None,
+        logging_config=None,
     )
 
 
 def pyramid() -> Any:
-    config = importlib.import_module("pyramid.config").Configurator()
-    response = importlib.import_module("pyramid.response").Response
-    exceptions = importlib.import_module("pyramid.httpexceptions")
+    config = imported("pyramid.config").Configurator()
+    response = imported("pyramid.response").Response
+    exceptions = imported("pyramid.httpexceptions")
 
     def text(request: Any) -> Any:
         return response("text")
@@ -103,7 +114,7 @@ def pyramid() -> Any:
 
 
 def falcon(module: str) -> Any:
-    framework = importlib.import_module("falcon")
+    framework = imported("falcon")
     is_asgi = module == "falcon.asgi"
 
     def resource(answer: Callable[[Any], None], **names: str) -> Any:
@@ -134,7 +145,7 @@ def falcon(module: str) -> Any:
     async def handled_async(req: Any, resp: Any, error: Exception, params: Any) -> None:
         resp.status = "500 Internal Server Error"
 
-    app = importlib.import_module(module).App()
+    app = imported(module).App()
     app.add_error_handler(HandledError, handled_async if is_asgi else handled)
     app.add_route("/hello", resource(text, get="", head=""))
     app.add_route("/items/{item:int}", resource(text))
@@ -144,20 +155,30 @@ def falcon(module: str) -> Any:
     app.add_route("/boom", resource(boom))
     app.add_route("/bang", resource(bang))
     app.add_route("/shop/orders/{order}", resource(text))
+    if is_asgi:
+        app.add_route("/socket/{room}", FalconSocket())
     return app
 
 
+class FalconSocket:
+    """A resource of WebSockets."""
+
+    async def on_websocket(self, req: Any, ws: Any, room: str) -> None:
+        await ws.accept()
+        await ws.close(4001)
+
+
 def sanic() -> Any:
-    framework = importlib.import_module("sanic")
+    framework = imported("sanic")
     framework.Sanic.test_mode = True
-    app = framework.Sanic(f"shop{len(framework.Sanic._app_registry)}")
-    text = importlib.import_module("sanic.response").text
+    app = framework.Sanic(f"shop{len(framework.Sanic._app_registry)}", configure_logging=False)
+    text = imported("sanic.response").text
 
     async def answer(request: Any, **parameters: Any) -> Any:
         return text("text")
 
     async def gone(request: Any) -> Any:
-        raise importlib.import_module("sanic.exceptions").NotFound
+        raise imported("sanic.exceptions").NotFound
 
     async def boom(request: Any) -> Any:
         raise HandledError
@@ -176,20 +197,25 @@ def sanic() -> Any:
     orders = framework.Blueprint("orders", url_prefix="/orders")
     orders.add_route(answer, "/<order:str>", name="order")
     app.blueprint(framework.Blueprint.group(orders, url_prefix="/shop"))
+
+    async def socket(request: Any, ws: Any, room: str) -> None:
+        await ws.close(4001)
+
+    app.add_websocket_route(socket, "/socket/<room:str>")
     return app
 
 
 def blacksheep() -> Any:
-    framework = importlib.import_module("blacksheep")
-    application = importlib.import_module("blacksheep.server").Application
-    router = importlib.import_module("blacksheep.server.routing").Router
+    framework = imported("blacksheep")
+    application = imported("blacksheep.server").Application
+    router = imported("blacksheep.server.routing").Router
     app, shop = application(router=router()), application(router=router())
 
     async def text(request: Any) -> Any:
         return framework.Response(200, content=framework.Content(b"text/plain", b"text"))
 
     async def gone(request: Any) -> Any:
-        raise importlib.import_module("blacksheep.exceptions").NotFound
+        raise imported("blacksheep.exceptions").NotFound
 
     async def boom(request: Any) -> Any:
         raise HandledError
@@ -209,15 +235,22 @@ def blacksheep() -> Any:
     app.router.add("GET", "/gone", gone)
     app.router.add("GET", "/boom", boom)
     app.router.add("GET", "/bang", bang)
+
+    async def socket(ws: Any) -> None:
+        await ws.accept()
+        await ws.close(4001)
+
+    socket.__annotations__["ws"] = framework.WebSocket
+    app.router.add_ws("/socket/{room}", socket)
     shop.router.add("GET", "/orders/{order}", text)
     app.mount("/shop", shop)
     return app
 
 
 def werkzeug() -> Any:
-    routing = importlib.import_module("werkzeug.routing")
-    wrappers = importlib.import_module("werkzeug.wrappers")
-    exceptions = importlib.import_module("werkzeug.exceptions")
+    routing = imported("werkzeug.routing")
+    wrappers = imported("werkzeug.wrappers")
+    exceptions = imported("werkzeug.exceptions")
 
     class Shop:
         def __init__(self) -> None:
@@ -277,45 +310,41 @@ def started(app: Any) -> Any:
 
 
 def cherrypy() -> Any:
-    framework = importlib.import_module("cherrypy")
+    framework = imported("cherrypy")
 
-    class Orders:
-        @framework.expose
-        def default(self, order: str) -> str:
-            return order
+    def text(self: Any) -> str:
+        return "text"
 
-    class Shop:
-        def __init__(self) -> None:
-            self.orders = Orders()
-
-    class Root:
-        def __init__(self) -> None:
-            self.shop = Shop()
-
-        @framework.expose
-        def hello(self) -> str:
-            return "hello"
-
-        @framework.expose
-        def items(self, item: str) -> str:
-            if not item.isdigit():
-                raise framework.NotFound
-            return item
-
-        @framework.expose
-        def gone(self) -> str:
+    def items(self: Any, item: str) -> str:
+        if not item.isdigit():
             raise framework.NotFound
+        return item
 
-        @framework.expose
-        def bang(self) -> str:
-            raise UnhandledError
+    def order(self: Any, order: str) -> str:
+        return order
 
-        @framework.expose
-        def any(self) -> str:
-            return "any"
+    def gone(self: Any) -> str:
+        raise framework.NotFound
 
+    def bang(self: Any) -> str:
+        raise UnhandledError
+
+    def named(name: str, handler: Callable[..., str]) -> Any:
+        def called(self: Any, *parts: str) -> str:
+            return handler(self, *parts)
+
+        called.__name__ = name
+        called.__signature__ = inspect.signature(handler)  # type: ignore[attr-defined]  # any function may have it
+        called.exposed = True  # type: ignore[attr-defined]  # so CherryPy knows a handler
+        return called
+
+    views: dict[str, Callable[..., str]] = {"hello": text, "items": items, "gone": gone, "bang": bang, "any": text}
+    orders = type("Orders", (), {"default": named("default", order)})()
+    shop = type("Shop", (), {"orders": orders})()
+    members: dict[str, Any] = {name: named(name, view) for name, view in views.items()}
+    root = type("Root", (), {"shop": shop, **members})()
     quiet = {"log.screen": False, "request.show_tracebacks": False}
-    return framework._cptree.Application(Root(), "", {"/": quiet})
+    return imported("cherrypy._cptree").Application(root, "", {"/": quiet})
 
 
 OPERATIONS = {
@@ -330,7 +359,7 @@ OPERATIONS = {
 
 
 def connexion(kind: str) -> Any:
-    framework = importlib.import_module("connexion")
+    framework = imported("connexion")
     types = {"{item}": ("item", "integer"), "{order}": ("order", "string")}
     paths = {}
     for path, methods in OPERATIONS.items():
@@ -386,4 +415,4 @@ def operation_order(order: str) -> str:
 
 
 def operation_handled(request: Any, error: Exception) -> Any:
-    return importlib.import_module("connexion.lifecycle").ConnexionResponse(status_code=500, body="boom")
+    return imported("connexion.lifecycle").ConnexionResponse(status_code=500, body="boom")

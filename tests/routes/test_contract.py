@@ -1,8 +1,12 @@
 """One table of scenarios through every framework and every way to wrap it: the same rows come out."""
 
-import importlib.util
+import asyncio
+import functools
+import importlib
+import os
 import types
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import bottle  # type: ignore[import-untyped]  # one file, without types
@@ -24,16 +28,12 @@ from werkzeug.routing import Rule
 
 from red_middleware import RedASGIMiddleware, RedMetrics, RedWSGIMiddleware
 
-from . import djangos
+from ..counts import counted
+from ..e2e import has_package
+from ..test_websockets import Serving, left
+from . import djangos, frameworks
 from .asking import Receive, Scope, Seen, Send, ask_asgi, ask_wsgi, exceptions, faults, fresh, requests
-
-
-class HandledError(Exception):
-    """Raised by a view; the app has a handler for it."""
-
-
-class UnhandledError(Exception):
-    """Raised by a view; nobody handles it."""
+from .frameworks import HandledError, UnhandledError
 
 
 class Wrapped(NamedTuple):
@@ -48,6 +48,10 @@ class Wrapped(NamedTuple):
     reraises: bool = False
     is_silent: bool = False
     """Whether the framework tells nobody of an exception that it answers itself."""
+    tells_all: bool = False
+    """Whether an exception that the app answers with an error is named as well."""
+    differs: Mapping[str, tuple[str, str, str] | None] = {}
+    """The rows of scenarios in which the framework itself answers otherwise; `None` where there is no such thing."""
 
 
 def with_views(framework: Any) -> Any:
@@ -286,8 +290,97 @@ WRAPPINGS = [
     fastapi_outside,
     fastapi_inside,
 ]
-if importlib.util.find_spec("quart"):  # no release of it works with the oldest Flask
+if has_package("quart"):  # no release of it works with the oldest Flask
     WRAPPINGS += [quart_outside, quart_inside]
+
+
+class Rare(NamedTuple):
+    """A framework that is tested on one interpreter with its newest release, and on one with its oldest."""
+
+    package: str
+    build: Callable[[], Any]
+    protocol: str
+    order: str
+    item: str
+    slash: tuple[str, int] = ("/slash/", 404)
+    reraises: bool = False
+    tells_all: bool = False
+    socket: tuple[str, str] | None = None
+    """The template of its WebSocket, and the code with which that closes."""
+    differs: Mapping[str, tuple[str, str, str] | None] = {}
+
+    def made(self) -> Any:
+        """Return a new application. Litestar warns of handlers that its oldest release takes as well."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return self.build()
+
+    def wrap(self, metrics: RedMetrics) -> Wrapped:
+        """Wrap a new application."""
+        app = self.made()
+        if self.protocol == "WSGI":
+            ask: Callable[..., Seen] = functools.partial(ask_wsgi, validate=self.package != "cherrypy")
+            wrapped: Any = RedWSGIMiddleware(app, metrics=metrics)
+        else:
+            ask, wrapped = ask_asgi, RedASGIMiddleware(app, metrics=metrics)
+        if self.package == "sanic":
+            wrapped = frameworks.started(wrapped)
+        texts = self.order, self.item, self.slash
+        return Wrapped(ask, wrapped, *texts, self.reraises, tells_all=self.tells_all, differs=self.differs)
+
+
+NO_ANY: Mapping[str, None] = dict.fromkeys(
+    ["no methods declared", "no methods declared, a rare one", "no methods declared, an unknown one"]
+)
+REFUSED = {"405": ("DELETE", "_unmatched", "404"), "405 of an unknown method": ("_OTHER", "_unmatched", "404")}
+LENIENT = {"slash redirect": ("GET", "/slash", "200")}
+UNKNOWN_METHOD = {"405 of an unknown method": ("_OTHER", "_unmatched", "400")}
+RARE = [
+    Rare(
+        "litestar", frameworks.litestar, "ASGI", "{order:str}", "{item:int}", ("/slash/", 200), tells_all=True,
+        socket=("/socket/{room:str}", "4001"), differs={**NO_ANY, **LENIENT, "HEAD": ("HEAD", "_unmatched", "405")},
+    ),
+    Rare(
+        "pyramid", frameworks.pyramid, "WSGI", "{order}", r"{item:\d+}", ("/slash", 404), reraises=True, tells_all=True,
+        differs=REFUSED,
+    ),
+    Rare(
+        "falcon", lambda: frameworks.falcon("falcon"), "WSGI", "{order}", "{item:int}",
+        differs={**NO_ANY, **UNKNOWN_METHOD},
+    ),
+    Rare(
+        "falcon", lambda: frameworks.falcon("falcon.asgi"), "ASGI", "{order}", "{item:int}",
+        socket=("/socket/{room}", "4001"), differs={**NO_ANY, **UNKNOWN_METHOD},
+    ),
+    Rare(
+        "sanic", frameworks.sanic, "ASGI", "<order:str>", "<item:int>", ("/slash/", 200), tells_all=True,
+        socket=("/socket/<room:str>", "1000"), differs={**NO_ANY, **LENIENT},
+    ),
+    Rare(
+        "blacksheep", frameworks.blacksheep, "ASGI", "{order}", "{int:item}", ("/slash/", 200),
+        socket=("/socket/{room}", "4001"), differs={**NO_ANY, **LENIENT, **REFUSED},
+    ),
+    Rare(
+        "cherrypy", frameworks.cherrypy, "WSGI", "{path}", "{item}",
+        differs={
+            **dict.fromkeys(["OPTIONS", "an exception that the app handles"]),
+            "a query is no route": ("GET", "/hello", "404"),
+            "a converter refuses": ("GET", "/items/{item}", "404"),
+            "405": ("DELETE", "/hello", "200"),
+            "405 of an unknown method": ("_OTHER", "/hello", "200"),
+        },
+    ),
+    Rare(
+        "connexion", lambda: frameworks.connexion("AsyncApp"), "ASGI", "{order}", "{item}", tells_all=True,
+        differs=NO_ANY,
+    ),
+    Rare(
+        "connexion", lambda: frameworks.connexion("FlaskApp"), "ASGI", "{order}", "{item}", tells_all=True,
+        differs=NO_ANY,
+    ),
+    Rare("werkzeug", frameworks.werkzeug, "WSGI", "<order>", "<int:item>", ("/slash", 308), reraises=True),
+]  # fmt: skip
+WRAPPINGS += [rare.wrap for rare in RARE if has_package(rare.package)]
 
 
 class Scenario(NamedTuple):
@@ -331,10 +424,40 @@ def test_a_request_counts_in_the_row_of_its_declared_route(
     metrics = fresh()
     wrapped = wrap(metrics)
     slash, redirect = wrapped.slash
-    method, route, status = scenario.row
+    row = wrapped.differs.get(scenario.says, scenario.row)
+    if row is None:
+        return
+    method, route, status = row
     route = route.replace("ORDER", wrapped.order).replace("ITEM", wrapped.item)
     raises = UnhandledError if scenario.path == "/bang" and wrapped.reraises else None
     wrapped.ask(wrapped.app, scenario.path.replace("SLASH", slash), scenario.method, catch=raises)
     assert requests(metrics) == {(method, route, status.replace("REDIRECT", str(redirect))): 1}
-    assert exceptions(metrics) == ({} if wrapped.is_silent else scenario.exceptions)
+    named = {("/boom", "HandledError"): 1} if wrapped.tells_all and scenario.path == "/boom" else scenario.exceptions
+    assert exceptions(metrics) == ({} if wrapped.is_silent else named)
     assert faults(metrics) == 0
+
+
+@pytest.mark.parametrize("rare", [rare for rare in RARE if rare.socket], ids=lambda rare: rare.package)
+def test_a_websocket_counts_in_the_row_of_its_declared_route(rare: Rare) -> None:
+    """Whatever the framework; what has no route is unmatched."""
+    if not has_package(rare.package):
+        pytest.skip(f"{rare.package} is not installed: pip install {rare.package}")
+    metrics = fresh()
+    assert rare.socket is not None
+    route, code = rare.socket
+    served = frameworks.started(RedASGIMiddleware(rare.made(), metrics=metrics))
+    for asked in ("/socket/7", "/nowhere"):
+        Serving(left(1001)).serve(served, asked, asyncio.run, headers=[(b"host", b"shop.example")], state={})
+    refused = "500" if rare.package == "sanic" else "403"  # Sanic sends a response of HTTP
+    assert counted(metrics, "websocket_handshakes", "websocket_connections", "red_instrumentation") == {
+        f'websocket_handshakes_total{{route="{route}",status="101"}}': 1.0,
+        f'websocket_connections_total{{close_code="{code}",route="{route}"}}': 1.0,
+        f'websocket_handshakes_total{{route="_unmatched",status="{refused}"}}': 1.0,
+    }
+
+
+@pytest.mark.skipif("RED_EVERY_FRAMEWORK" not in os.environ, reason="only where tox installs every framework")
+@pytest.mark.parametrize("package", sorted({rare.package for rare in RARE}))
+def test_every_framework_is_there_where_it_is_to_be_tested(package: str) -> None:
+    """None is left out in silence. Connexion works with no oldest release of Starlette."""
+    assert has_package(package) or (package == "connexion" and os.environ["RED_EVERY_FRAMEWORK"] == "oldest")
