@@ -6,7 +6,11 @@ What is touched in each framework:
     Flask, Django, Quart: one receiver of the signal `got_request_exception`, connected once a process; in Quart of
         `got_websocket_exception` as well.
     Quart: the attributes `request_class` and `websocket_class` of each app, replaced by a subclass once.
-    Bottle, Starlette, FastAPI: nothing.
+    Pyramid: the attribute `request_factory` of each router, replaced once.
+    Falcon: a middleware added to each app once, and the handler of exceptions that Falcon has by default, wrapped.
+    CherryPy: one hook of requests, `before_error_response`, attached once a process.
+    BlackSheep: the method `log_unhandled_exc` of each app, wrapped once.
+    Bottle, Starlette, FastAPI, Connexion, Litestar, Sanic, Werkzeug: nothing.
 """
 
 import sys
@@ -50,8 +54,10 @@ ASGI_READERS: Final[tuple[type[Reader], ...]] = (
     BlackSheepReader,
 )  # fmt: skip
 
-FRAMEWORKS: Final = "Flask and Bottle (WSGI), Starlette, FastAPI and Quart (ASGI), Django (both)"
-"""Those that are read, for messages."""
+FRAMEWORKS: Final = (
+    "Flask, Django, Bottle, Pyramid, Falcon, CherryPy and a Map of Werkzeug (WSGI), Starlette, FastAPI, Django, Quart, "
+    "Litestar, Falcon, Sanic, BlackSheep and Connexion (ASGI)"
+)
 
 RouteOf = Callable[[Any], str | None]
 """A user's function of the environ or scope. Any type: users annotate theirs as they like."""

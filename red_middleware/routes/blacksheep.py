@@ -7,7 +7,7 @@ method `log_unhandled_exc` of each app is replaced, so that the exceptions that 
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from .reader import WEBSOCKET, Raised, Report, Source
+from .reader import WEBSOCKET, Declare, Raised, Report, Source
 from .wrapped import of_class, wrapped
 
 _is_blacksheep = of_class("blacksheep.server.application", "Application")
@@ -22,8 +22,8 @@ class BlackSheepReader:
     module = "blacksheep.server.application"
 
     def __init__(self, report: Report) -> None:
-        self.declare = report.declare
-        self.raised = report.raised
+        self.declare: Declare = report.declare
+        self.raised: Raised = report.raised
         self.apps: list[Any] = []
         self.has_started: bool = False  # routes of controllers are known only then
 
@@ -50,9 +50,8 @@ class BlackSheepReader:
 
 def _mounts(app: Any) -> Iterator[tuple[str, Any]]:
     """Yield the mounts of an app: their prefix, and what is mounted."""
-    registry = getattr(app, "mount_registry", None)
-    for mount in () if registry is None else registry.mounted_apps:
-        yield _text(mount.pattern).removesuffix("/*"), mount.handler
+    for mount in app.mount_registry.mounted_apps:
+        yield mount.pattern.decode().removesuffix("/*"), mount.handler
 
 
 def _match(app: Any, method: bytes, path: str) -> str | None:
@@ -65,14 +64,14 @@ def _match(app: Any, method: bytes, path: str) -> str | None:
                 return None if found is None else prefix + found
             return f"{prefix}/*"
     found = app.router.get_match_by_method_and_path(method, path)
-    pattern = None if found is None else _text(found.pattern)
+    pattern = None if found is None else found.pattern.decode()
     return None if pattern in (None, "*") else pattern
 
 
 def _declared(app: Any, prefix: str) -> Iterator[tuple[str, Iterable[str] | None]]:
     for method, routes in list(app.router.routes.items()):
         for route in routes:
-            yield prefix + _text(route.pattern), (WEBSOCKET,) if method == GET_WS else (method.decode(),)
+            yield prefix + route.pattern.decode(), (WEBSOCKET,) if method == GET_WS else (method.decode(),)
     for mount, inner in _mounts(app):
         if _is_blacksheep(inner):
             yield from _declared(inner, prefix + mount)
@@ -80,12 +79,10 @@ def _declared(app: Any, prefix: str) -> Iterator[tuple[str, Iterable[str] | None
             yield f"{prefix}{mount}/*", None
 
 
-def _text(pattern: bytes | str) -> str:
-    text = pattern.decode() if isinstance(pattern, bytes) else pattern
-    return text if text.startswith(("/", "*")) else f"/{text}"
-
-
 def _watch(app: Any, raised: Raised) -> None:
+    for _, inner in _mounts(app):
+        if _is_blacksheep(inner):
+            _watch(inner, raised)
     log = app.log_unhandled_exc
     if hasattr(log, "tells"):
         return

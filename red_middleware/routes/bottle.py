@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from .reader import Report, Source
+from .reader import Declare, Report, Source
 from .wrapped import of_class, wrapped
 
 _is_bottle = of_class("bottle", "Bottle")
@@ -20,7 +20,7 @@ class BottleReader:
     module = "bottle"
 
     def __init__(self, report: Report) -> None:
-        self.declare = report.declare
+        self.declare: Declare = report.declare
         self.prefixes: WeakKeyDictionary[Any, set[str]] = WeakKeyDictionary()  # weak: an app may serve one request only
 
     def learn(self, app: object, source: Source) -> bool:

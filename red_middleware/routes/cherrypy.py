@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from .reader import Raised, Report, Source
+from .reader import Declare, Raised, Report, Source
 from .wrapped import of_class, wrapped
 
 _is_tree = of_class("cherrypy._cptree", "Tree")
@@ -30,8 +30,8 @@ class CherryPyReader:
     module = "cherrypy"
 
     def __init__(self, report: Report) -> None:
-        self.declare = report.declare
-        self.raised = report.raised
+        self.declare: Declare = report.declare
+        self.raised: Raised = report.raised
         self.roots: list[tuple[Any, str]] = []
         self.places: dict[tuple[int, str], str] = {}  # by the id of a handler's object, and its name
         self.held: list[object] = []  # so that no id is used again

@@ -8,7 +8,7 @@ import re
 import sys
 from typing import Any, Final
 
-from .reader import Report, Source
+from .reader import Declare, Raised, Report, Source
 from .starlette_places import Place, Walk
 from .wrapped import of_class, wrapped
 
@@ -30,8 +30,8 @@ class ConnexionReader:
     module = "connexion.middleware.routing"
 
     def __init__(self, report: Report) -> None:
-        self.declare = report.declare
-        self.answering = report.answering
+        self.declare: Declare = report.declare
+        self.answering: Raised = report.answering
         self.app: object = None
         self.places: dict[str, list[Place]] = {}  # by the id of an operation, which may stand on several paths
 

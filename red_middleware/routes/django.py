@@ -15,7 +15,7 @@ from types import FrameType, FunctionType
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
-from .reader import Raised, Report, Source
+from .reader import Declare, Raised, Report, Source
 from .regex import readable
 from .stack import above, below
 from .wrapped import closed_over, of_class, wrapped
@@ -41,8 +41,8 @@ class DjangoReader:
     module = "django.core.handlers.base"
 
     def __init__(self, report: Report) -> None:
-        self.declare = report.declare
-        self.raised = report.raised
+        self.declare: Declare = report.declare
+        self.raised: Raised = report.raised
         self.templates: dict[str, str] = {}  # by the text that Django joins
         self.unseen: dict[str, str] = {}  # the same, of those that the walk has not seen
         self.mounts: WeakKeyDictionary[Any, set[str]] = WeakKeyDictionary()  # of each handler

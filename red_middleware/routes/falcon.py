@@ -9,7 +9,7 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
-from .reader import WEBSOCKET, Report, Source
+from .reader import WEBSOCKET, Declare, Raised, Report, Source
 from .regex import readable
 from .wrapped import of_class, wrapped
 
@@ -25,8 +25,8 @@ class FalconReader:
     module = "falcon.app"
 
     def __init__(self, report: Report) -> None:
-        self.declare = report.declare
-        self.raised = report.raised
+        self.declare: Declare = report.declare
+        self.raised: Raised = report.raised
         self.apps: list[tuple[Any, str]] = []
 
     def learn(self, app: object, source: Source) -> bool:

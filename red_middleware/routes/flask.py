@@ -10,10 +10,10 @@ from what a client sent, and is left out.
 
 import sys
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from .reader import Raised, Report, Source
+from .reader import Declare, Raised, Report, Source
 from .stack import below
 from .wrapped import of_class, wrapped
 
@@ -27,9 +27,9 @@ class FlaskReader:
     module = "werkzeug"  # whose dispatcher may mount what is not Flask
 
     def __init__(self, report: Report) -> None:
-        self.declare = report.declare
-        self.raised = report.raised
-        self.asks_for_socket = report.asks_for_socket
+        self.declare: Declare = report.declare
+        self.raised: Raised = report.raised
+        self.asks_for_socket: Callable[[Source], None] = report.asks_for_socket
         self.known_map: object = None
         self.plain_map: object = None  # the same, unless there are mounts, or routes of WebSockets
         # Weak, since an app may be made for a tenant or a request. Maps that are gone leave, so no id is reused.

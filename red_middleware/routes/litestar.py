@@ -7,7 +7,7 @@ Nothing is touched. Litestar sends its answer to an exception while it handles t
 import sys
 from typing import Any
 
-from .reader import WEBSOCKET, Report, Source
+from .reader import WEBSOCKET, Declare, Raised, Report, Source
 from .wrapped import of_class, wrapped
 
 _is_litestar = of_class("litestar.app", "Litestar")
@@ -20,8 +20,8 @@ class LitestarReader:
     module = "litestar.app"
 
     def __init__(self, report: Report) -> None:
-        self.declare = report.declare
-        self.answering = report.answering
+        self.declare: Declare = report.declare
+        self.answering: Raised = report.answering
         self.templates: dict[str, str] = {}  # declared paths, by the same without types
         self.places: dict[int, list[Any]] = {}  # the routes of a handler, by its id
         self.apps: list[Any] = []  # held, so that no id is used again
@@ -56,8 +56,7 @@ class LitestarReader:
         return self.templates.setdefault(template, template)
 
     def _walk(self, app: Any) -> None:
-        if not any(app is known for known in self.apps):
-            self.apps.append(app)
+        self.apps = [*(known for known in self.apps if known is not app), app]
         declared: list[tuple[str, Any]] = []
         for route in app.routes:
             template = _template(route)
@@ -66,9 +65,8 @@ class LitestarReader:
             methods = {"websocket": (WEBSOCKET,), "asgi": None}.get(kind, route.methods)
             declared.append((template, methods))
             for handler in getattr(route, "route_handlers", None) or [route.route_handler]:
-                places = self.places.setdefault(id(handler), [])
-                if not any(route is place for place in places):
-                    places.append(route)
+                places = self.places.get(id(handler), [])
+                self.places[id(handler)] = [*(place for place in places if place is not route), route]
         self.declare(declared)
 
 

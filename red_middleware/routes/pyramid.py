@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
-from .reader import Report, Source
+from .reader import Declare, Raised, Report, Source
 from .wrapped import of_class, wrapped
 
 KEY: Final = "red_middleware.pyramid.request"
@@ -25,15 +25,15 @@ class PyramidReader:
     module = "pyramid.router"
 
     def __init__(self, report: Report) -> None:
-        self.declare = report.declare
-        self.answering = report.answering
+        self.declare: Declare = report.declare
+        self.answering: Raised = report.answering
 
     def learn(self, app: object, source: Source) -> bool:
         """Declare the routes of the Pyramid apps that `app` leads to, and let their requests be found."""
         found: list[tuple[Any, str]] = list(wrapped(app, _is_router))
         for router, prefix in found:
-            if not isinstance(router.request_factory, _Noting):
-                router.request_factory = _Noting(router.request_factory)
+            noting = router.request_factory if isinstance(router.request_factory, _Noting) else None
+            router.request_factory = noting or _Noting(router.request_factory)
             router.request_factory.prefix = prefix
         if found:
             self.declare([route for router, prefix in found for route in _declared(router.registry, prefix)])

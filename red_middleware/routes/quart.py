@@ -12,7 +12,7 @@ import sys
 import weakref
 from typing import Any, Final
 
-from .reader import WEBSOCKET, Raised, Report, Source
+from .reader import WEBSOCKET, Declare, Raised, Report, Source
 from .wrapped import of_class, wrapped
 
 KEY: Final = "red_middleware.quart.request"
@@ -26,8 +26,8 @@ class QuartReader:
     module = "quart.app"
 
     def __init__(self, report: Report) -> None:
-        self.declare = report.declare
-        self.raised = report.raised
+        self.declare: Declare = report.declare
+        self.raised: Raised = report.raised
 
     def learn(self, app: object, source: Source) -> bool:
         """Declare the rules of the Quart apps that `app` leads to, and let their requests be found."""

@@ -7,7 +7,7 @@ exception while it handles that, which names it.
 import sys
 from typing import Any
 
-from .reader import WEBSOCKET, Report, Source
+from .reader import WEBSOCKET, Declare, Raised, Report, Source
 from .stack import above, below
 from .wrapped import of_class, wrapped
 
@@ -21,8 +21,8 @@ class SanicReader:
     module = "sanic.app"
 
     def __init__(self, report: Report) -> None:
-        self.declare = report.declare
-        self.answering = report.answering
+        self.declare: Declare = report.declare
+        self.answering: Raised = report.answering
         self.apps: list[Any] = []
         self.known: int = 0  # how many routes were declared
 

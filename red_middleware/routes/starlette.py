@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from types import FrameType
 from typing import Any, Final
 
-from .reader import Report, Source
+from .reader import Declare, Report, Source
 from .stack import above, below
 from .starlette_places import Place, Walk, routers_behind
 
@@ -30,7 +30,7 @@ class StarletteReader:
     module = "starlette.routing"
 
     def __init__(self, report: Report) -> None:
-        self.declare = report.declare
+        self.declare: Declare = report.declare
         # By id, as routers and routes may define no hash. The objects are held, so that no id is reused.
         self.own: dict[int, Any] = {}  # the routers that the app leads to
         self.outermost: dict[int, Any] = {}  # the routers that requests came to first

@@ -6,7 +6,7 @@ Werkzeug keeps no rule in the environ, so the map is asked once more when the re
 import sys
 from typing import Any
 
-from .reader import Report, Source
+from .reader import Declare, Report, Source
 from .wrapped import of_class, wrapped
 
 _is_map = of_class("werkzeug.routing.map", "Map")
@@ -19,7 +19,7 @@ class WerkzeugReader:
     module = "werkzeug.routing.map"
 
     def __init__(self, report: Report) -> None:
-        self.declare = report.declare
+        self.declare: Declare = report.declare
         self.maps: list[tuple[Any, str]] = []
 
     def learn(self, app: object, source: Source) -> bool:

@@ -1,0 +1,270 @@
+"""What the contract does not ask of the frameworks that are tested on one interpreter only."""
+
+import asyncio
+import importlib.util
+import types
+import warnings
+from typing import Any
+
+import pytest
+from werkzeug.middleware.dispatcher import DispatcherMiddleware
+
+from red_middleware import RedASGIMiddleware, RedWSGIMiddleware
+from red_middleware.metrics import recorder_of
+from red_middleware.routes.blacksheep import BlackSheepReader
+from red_middleware.routes.cherrypy import CherryPyReader
+from red_middleware.routes.falcon import _Note
+from red_middleware.routes.litestar import LitestarReader
+from red_middleware.routes.pyramid import KEY, PyramidReader
+
+from . import frameworks
+from .asking import ask_asgi, ask_wsgi, exceptions, faults, fresh, requests, routes
+from .frameworks import UnhandledError, imported
+from .reading import Read
+from .test_contract import RARE, Rare
+
+
+def needs(package: str) -> pytest.MarkDecorator:
+    """Return a mark for a test of a framework that is in few environments."""
+    return pytest.mark.skipif(importlib.util.find_spec(package) is None, reason=f"pip install {package}")
+
+
+def asked(app: Any, *paths: str, protocol: str = "ASGI", **options: Any) -> dict[str, int]:
+    """Return the routes that these requests count in."""
+    metrics = fresh()
+    for path in paths:
+        if protocol == "WSGI":
+            ask_wsgi(RedWSGIMiddleware(app, metrics=metrics, **options), path, validate=False)
+        else:
+            ask_asgi(RedASGIMiddleware(app, metrics=metrics, **options), path)
+    assert faults(metrics) == 0
+    return routes(metrics)
+
+
+@pytest.mark.parametrize(
+    "rare", [pytest.param(rare, marks=needs(rare.package), id=f"{rare.package}-{rare.protocol}") for rare in RARE]
+)
+def test_an_app_is_touched_once_whatever_the_number_of_mountings(rare: Rare) -> None:
+    """Its exceptions are counted once in each of two numbers, and it answers as before."""
+    inner, outer = fresh(), fresh()
+    app: Any = rare.made()
+    for metrics in (inner, outer):
+        middleware: Any = RedWSGIMiddleware if rare.protocol == "WSGI" else RedASGIMiddleware
+        app = middleware(app, metrics=metrics)
+    ask: Any = ask_wsgi if rare.protocol == "WSGI" else ask_asgi
+    served = frameworks.started(app) if rare.package == "sanic" else app
+    options: dict[str, Any] = {"validate": False} if rare.protocol == "WSGI" else {}
+    for path in ("/hello", "/bang"):
+        catch = UnhandledError if rare.reraises and path == "/bang" else None
+        ask(served, path, catch=catch, **options)
+    for metrics in (inner, outer):
+        assert requests(metrics) == {("GET", "/hello", "200"): 1, ("GET", "/bang", "500"): 1}
+        assert exceptions(metrics) == {("/bang", "UnhandledError"): 1}
+
+
+@needs("blacksheep")
+def test_mounts_of_blacksheep_are_joined() -> None:
+    """A foreign application is opaque; the root of a mount is redirected to; exceptions inside are named."""
+    app = frameworks.blacksheep()
+
+    async def bang(request: Any) -> Any:
+        raise UnhandledError
+
+    async def foreign(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body"})
+
+    inner = imported("blacksheep.server").Application(router=imported("blacksheep.server.routing").Router())
+    inner.router.add("GET", "/bang", bang)
+    app.mount("/inner", inner)
+    app.mount("/foreign", foreign)
+    metrics = fresh()
+    wrapped = RedASGIMiddleware(app, metrics=metrics)
+    for path in ("/foreign/x", "/inner/bang", "/inner", "/inner/nowhere"):
+        ask_asgi(wrapped, path)
+    assert routes(metrics) == {"/foreign/*": 1, "/inner/bang": 1, "_unmatched": 2}
+    assert exceptions(metrics) == {("/inner/bang", "UnhandledError"): 1}
+    read = Read(BlackSheepReader, app)
+    read.learn()
+    assert read.declared["/foreign/*"] is None
+    asyncio.run(app.log_unhandled_exc(imported("blacksheep").Request("GET", b"/", []), UnhandledError()))
+
+
+@needs("cherrypy")
+def test_cherrypys_trees_are_walked() -> None:
+    """Objects in objects, handlers by method, callable objects, what takes any number of segments, an encoder."""
+    cherrypy, dispatch = imported("cherrypy"), imported("cherrypy._cpdispatch")
+
+    def index(self: Any) -> str:
+        return "index"
+
+    def several(self: Any, *parts: str) -> str:
+        return "several"
+
+    def get(self: Any, item: str = "") -> str:
+        return "get"
+
+    class Called:
+        exposed = True
+
+        def __call__(self) -> str:
+            return "called"
+
+    for handler in (index, several):
+        handler.exposed = True  # type: ignore[attr-defined]  # so CherryPy knows a handler
+    members: dict[str, Any] = {"index": index, "several": several, "called": Called(), "text": "no handler"}
+    root = type("Root", (), {**members, "__slots__": (), "kind": Called})
+    plain = type("Plain", (), members)()
+    plain.itself = plain
+    rest = type("Rest", (), {"exposed": True, "GET": get, "POST": get})()
+    tree = imported("cherrypy._cptree").Tree()
+    tree.mount(plain, "/a", {"/": {"tools.encode.on": True}})
+    tree.mount(rest, "/rest", {"/": {"request.dispatch": dispatch.MethodDispatcher()}})
+    tree.mount(None, "/none")
+    assert asked(tree, "/a/", "/a/several/1/2", "/a/several", "/a/called", "/rest/", "/rest/7", protocol="WSGI") == {
+        "/a/": 1, "/a/several/{parts}": 1, "/a/several": 1, "/a/called": 1, "/rest": 1, "/rest/{item}": 1,
+    }  # fmt: skip
+    read = Read(CherryPyReader, tree)
+    assert read.learn()
+    assert read.declared["/rest"] == {"GET", "HEAD", "POST"}
+    assert root is not None
+    assert cherrypy is not None
+
+
+@needs("falcon")
+@pytest.mark.parametrize("module", ["falcon", "falcon.asgi"])
+def test_sinks_and_static_files_of_falcon_are_opaque(module: str, tmp_path: Any) -> None:
+    """What a middleware answered has no template, and an app's own handler of exceptions is left alone."""
+    app = frameworks.falcon(module)
+    tmp_path.joinpath("a.txt").write_text("text")
+
+    def sink(req: Any, resp: Any) -> None:
+        resp.text = "sink"
+
+    async def sink_async(req: Any, resp: Any) -> None:
+        resp.text = "sink"
+
+    def own(req: Any, resp: Any, error: Any, params: Any) -> None:
+        resp.status = "503 Service Unavailable"
+
+    async def own_async(req: Any, resp: Any, error: Any, params: Any) -> None:
+        resp.status = "503 Service Unavailable"
+
+    is_asgi = module == "falcon.asgi"
+    app.add_sink(sink_async if is_asgi else sink, "/proxy")
+    app.add_static_route("/files", str(tmp_path))
+    app.add_error_handler(Exception, own_async if is_asgi else own)
+    protocol = "ASGI" if is_asgi else "WSGI"
+    paths = ("/proxy/7", "/files/a.txt", "/nowhere", "/hello", "/bang")
+    assert asked(app, *paths, protocol=protocol) == {
+        "/proxy/*": 1, "/files/*": 1, "_unmatched": 1, "/hello": 1, "/bang": 1,
+    }  # fmt: skip
+    assert app._error_handlers[Exception].__name__.startswith("own")
+
+
+def test_a_resource_without_a_template_leaves_no_note() -> None:
+    """A router of one's own may know none."""
+    request = types.SimpleNamespace(uri_template=None, env={}, scope={})
+    _Note("").process_resource(request, None, None, None)
+    asyncio.run(imported("red_middleware.routes.falcon")._AsyncNote("").process_resource(request, None, None, None))
+    assert request.env == request.scope == {}
+
+
+@needs("litestar")
+def test_a_handler_of_litestar_on_two_paths_is_told_by_the_path() -> None:
+    """As before 2.11, when the scope holds the handler alone; a mounted application is opaque."""
+    litestar = imported("litestar")
+
+    async def item(item: int) -> str:
+        return str(item)
+
+    async def foreign(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body"})
+
+    seen: list[dict[str, Any]] = []
+
+    def keep(app: Any) -> Any:
+        async def kept(scope: Any, receive: Any, send: Any) -> None:
+            seen.append(scope)
+            await app(scope, receive, send)
+
+        return kept
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # the handlers are of the oldest release as well
+        app = litestar.Litestar(
+            [
+                litestar.get(["/a/{item:int}", "/b/{item:int}"])(item),
+                litestar.asgi("/mount", is_mount=True, copy_scope=True)(foreign)
+                if litestar_is_new()
+                else litestar.asgi("/mount", is_mount=True)(foreign),
+            ],
+            middleware=[keep],
+            openapi_config=None,
+            logging_config=None,
+        )
+    read = Read(LitestarReader, app)
+    read.learn()
+    for path in ("/a/7", "/b/7", "/mount/x"):
+        ask_asgi(read.asgi, path)
+    assert read.labels == ["/a/{item:int}", "/b/{item:int}", "/mount/*"]
+    for scope, template in zip(seen[:2], read.labels[:2], strict=True):
+        without = {key: value for key, value in scope.items() if key != "path_template"}
+        assert read.reader.route(without, str(template).replace("{item:int}", "7")) == template
+        assert read.reader.route(without, "/c/7") is None
+    other = Read(LitestarReader, lambda: None)
+    assert other.reader.route({**seen[0], "path_template": "/a/{item}"}, "/a/7") == "/a/{item:int}"
+    assert other.reader.route({**seen[0], "path_template": "/x", "app": None, "litestar_app": None}, "/x") == "/x"
+
+
+def litestar_is_new() -> bool:
+    """Tell whether this is a release that has warnings of its own."""
+    return tuple(map(int, imported("importlib.metadata").version("litestar").split(".")[:2])) >= (2, 11)
+
+
+@needs("pyramid")
+def test_pyramids_request_factory_stays_what_it_is() -> None:
+    """Its `blank` makes requests by hand. A request is let go, and asked twice it is known."""
+    app = frameworks.pyramid()
+    read = Read(PyramidReader, app)
+    read.learn()
+    assert app.request_factory.blank("/x").path == "/x"
+    environ = imported("pyramid.request").Request.blank("/hello").environ
+    app(environ, lambda *_: None)
+    assert read.reader.route(environ, "/hello") == "/hello"
+    assert environ[KEY] == "/hello"
+    assert read.reader.route(environ, "/hello") == "/hello"
+
+
+@needs("sanic")
+def test_routes_of_sanic_that_are_added_late_are_declared() -> None:
+    """With the next request."""
+    app = frameworks.sanic()
+    metrics = fresh()
+    wrapped = RedASGIMiddleware(app, metrics=metrics)
+
+    async def late(request: Any) -> Any:
+        return imported("sanic.response").text("late")
+
+    recorder_of(metrics).begin({})  # a scrape that comes before the app has started
+    app.add_route(late, "/late")
+    ask_asgi(frameworks.started(wrapped), "/late")
+    assert routes(metrics) == {"/late": 1}
+    assert "/late" in recorder_of(metrics).table.declared
+
+
+@needs("connexion")
+def test_an_operation_on_two_paths_is_told_by_the_path() -> None:
+    """Their ids need not be unique."""
+    app = imported("connexion").AsyncApp("shop")
+    operation = {"operationId": f"{frameworks.__name__}.operation_hello", "responses": {"200": {"description": "well"}}}
+    paths = {"/one": {"get": operation}, "/two": {"get": operation}}
+    app.add_api({"openapi": "3.0.0", "info": {"title": "shop", "version": "1"}, "paths": paths})
+    assert asked(app, "/one", "/two", "/two") == {"/one": 1, "/two": 2}
+
+
+def test_a_map_of_werkzeug_below_a_mount_is_found() -> None:
+    """And one of Flask's is its own reader's."""
+    mounted = DispatcherMiddleware(frameworks.werkzeug(), {"/shop": frameworks.werkzeug()})
+    assert asked(mounted, "/hello", "/shop/hello", protocol="WSGI") == {"/hello": 1, "/shop/hello": 1}
