@@ -419,6 +419,19 @@ def test_a_connection_that_began_before_a_fork_ends_in_peace() -> None:
     assert metrics.snapshot().get("websocket_connections_in_progress", 0.0) == 0.0
 
 
+def test_what_is_said_twice_counts_once() -> None:
+    """A second acceptance, and an exclusion that comes too late or is of another request."""
+    metrics = fresh_metrics()
+    connection = begun(metrics)
+    connection.forget("/another")
+    connection.accept("/ws")
+    connection.accept("/ws")
+    connection.refuse(403, "/ws")
+    connection.forget("/ws")
+    connection.close(1000)
+    assert seen(metrics) == wanted(Case("", [], "101", "1000"), "/ws")
+
+
 def test_a_websocket_route_takes_no_row_of_requests() -> None:
     """And a request to it, which its framework does not serve, finds one all the same."""
     metrics = fresh_metrics()

@@ -108,10 +108,7 @@ def _names(holder: Any) -> list[str]:
 
 def _arguments(called: Any) -> str:
     """Return what a handler takes of the path: as many segments as it names, never as many as a client sends."""
-    try:
-        parameters = inspect.signature(called).parameters.values()
-    except (TypeError, ValueError):  # written in C
-        return ""
+    parameters = inspect.signature(called).parameters.values()
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     named = "".join(f"/{{{parameter.name}}}" for parameter in parameters if parameter.kind in kinds)
     several = "".join(f"/{{{one.name}}}" for one in parameters if one.kind is inspect.Parameter.VAR_POSITIONAL)
@@ -128,7 +125,6 @@ def _watch_exceptions(raised: Raised) -> None:
 
         def tell() -> None:
             error = sys.exc_info()[1]
-            if error is not None:
-                raised(cherrypy.serving.request.wsgi_environ, error)
+            raised(cherrypy.serving.request.wsgi_environ, error)  # type: ignore[arg-type]  # one is being handled
 
         sys.modules["cherrypy._cprequest"].Request.hooks.attach("before_error_response", tell)

@@ -63,3 +63,12 @@ def test_an_exception_in_a_session_is_counted() -> None:
     exchange.respond(200, "/a")
     exchange.finish()
     assert counted(metrics) == one_request(route="/a", raised="KeyError")
+
+
+def test_a_session_of_what_is_excluded_is_none() -> None:
+    """As a request would be."""
+    metrics = fresh_metrics()
+    exchange = begun(metrics)
+    exchange.forget("")
+    exchange.switch("/a")
+    assert counted(metrics) == {}
