@@ -40,8 +40,10 @@ class BlackSheepReader:
         if not self.has_started and any(app.started for app in self.apps):
             self.has_started = True
             self._walk()
-        method = GET_WS if source.get("type") == "websocket" else str(source.get("method", "")).encode()
-        return next(filter(None, (_match(app, method, path) for app in self.apps)), None)
+        method, asked = (str(text).encode("utf-8", "replace") for text in (source.get("method", ""), path))
+        if source.get("type") == "websocket":
+            method = GET_WS
+        return next(filter(None, (_match(app, method, asked.decode()) for app in self.apps)), None)
 
     def _walk(self) -> None:
         if self.apps:

@@ -7,6 +7,7 @@ import os
 import types
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import bottle  # type: ignore[import-untyped]  # one file, without types
@@ -454,6 +455,26 @@ def test_a_websocket_counts_in_the_row_of_its_declared_route(rare: Rare) -> None
         f'websocket_connections_total{{close_code="{code}",route="{route}"}}': 1.0,
         f'websocket_handshakes_total{{route="_unmatched",status="{refused}"}}': 1.0,
     }
+
+
+@pytest.mark.parametrize("wrap", WRAPPINGS)
+def test_a_hostile_request_is_no_fault(wrap: Callable[[RedMetrics], Wrapped]) -> None:
+    """What UTF-8 cannot carry as a method, or as a path, and a path that is none."""
+    metrics = fresh()
+    wrapped = wrap(metrics)
+    asked = [
+        ("/hello", "\udcff"),
+        ("/\udcff", "GET"),
+        ("", "GET"),
+        ("hello", "GET"),
+        ("//", "GET"),
+        ("/" * 3000, "GET"),
+    ]
+    for path_text, method in asked:
+        with suppress(Exception):  # the framework's own
+            wrapped.ask(wrapped.app, path_text, method)
+    assert sum(requests(metrics).values()) == len(asked)
+    assert faults(metrics) == 0
 
 
 @pytest.mark.skipif("RED_EVERY_FRAMEWORK" not in os.environ, reason="only where tox installs every framework")
