@@ -37,7 +37,7 @@ class WerkzeugReader:
             if path.startswith(prefix):
                 try:
                     rule, _ = url_map.bind_to_environ(source).match(path[len(prefix) :] or None, return_rule=True)
-                except sys.modules["werkzeug.exceptions"].HTTPException:  # 404, 405, a redirect
+                except (UnicodeError, sys.modules["werkzeug.exceptions"].HTTPException):  # 404, 405, a redirect
                     continue
                 return prefix + str(rule.rule)
         return None

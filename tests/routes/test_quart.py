@@ -9,7 +9,6 @@ import pytest
 pytest.importorskip("quart", reason="no release of Quart works with the oldest Flask")
 
 from quart import Blueprint, Quart, Request, abort, got_request_exception, websocket
-from quart.testing.connections import WebsocketDisconnectError, WebsocketResponseError
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
@@ -17,6 +16,7 @@ from red_middleware import RedASGIMiddleware
 from red_middleware.routes.quart import KEY, QuartReader
 
 from ..counts import counted
+from ..drive import Message, scope
 from .asking import Receive, Scope, Send, ask_asgi, exceptions, faults, fresh, requests, routes
 from .reading import Read
 
@@ -134,12 +134,17 @@ def test_a_websocket_counts_under_its_rule(path: str, status: str, close_code: s
     app.asgi_app = RedASGIMiddleware(app.asgi_app, metrics=metrics)  # type: ignore[method-assign, assignment]  # as Quart says
 
     async def talk() -> None:
-        async with app.test_client().websocket(path) as client:
-            while True:
-                await client.receive()
+        waiting = asyncio.Queue[Message]()
+        waiting.put_nowait({"type": "websocket.connect"})
 
-    with pytest.raises((WebsocketDisconnectError, WebsocketResponseError)):
-        asyncio.run(talk())
+        async def send(message: Message) -> None:
+            if message["type"] == "websocket.close" or message.get("more_body") is False:
+                waiting.put_nowait({"type": "websocket.disconnect", "code": 1006})  # as servers say then
+
+        asked = scope(path, type="websocket", scheme="ws", extensions={"websocket.http.response": {}}, subprotocols=[])
+        await app(asked, waiting.get, send)  # type: ignore[arg-type]  # its types are hypercorn's
+
+    asyncio.run(talk())
     route = "/socket/<room>" if close_code else "_unmatched"
     wanted = {f'websocket_handshakes_total{{route="{route}",status="{status}"}}': 1.0}
     if close_code:
