@@ -50,7 +50,7 @@ WSGI_READERS: Final[tuple[type[Reader], ...]] = (
     FlaskReader, DjangoReader, BottleReader, PyramidReader, FalconReader, CherryPyReader, WerkzeugReader,
 )  # fmt: skip
 ASGI_READERS: Final[tuple[type[Reader], ...]] = (
-    ConnexionReader, StarletteReader, DjangoReader, QuartReader, LitestarReader, FalconReader, SanicReader,
+    StarletteReader, ConnexionReader, DjangoReader, QuartReader, LitestarReader, FalconReader, SanicReader,
     BlackSheepReader,
 )  # fmt: skip
 

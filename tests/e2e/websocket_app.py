@@ -4,6 +4,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route, WebSocketRoute
+from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from red_middleware import RedASGIMiddleware
@@ -53,8 +54,13 @@ async def reject(websocket: WebSocket) -> None:
     await websocket.close()
 
 
-async def deny(websocket: WebSocket) -> None:
-    await websocket.send_denial_response(PlainTextResponse("who are you?", 401))
+class Deny:
+    """Refuse with a response. Starlette itself can do that from 0.37 on."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "websocket.http.response.start", "status": 401, "headers": []})
+        await send({"type": "websocket.http.response.body", "body": b"who are you?"})
 
 
 async def fail_early(websocket: WebSocket) -> None:
@@ -78,7 +84,7 @@ app = RedASGIMiddleware(
                     WebSocketRoute("/fail", fail),
                     WebSocketRoute("/leave", leave),
                     WebSocketRoute("/reject", reject),
-                    WebSocketRoute("/deny", deny),
+                    WebSocketRoute("/deny", Deny()),
                     WebSocketRoute("/fail-early", fail_early),
                     WebSocketRoute("/never", never),
                 ],
