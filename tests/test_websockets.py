@@ -5,6 +5,7 @@ import copy
 import pickle
 import random
 from collections.abc import Callable, Sequence
+from enum import IntEnum
 from typing import Any, NamedTuple
 
 import pytest
@@ -109,10 +110,20 @@ class Case(NamedTuple):
     fault: type[BaseException] = ConnectionResetError
 
 
+class CloseCode(IntEnum):
+    """As servers have it that use the package websockets."""
+
+    ABNORMAL_CLOSURE = 1006
+
+    def __str__(self) -> str:
+        return f"CloseCode.{self.name}"
+
+
 CASES = [
     Case("the client closes", [ACCEPT, None], "101", "1001", hears=[left(1001)]),
     Case("the client closes without a code", [ACCEPT, None], "101", "1005", hears=[left()]),
     Case("the client is lost", [ACCEPT, None], "101", "1006", hears=[left(1006)]),
+    Case("it is lost, by a name", [ACCEPT, None], "101", "1006", hears=[left(CloseCode.ABNORMAL_CLOSURE)]),
     Case("the server shuts down", [ACCEPT, None], "101", "1012", hears=[left(1012)]),
     Case("the client says a code that is none", [ACCEPT, None], "101", "_OTHER", hears=[left(7)]),
     Case("the client says no number", [ACCEPT, None], "101", "_OTHER", hears=[left("1000")]),

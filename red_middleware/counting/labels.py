@@ -83,7 +83,8 @@ def status_code(status: object) -> int:
 
 def close_code(code: object) -> int:
     """Return a WebSocket's close code, 1000 to 4999 (RFC 6455, 7.4), or 0 (`OTHER_STATUS`) for anything else."""
-    return code if isinstance(code, int) and 1000 <= code < 5000 else OTHER_STATUS
+    # It may be of an enumeration, whose members are not written as numbers.
+    return int(code) if isinstance(code, int) and 1000 <= code < 5000 else OTHER_STATUS
 
 
 def status_label(code: int) -> str:
