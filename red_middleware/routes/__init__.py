@@ -125,9 +125,9 @@ class Routes:
         return self._tell(source, route)
 
     def learn(self, app: object, source: Source) -> None:
-        """Let every reader declare what it finds, and choose one. See `Reader.learn`."""
+        """Let every reader whose framework is imported declare what it finds, and choose one. See `Reader.learn`."""
         finders = []
-        for reader in self.readers:
+        for reader in (reader for reader in self.readers if reader.module in sys.modules):
             try:
                 if reader.learn(app, source):
                     finders.append(reader)
