@@ -7,6 +7,7 @@ instrumentation is told to the recorder, and kept from the application.
 
 import math
 from bisect import bisect_left
+from collections.abc import Iterator
 from typing import Final
 
 from .connection import count_session
@@ -84,17 +85,21 @@ def exclude(recorder: Recorder, source: Source, path: str) -> None:
 
 def answering(source: Source, error: BaseException) -> None:
     """Say which exception the response that begins is the answer to: it is named if the status is an error."""
-    exchange = source.get(KEY)
-    while isinstance(exchange, Exchange):
+    for exchange in _exchanges(source):
         exchange._set_apart().answering = error
-        exchange = exchange.outer
 
 
 def asks_for_socket(source: Source) -> None:
     """Say that a request came to a route of WebSockets: it is counted as one only if it is refused."""
+    for exchange in _exchanges(source):
+        exchange._set_apart().is_socket = True
+
+
+def _exchanges(source: Source) -> Iterator["Exchange"]:
+    """Yield the exchanges of a request, the innermost first. A WebSocket has connections instead."""
     exchange = source.get(KEY)
     while isinstance(exchange, Exchange):
-        exchange._set_apart().is_socket = True
+        yield exchange
         exchange = exchange.outer
 
 

@@ -58,6 +58,7 @@ FRAMEWORKS: Final = (
     "Flask, Django, Bottle, Pyramid, Falcon, CherryPy and a Map of Werkzeug (WSGI), Starlette, FastAPI, Django, Quart, "
     "Litestar, Falcon, Sanic, BlackSheep and Connexion (ASGI)"
 )
+"""Those that are read, for messages."""
 
 RouteOf = Callable[[Any], str | None]
 """A user's function of the environ or scope. Any type: users annotate theirs as they like."""
@@ -127,7 +128,8 @@ class Routes:
     def learn(self, app: object, source: Source) -> None:
         """Let every reader whose framework is imported declare what it finds, and choose one. See `Reader.learn`."""
         finders = []
-        for reader in (reader for reader in self.readers if reader.module in sys.modules):
+        self._look_around()
+        for reader in self._imported:
             try:
                 if reader.learn(app, source):
                     finders.append(reader)

@@ -5,6 +5,7 @@ The request is the thread's own, and nothing is touched to find it. CherryPy has
 none. One hook of requests, attached once a process, names the exceptions that CherryPy answers with a 500.
 """
 
+import functools
 import inspect
 import sys
 from collections.abc import Iterable, Iterator
@@ -33,7 +34,8 @@ class CherryPyReader:
         self.declare: Declare = report.declare
         self.raised: Raised = report.raised
         self.roots: list[tuple[Any, str]] = []
-        self.places: dict[tuple[int, str], str] = {}  # by the id of a handler's object, and its name
+        # By the id of a handler's object, and its name: its place, and that with what it takes of the path.
+        self.places: dict[tuple[int, str], tuple[str, str]] = {}
         self.held: list[object] = []  # so that no id is used again
 
     def learn(self, app: object, source: Source) -> bool:
@@ -55,10 +57,8 @@ class CherryPyReader:
         while getattr(handler, "oldhandler", None) is not None:  # an encoder, or another tool
             handler = handler.oldhandler
         called = getattr(handler, "callable", None)
-        place = self.places.get((id(getattr(called, "__self__", called)), getattr(called, "__name__", "")))
-        if place is None:
-            return None
-        return place + _arguments(called) if getattr(handler, "args", ()) else place or "/"
+        places = self.places.get(_key(called))
+        return None if places is None else places[bool(getattr(handler, "args", ()))]
 
     def _walk(self) -> None:
         declared: list[tuple[str, Iterable[str] | None]] = []
@@ -67,13 +67,15 @@ class CherryPyReader:
             for name, application in applications:
                 by_method = _is_by_method(application.config.get("/", {}).get("request.dispatch"))
                 for place, called, methods in _handlers(application.root, prefix + name, by_method, MAX_DEPTH, set()):
-                    holder = getattr(called, "__self__", called)
-                    self.held.append(holder)
-                    self.places[id(holder), getattr(called, "__name__", "")] = place
-                    declared.append((place or "/", methods))
-                    if _arguments(called):
-                        declared.append((place + _arguments(called), methods))
+                    self.held.append(called)
+                    self.places[_key(called)] = places = place or "/", (place + _arguments(called)) or "/"
+                    declared += [(template, methods) for template in dict.fromkeys(places)]
         self.declare(declared)
+
+
+def _key(called: Any) -> tuple[int, str]:
+    """Return what tells a handler: a bound method is another object each time."""
+    return id(getattr(called, "__self__", called)), getattr(called, "__name__", "")
 
 
 def _handlers(
@@ -115,16 +117,12 @@ def _arguments(called: Any) -> str:
     return "" if getattr(called, "__name__", "") == "default" else named or several
 
 
-_watching: set[Raised] = set()
-
-
+@functools.cache  # it is connected once for each whom it tells
 def _watch_exceptions(raised: Raised) -> None:
-    if raised not in _watching:
-        _watching.add(raised)
-        cherrypy = sys.modules["cherrypy"]
+    cherrypy = sys.modules["cherrypy"]
 
-        def tell() -> None:
-            error = sys.exc_info()[1]
-            raised(cherrypy.serving.request.wsgi_environ, error)  # type: ignore[arg-type]  # one is being handled
+    def tell() -> None:
+        error = sys.exc_info()[1]
+        raised(cherrypy.serving.request.wsgi_environ, error)  # type: ignore[arg-type]  # one is being handled
 
-        sys.modules["cherrypy._cprequest"].Request.hooks.attach("before_error_response", tell)
+    sys.modules["cherrypy._cprequest"].Request.hooks.attach("before_error_response", tell)

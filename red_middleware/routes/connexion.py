@@ -9,6 +9,7 @@ import sys
 from typing import Any, Final
 
 from .reader import Declare, Raised, Report, Source
+from .stack import answered
 from .starlette_places import Place, Walk
 from .wrapped import of_class, wrapped
 
@@ -47,23 +48,24 @@ class ConnexionReader:
         scope = routed.get(None) if routed is not None else None
         if scope is None or any(scope.get(key) is not source.get(key) for key in COPIED):
             return None  # it is of a request that the app made itself meanwhile
-        answered = sys.exc_info()[1] if error is None else error
-        if answered is not None and not _is_problem(answered) and not _is_http_exception(answered):
-            self.answering(source, answered)
+        handled = answered(_is_problem, _is_http_exception)
+        if handled is not None:
+            self.answering(source, handled)
         routing = (scope.get("extensions") or {}).get("connexion_routing") or {}
         operation = routing.get("operation_id")
         if operation is None:
             return None
         if operation not in self.places:
+            self.places[operation] = []
             self._walk()
-        places = self.places.get(operation, [])
+        places = self.places[operation]
         place = next((place for place in places if len(places) == 1 or place.pattern.fullmatch(scope["path"])), None)
         return None if place is None or place.template is None else _plain(place.template)
 
     def _walk(self) -> None:
         """Learn the operations. The routers are reached through the middlewares once these are made."""
         routers = [routing.router for app, _ in wrapped(self.app, _is_connexion) for routing in _chain(app)]
-        self.places = {}
+        self.places = {operation: [] for operation in self.places}  # one that is not found is not looked for again
         declared = []
         for place in (place for router in routers for place in Walk(router).places):
             for holder in place.holders:

@@ -9,6 +9,7 @@ does: it says how each joined text reads. A text that it has not seen (a pattern
 request) is read as a regular expression where it looks like one.
 """
 
+import functools
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import FrameType, FunctionType
@@ -160,17 +161,13 @@ def _dispatches_by_name(kind: type) -> bool:
     )
 
 
-_watching: set[Raised] = set()
-
-
+@functools.cache  # it is connected once for each whom it tells
 def _watch_exceptions(raised: Raised) -> None:
-    if raised not in _watching:
-        _watching.add(raised)
 
-        def tell(sender: Any, request: Any = None, **extra: Any) -> None:
-            error = sys.exc_info()[1]
-            source = getattr(request, "environ", None) or getattr(request, "scope", None)
-            if error is not None and source is not None:  # else somebody else sent the signal
-                raised(source, error)
+    def tell(sender: Any, request: Any = None, **extra: Any) -> None:
+        error = sys.exc_info()[1]
+        source = getattr(request, "environ", None) or getattr(request, "scope", None)
+        if error is not None and source is not None:  # else somebody else sent the signal
+            raised(source, error)
 
-        sys.modules["django.core.signals"].got_request_exception.connect(tell, weak=False)
+    sys.modules["django.core.signals"].got_request_exception.connect(tell, weak=False)

@@ -6,7 +6,7 @@ are named. A sink or a directory of static files is `<its prefix>/*`.
 """
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from .reader import WEBSOCKET, Declare, Raised, Report, Source
@@ -41,9 +41,7 @@ class FalconReader:
     def route(self, source: Source, path: str, error: BaseException | None = None) -> str | None:
         """Return the template of the resource that serves the request."""
         template: str | None = source.get(KEY)
-        if template is None and (self.apps and any(falcon._sink_and_static_routes for falcon, _ in self.apps)):
-            return self._other(path)
-        return template
+        return self._other(path) if template is None else template
 
     def _other(self, path: str) -> str | None:
         """Return the sink or the directory that a path leads to, which serves what no resource does."""
@@ -80,7 +78,7 @@ class _AsyncNote:
         await self.process_resource(req, None, resource, params)
 
 
-def _note(falcon: Any, prefix: str, raised: Callable[[Source, BaseException], None]) -> None:
+def _note(falcon: Any, prefix: str, raised: Raised) -> None:
     if any(isinstance(known, _Note | _AsyncNote) for known in falcon._unprepared_middleware):
         return
     is_asgi = _is_asgi(falcon)

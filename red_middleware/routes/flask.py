@@ -8,6 +8,7 @@ A mount counts where its dispatcher is inside of the middleware. From within a m
 from what a client sent, and is left out.
 """
 
+import functools
 import sys
 import weakref
 from collections.abc import Callable, Iterable
@@ -147,16 +148,12 @@ def _is_answer(error: BaseException) -> bool:
     return code is None or code < 500
 
 
-_watching: set[Raised] = set()
-
-
+@functools.cache  # it is connected once for each whom it tells
 def _watch_exceptions(raised: Raised) -> None:
-    if raised not in _watching:
-        _watching.add(raised)
-        flask = sys.modules["flask"]
+    flask = sys.modules["flask"]
 
-        def tell(sender: Any, exception: BaseException, **extra: Any) -> None:
-            if flask.has_request_context() and not _is_answer(exception):  # else somebody else sent the signal
-                raised(flask.request.environ, exception)
+    def tell(sender: Any, exception: BaseException, **extra: Any) -> None:
+        if flask.has_request_context() and not _is_answer(exception):  # else somebody else sent the signal
+            raised(flask.request.environ, exception)
 
-        flask.got_request_exception.connect(tell, weak=False)
+    flask.got_request_exception.connect(tell, weak=False)

@@ -4,10 +4,10 @@ From 2.11 on Litestar leaves the template in the scope, without the types of its
 Nothing is touched. Litestar sends its answer to an exception while it handles that, which names it.
 """
 
-import sys
 from typing import Any
 
 from .reader import WEBSOCKET, Declare, Raised, Report, Source
+from .stack import answered
 from .wrapped import of_class, wrapped
 
 _is_litestar = of_class("litestar.app", "Litestar")
@@ -36,11 +36,11 @@ class LitestarReader:
     def route(self, source: Source, path: str, error: BaseException | None = None) -> str | None:
         """Return the declared path of the handler that serves the request."""
         handler = source.get("route_handler")
-        answered = sys.exc_info()[1] if error is None else error
-        if answered is not None and not _is_http_exception(answered):
-            self.answering(source, answered)
-        if handler is None:
+        if handler is None:  # no route, or another framework's request
             return None
+        handled = answered(_is_http_exception)
+        if handled is not None:
+            self.answering(source, handled)
         template = source.get("path_template")
         if template:
             return self.templates.get(template) or self._learn_late(source, template)

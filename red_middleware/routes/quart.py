@@ -8,6 +8,7 @@ once a process, names the exceptions that Quart answers itself.
 An app that is reached by a global name only is not found. Neither is the rule where a middleware copies the scope.
 """
 
+import functools
 import sys
 import weakref
 from typing import Any, Final
@@ -65,19 +66,15 @@ def _noted(kind: Any) -> type:
     return Noted
 
 
-_watching: set[Raised] = set()
-
-
+@functools.cache  # it is connected once for each whom it tells
 def _watch_exceptions(raised: Raised) -> None:
-    if raised not in _watching:
-        _watching.add(raised)
-        quart = sys.modules["quart"]
+    quart = sys.modules["quart"]
 
-        async def tell(sender: Any, exception: BaseException, **extra: Any) -> None:
-            if quart.has_request_context():
-                raised(quart.request.scope, exception)
-            elif quart.has_websocket_context():  # else somebody else sent the signal
-                raised(quart.websocket.scope, exception)
+    async def tell(sender: Any, exception: BaseException, **extra: Any) -> None:
+        if quart.has_request_context():
+            raised(quart.request.scope, exception)
+        elif quart.has_websocket_context():  # else somebody else sent the signal
+            raised(quart.websocket.scope, exception)
 
-        quart.got_request_exception.connect(tell, weak=False)
-        quart.got_websocket_exception.connect(tell, weak=False)
+    quart.got_request_exception.connect(tell, weak=False)
+    quart.got_websocket_exception.connect(tell, weak=False)

@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 from .reader import WEBSOCKET, Declare, Raised, Report, Source
-from .stack import above, below
+from .stack import answered, around
 from .wrapped import of_class, wrapped
 
 _is_sanic = of_class("sanic.app", "Sanic")
@@ -24,7 +24,7 @@ class SanicReader:
         self.declare: Declare = report.declare
         self.answering: Raised = report.answering
         self.apps: list[Any] = []
-        self.known: int = 0  # how many routes were declared
+        self.known: set[str] = set()  # the templates that were declared
 
     def learn(self, app: object, source: Source) -> bool:
         """Declare the routes of the Sanic apps that `app` leads to."""
@@ -35,25 +35,24 @@ class SanicReader:
 
     def route(self, source: Source, path: str, error: BaseException | None = None) -> str | None:
         """Return the template of the route that serves the request."""
-        for frame in (*above(sys._getframe(1)), *[*below(error)][::-1]):
+        for frame in around(sys._getframe(1), error):
             if frame.f_code.co_name == "handle_request" and frame.f_globals.get("__name__") == "sanic.app":
                 break
         else:
             return None
-        answered = sys.exc_info()[1] if error is None else error
-        if answered is not None and not _is_http_exception(answered):
-            self.answering(source, answered)
+        handled = answered(_is_http_exception)
+        if handled is not None:
+            self.answering(source, handled)
         template: str | None = frame.f_locals["request"].uri_template
-        if sum(len(app.router.routes) for app in self.apps) != self.known:  # blueprints may be applied at startup
+        if template is not None and template not in self.known:  # blueprints may be applied at startup
             self._walk()
         return template
 
     def _walk(self) -> None:
-        routes = [route for app in self.apps for route in app.router.routes]
-        self.known = len(routes)
-        self.declare(
-            [
-                (f"/{route.path}", (WEBSOCKET,) if getattr(route.extra, "websocket", False) else route.methods)
-                for route in routes
-            ]
-        )
+        declared = [
+            (f"/{route.path}", (WEBSOCKET,) if getattr(route.extra, "websocket", False) else route.methods)
+            for app in self.apps
+            for route in app.router.routes
+        ]
+        self.known.update(template for template, _ in declared)
+        self.declare(declared)

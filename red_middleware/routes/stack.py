@@ -4,7 +4,8 @@ Nothing is touched by looking. It does not help where a response is started by s
 or tasks, or a middleware that answers when the framework has returned.
 """
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Final
 
@@ -35,3 +36,19 @@ def below(error: BaseException | None) -> Iterator[FrameType]:
             break
         yield traceback.tb_frame
         traceback = traceback.tb_next
+
+
+def around(innermost: FrameType | None, error: BaseException | None) -> Iterator[FrameType]:
+    """Yield the frames of `above`, then those that an exception came through, each time the innermost first."""
+    yield from above(innermost)
+    yield from [*below(error)][::-1]
+
+
+def answered(*is_answer: Callable[[object], bool]) -> BaseException | None:
+    """Return the exception that is being handled: a framework may send its answer to it meanwhile.
+
+    Args:
+        is_answer: Each tells exceptions that are only a way to answer, such as a 404.
+    """
+    error = sys.exc_info()[1]
+    return None if any(tells(error) for tells in is_answer) else error

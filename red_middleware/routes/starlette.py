@@ -17,7 +17,7 @@ from types import FrameType
 from typing import Any, Final
 
 from .reader import Declare, Report, Source
-from .stack import above, below
+from .stack import around
 from .starlette_places import Place, Walk, routers_behind
 
 MAX_ROUTERS: Final = 64
@@ -158,7 +158,7 @@ class StarletteReader:
 
 def _copied(innermost: FrameType, error: BaseException | None) -> Source | None:
     """Return the scope that a router has been at, if one is on the stack or in a traceback."""
-    for frame in (*above(innermost), *[*below(error)][::-1]):
+    for frame in around(innermost, error):
         if "scope" in frame.f_code.co_varnames:
             scope = frame.f_locals.get("scope")
             if isinstance(scope, dict) and "router" in scope:

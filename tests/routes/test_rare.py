@@ -13,6 +13,7 @@ from red_middleware import RedASGIMiddleware, RedWSGIMiddleware
 from red_middleware.metrics import recorder_of
 from red_middleware.routes.blacksheep import BlackSheepReader
 from red_middleware.routes.cherrypy import CherryPyReader
+from red_middleware.routes.connexion import ConnexionReader
 from red_middleware.routes.falcon import _Note
 from red_middleware.routes.litestar import LitestarReader
 from red_middleware.routes.pyramid import KEY, PyramidReader
@@ -93,7 +94,7 @@ def test_mounts_of_blacksheep_are_joined() -> None:
 @needs("cherrypy")
 def test_cherrypys_trees_are_walked() -> None:
     """Objects in objects, handlers by method, callable objects, what takes any number of segments, an encoder."""
-    cherrypy, dispatch = imported("cherrypy"), imported("cherrypy._cpdispatch")
+    dispatch = imported("cherrypy._cpdispatch")
 
     def index(self: Any) -> str:
         return "index"
@@ -112,8 +113,13 @@ def test_cherrypys_trees_are_walked() -> None:
 
     for handler in (index, several):
         handler.exposed = True  # type: ignore[attr-defined]  # so CherryPy knows a handler
-    members: dict[str, Any] = {"index": index, "several": several, "called": Called(), "text": "no handler"}
-    root = type("Root", (), {**members, "__slots__": (), "kind": Called})
+    members: dict[str, Any] = {
+        "index": index,
+        "several": several,
+        "called": Called(),
+        "text": "no handler",
+        "kind": Called,
+    }
     plain = type("Plain", (), members)()
     plain.itself = plain
     rest = type("Rest", (), {"exposed": True, "GET": get, "POST": get})()
@@ -127,8 +133,6 @@ def test_cherrypys_trees_are_walked() -> None:
     read = Read(CherryPyReader, tree)
     assert read.learn()
     assert read.declared["/rest"] == {"GET", "HEAD", "POST"}
-    assert root is not None
-    assert cherrypy is not None
 
 
 @needs("falcon")
@@ -217,6 +221,18 @@ def test_a_handler_of_litestar_on_two_paths_is_told_by_the_path() -> None:
     assert other.reader.route({**seen[0], "path_template": "/x", "app": None, "litestar_app": None}, "/x") == "/x"
 
 
+@needs("litestar")
+def test_an_exception_of_another_frameworks_request_is_not_litestars() -> None:
+    """Its scope has no handler of Litestar."""
+    read = Read(LitestarReader, imported("litestar").Litestar([], openapi_config=None, logging_config=None))
+    read.learn()
+    try:
+        raise UnhandledError
+    except UnhandledError:
+        assert read.reader.route({"type": "http"}, "/") is None
+    assert read.answering == []
+
+
 def litestar_is_new() -> bool:
     """Tell whether this is a release that has warnings of its own."""
     return tuple(map(int, imported("importlib.metadata").version("litestar").split(".")[:2])) >= (2, 11)
@@ -251,6 +267,31 @@ def test_routes_of_sanic_that_are_added_late_are_declared() -> None:
     ask_asgi(frameworks.started(wrapped), "/late")
     assert routes(metrics) == {"/late": 1}
     assert "/late" in recorder_of(metrics).table.declared
+
+
+@needs("connexion")
+def test_an_operation_whose_app_is_not_found_is_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of an app that is reached by a global name, no request pays for a search again."""
+    read = Read(ConnexionReader, lambda: None)
+    searches: list[object] = []
+
+    def search(app: object, wanted: object) -> list[object]:
+        searches.append(app)
+        return []
+
+    monkeypatch.setattr(imported("red_middleware.routes.connexion"), "wrapped", search)
+    found = {"extensions": {"connexion_routing": {"operation_id": "one"}}, "path": "/one"}
+    scoped = imported("connexion.middleware.routing")._scope
+    token = scoped.set(found)
+    try:
+        assert [read.reader.route(found, "/one") for _ in range(3)] == [None] * 3
+        found["extensions"]["connexion_routing"]["operation_id"] = "two"  # type: ignore[index]  # as Connexion has it
+        assert read.reader.route(found, "/two") is None
+        found["extensions"]["connexion_routing"]["operation_id"] = "one"  # type: ignore[index]
+        assert read.reader.route(found, "/one") is None
+    finally:
+        scoped.reset(token)
+    assert len(searches) == 2
 
 
 @needs("connexion")
