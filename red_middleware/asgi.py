@@ -81,8 +81,8 @@ class RedASGIMiddleware:
         self.recorder: Recorder = self.mounting.recorder
         options = self.recorder.options
         watches = options.first_byte or options.event_streams
-        self.counted: ASGIApp = Watched(app, self.recorder.fault) if watches else app
-        """The application, as it is called with what is counted."""
+        if watches:
+            self.mounting.counted = Watched(app, self.recorder.fault)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> Any:
         try:
@@ -117,7 +117,7 @@ class RedASGIMiddleware:
         call.receive_message = receive
         call.send_message = send
         call.trailers = call.ending = call.left = False
-        app = self.counted
+        app = mounting.counted
         try:
             result = await app(scope, call.receive, call.send)
         except BaseException as error:

@@ -23,7 +23,7 @@ from .exposition import Access, Authorize, Endpoint
 from .faults import log
 from .metrics import RedMetrics, option_names, recorder_of
 from .recorder import Recorder
-from .routes import PatternReader, Reader, Report, RouteOf, Routes, Source
+from .routes import CROSSING, Carrying, PatternReader, Reader, Report, RouteOf, Routes, Source
 from .settings import Setting, chosen, is_enabled
 
 
@@ -78,6 +78,7 @@ class Idle:
     """
 
     special: Final = EVERYTHING
+    counted: Any  # nobody calls it
     routes: Routes  # nobody asks for them
     endpoint: Endpoint  # nor for this
 
@@ -151,10 +152,14 @@ class Mounting:
         self.spelled = spelled
         self._answer_at(frozenset(spelled(path) for path in (metrics_path, self.twin) if path is not None))
         self.recorder: Recorder = recorder_of(self.metrics)
-        report = Report(self._declare, raised, answering, asks_for_socket)
-        made: list[Reader] = [reader(report) for reader in readers]
+        report = Report(self._declare, raised, answering, asks_for_socket, self._cross)
         found = self._found if self.exclusion.templates else None
-        self.routes: Routes = Routes(made, patterns if patterns.methods else None, route_of, self.recorder.fault, found)
+        self.routes: Routes = Routes(
+            readers, report, self.recorder.fault, patterns if patterns.methods else None, route_of, found
+        )
+        self.counted: Any = app
+        """The application, as it is called with a request that is counted."""
+        self._crosses = False
         self._declared: set[str] = set()
         self._has_learned = False
         self.recorder.mount(self)
@@ -180,6 +185,8 @@ class Mounting:
             enclosing.forget(path)
         if purpose is Purpose.EXCLUDED:
             exclude(self.recorder, source, path)
+            if self._crosses:
+                CROSSING.set(source[KEY])
         return purpose
 
     def _answer_at(self, paths: frozenset[str]) -> None:
@@ -205,6 +212,12 @@ class Mounting:
             exchange = exchange.outer
         if exchange is not None and self.exclusion.holds_route(route, exchange.method.label):
             exchange.forget(exchange.path)
+
+    def _cross(self) -> None:
+        """Let a request's exchange be known behind a bridge. See `Report.crosses`."""
+        if not self._crosses:
+            self._crosses = True
+            self.counted = Carrying(self.counted)
 
     def _declare(self, routes: Iterable[tuple[str, Iterable[str] | None]]) -> None:
         declared = list(routes)

@@ -789,6 +789,6 @@ def test_another_framework_is_asked_where_the_first_does_not_know() -> None:
     metrics = fresh_metrics()
     app = RedASGIMiddleware(Starlette(routes=[Route("/a", PlainTextResponse("a"))]), metrics=metrics)
     routes = app.mounting.routes
-    app.mounting.routes = Routes([Silent(), *routes.readers], None, None, routes.fault)
+    app.mounting.routes = Routes([lambda report: Silent(), *routes.kinds], routes.report, routes.fault)
     ask_asgi(app, "/a")
     assert requests(metrics) == {("GET", "/a", "200"): 1}

@@ -395,7 +395,7 @@ def test_the_options_are_true_or_false_and_part_of_what_is_shared(option: str) -
 def test_where_no_option_asks_for_it_nothing_watches() -> None:
     """The application is called as it is."""
     wrapped = RedASGIMiddleware(ask_nothing, metrics=fresh_metrics())
-    assert wrapped.counted is ask_nothing
+    assert wrapped.mounting.counted is ask_nothing
     assert recorder_of(fresh_metrics()).table.has_streams is False
 
 

@@ -95,6 +95,17 @@ def asks_for_socket(source: Source) -> None:
         exchange._set_apart().is_socket = True
 
 
+def serves(source: Source, route: str) -> None:
+    """Say which route serves a request on the other side of a bridge between ASGI and WSGI."""
+    for exchange in _exchanges(source):
+        exchange._set_apart().served = route
+
+
+def served(source: Source) -> str | None:
+    """Return the route that serves a request on the other side of a bridge, `None` where none is known."""
+    return next((exchange.apart.served for exchange in _exchanges(source) if exchange.apart is not None), None)
+
+
 def _exchanges(source: Source) -> Iterator["Exchange"]:
     """Yield the exchanges of a request, the innermost first. A WebSocket has connections instead."""
     exchange = source.get(KEY)
@@ -372,7 +383,8 @@ def _is_accepted(outcome: Outcome) -> bool:
 class Apart:
     """What happened to a request beyond the common case."""
 
-    __slots__ = ("answering", "error", "first_byte", "forgotten", "gone", "is_socket", "outer", "stream", "unanswered")
+    __slots__ = ("answering", "error", "first_byte", "forgotten", "gone", "is_socket", "outer", "served", "stream",
+                 "unanswered")  # fmt: skip
 
     def __init__(self, outer: Enclosing | None = None) -> None:
         self.outer: Enclosing | None = outer
@@ -381,6 +393,7 @@ class Apart:
         self.gone: bool = False
         self.unanswered: bool = False  # when the client left
         self.is_socket: bool = False
+        self.served: str | None = None  # by which route, behind a bridge
         self.first_byte: float | None = None  # when it was sent
         self.stream: Row | None = None  # that of event streams, if it is one
         self.forgotten: bool = False  # not counted, nor are its exceptions: it may still respond and fail

@@ -11,14 +11,18 @@ What is touched in each framework:
     CherryPy: one hook of requests, `before_error_response`, attached once a process.
     BlackSheep: the method `log_unhandled_exc` of each app, wrapped once.
     Bottle, Starlette, FastAPI, Connexion, Litestar, Sanic, Werkzeug: nothing.
+    A bridge between ASGI and WSGI: the attribute that holds its application, replaced once.
 """
 
+import functools
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
+from ..counting.exchange import served
 from .blacksheep import BlackSheepReader
 from .bottle import BottleReader
+from .bridges import CROSSING, Bridge, Carrying, bridges_behind
 from .cherrypy import CherryPyReader
 from .connexion import ConnexionReader
 from .django import DjangoReader
@@ -35,8 +39,10 @@ from .werkzeug import WerkzeugReader
 
 __all__ = [
     "ASGI_READERS",
+    "CROSSING",
     "FRAMEWORKS",
     "WSGI_READERS",
+    "Carrying",
     "Declare",
     "PatternReader",
     "Reader",
@@ -60,6 +66,9 @@ FRAMEWORKS: Final = (
 )
 """Those that are read, for messages."""
 
+MAX_MOUNTS: Final = 1000
+"""How many mounted apps are looked at: an app may mount one for every request."""
+
 RouteOf = Callable[[Any], str | None]
 """A user's function of the environ or scope. Any type: users annotate theirs as they like."""
 
@@ -74,42 +83,57 @@ class Routes:
     When a response begins, an adapter calls `ask`. Where that knew nothing, and the number of imported modules is not
     `modules`, it calls `ask_others`. So each is asked once. Where an exception came before a response, it calls `find`.
 
+    An app of another framework behind a mount has readers of its own, whose route is joined to the mount's.
+
     Args:
-        readers: Those of frameworks, in the order in which they are asked until one is chosen.
+        readers: Make the readers of frameworks, in the order in which they are asked until one is chosen.
+        report: Whom they tell.
+        fault: Takes the kind and the exception of what raised.
         patterns: Asked after all of them; `None` where there are no templates.
         route_of: The user's own answer; `None` leaves the question to the readers.
-        fault: Takes the kind and the exception of what raised.
         found: Takes the environ or scope of a request and the route that serves it, before it is returned.
+        around: The apps behind whose mounts this one stands: one may lead back to itself.
     """
 
     ask: Callable[[Source, str], str | None]
     """Return the route that `route_of` or the chosen reader knows. It lets the reader's exceptions out.
 
-    Without a `route_of` and a `found` it is the reader's own method: no call stands between.
+    In the common case it is the reader's own method: no call stands between.
     """
     modules: int
     """How many modules were imported when `ask` asked every reader whose framework is; -1 while it does not."""
 
     def __init__(
         self,
-        readers: Sequence[Reader],
-        patterns: PatternReader | None,
-        route_of: RouteOf | None,
+        readers: Sequence[Callable[[Report], Reader]],
+        report: Report,
         fault: Callable[[str, BaseException], None],
+        patterns: PatternReader | None = None,
+        route_of: RouteOf | None = None,
         found: Callable[[Source, str], None] | None = None,
+        around: tuple[object, ...] = (),
     ) -> None:
-        self.readers: Sequence[Reader] = [*readers, patterns] if patterns else readers
+        self.kinds = readers
+        self.report = report
+        made = [kind(report._replace(mounted=functools.partial(self._mount, kind))) for kind in readers]
+        self.readers: Sequence[Reader] = [*made, patterns] if patterns else made
         self.patterns = patterns
         self.route_of = route_of
         self.fault = fault
         self.found = found
+        self.around = around
+        self.behind: dict[str | None, Callable[[Source, str, BaseException | None], str | None]] = {}
+        """How to find the inner route, by the template of a mount; by `None` behind a bridge."""
+        self._mounted: dict[tuple[str, int], object] = {}
+        self._inner: list[Routes] = []
         self._is_chosen = False
-        self._put_first(readers[0])
+        self._put_first(made[0])
 
     def ask_others(self, source: Source, path: str) -> str | None:
         """Return the route that another reader knows, after `ask`. The arguments are those of `find`."""
         self._look_around()
-        return self._tell(source, self._ask_each(self._others, source, path, None))
+        route = self._ask_each(self._others, source, path, None)
+        return self._tell(source, None if route is None else self._join(source, route, path, None))
 
     def find(self, source: Source, path: str, error: BaseException | None = None) -> str | None:
         """Return the route, the whole way. It raises nothing.
@@ -122,12 +146,16 @@ class Routes:
         route = self._ask_user(source)
         if route is None:
             self._look_around()
-            route = self._ask_each(self._imported, source, path, error)
+            route = self._join(source, self._ask_each(self._imported, source, path, error), path, error)
         return self._tell(source, route)
 
-    def learn(self, app: object, source: Source) -> None:
-        """Let every reader whose framework is imported declare what it finds, and choose one. See `Reader.learn`."""
-        finders = []
+    def learn(self, app: object, source: Source) -> Sequence[Reader]:
+        """Let every reader whose framework is imported declare what it finds, and choose one. See `Reader.learn`.
+
+        Returns:
+            The readers that found an app of their framework.
+        """
+        finders: list[Reader] = []
         self._look_around()
         for reader in self._imported:
             try:
@@ -138,6 +166,52 @@ class Routes:
         if finders:
             self._is_chosen = True
             self._put_first(finders[0])
+        try:
+            for bridge in bridges_behind(app):
+                self._cross(bridge)
+        except Exception as fault:
+            self.fault("bridge", fault)
+        return finders
+
+    def _cross(self, bridge: Bridge) -> None:
+        """Let the app behind a bridge be read on its own side."""
+        inside = bridge.enter()
+        kinds = ASGI_READERS if bridge.is_to_asgi else WSGI_READERS
+        if any(outer is inside for outer in self.around):
+            return
+        inner = Routes(kinds, self.report, self.fault, around=(*self.around, inside))
+        inner.learn(inside.app, {})
+        inside.finders.add(inner)
+        self._inner.append(inner)
+        self._look_behind(None, lambda source, path, error: served(source))
+        if not bridge.is_to_asgi:
+            self.report.crosses()
+
+    def _mount(self, told_by: Callable[[Report], Reader], template: str, app: object) -> None:
+        """Let an app behind a mount be read, if it is of another framework that is known. See `Report.mounted`."""
+        key = template, id(app)
+        if key in self._mounted or len(self._mounted) == MAX_MOUNTS or any(outer is app for outer in self.around):
+            return
+        self._mounted[key] = app  # held, so that no id is used again
+        prefix, declare = template.removesuffix("/*"), self.report.declare
+
+        def declare_behind(routes: Iterable[tuple[str, Iterable[str] | None]]) -> None:
+            declare([(prefix + inner, methods) for inner, methods in routes])
+
+        report = self.report._replace(declare=declare_behind)
+        kinds = [kind for kind in self.kinds if kind is not told_by]
+        inner = Routes(kinds, report, self.fault, around=(*self.around, app))
+        inner.kinds = self.kinds  # what is mounted in it may be of any framework
+        inner.readers = inner.learn(app, {})  # the others would take the mount's framework for that of the app
+        inner._seen = -1
+        if inner.readers or inner.behind:
+            self._look_behind(template, inner.find)
+
+    def _look_behind(
+        self, template: str | None, find: Callable[[Source, str, BaseException | None], str | None]
+    ) -> None:
+        self.behind = {**self.behind, template: find}
+        self.ask = self._ask_all
 
     def _put_first(self, reader: Reader) -> None:
         self.readers = sorted(self.readers, key=lambda other: other is not reader)
@@ -145,7 +219,8 @@ class Routes:
         self.modules = self._seen = -1
         self._look_around()
         self._ask_first = reader.route
-        self.ask = reader.route if self.route_of is None and self.found is None else self._ask_user_and_first
+        is_plain = self.route_of is None and self.found is None and self.patterns is None and not self.behind
+        self.ask = reader.route if is_plain else self._ask_all
 
     def _look_around(self) -> None:
         """Find out which frameworks are imported, if there are more modules than before."""
@@ -156,9 +231,22 @@ class Routes:
             self._seen = modules
             self.modules = -1 if self._others else modules
 
-    def _ask_user_and_first(self, source: Source, path: str) -> str | None:
+    def _ask_all(self, source: Source, path: str) -> str | None:
+        """Ask the user and the chosen reader, and look behind mounts."""
         route = self._ask_user(source)
-        return self._tell(source, self._ask_first(source, path) if route is None else route)
+        if route is None:
+            route = self._join(source, self._ask_first(source, path), path, None)
+        return self._tell(source, route)
+
+    def _join(self, source: Source, route: str | None, path: str, error: BaseException | None) -> str | None:
+        """Return the route with the inner one behind it, if it is a mount's or a bridge is on the way."""
+        find = self.behind.get(route)
+        inner = None if find is None else find(source, path, error)
+        if inner is not None:
+            return inner if route is None else route.removesuffix("/*") + inner
+        if self.patterns is not None and route is not None and route.endswith("/*"):
+            return self.patterns.route(source, path) or route
+        return route
 
     def _tell(self, source: Source, route: str | None) -> str | None:
         if self.found is not None and route is not None:

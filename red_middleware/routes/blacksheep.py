@@ -4,7 +4,7 @@ BlackSheep leaves nothing in the scope, so its router is asked once more, which 
 method `log_unhandled_exc` of each app is replaced, so that the exceptions that BlackSheep answers with a 500 are named.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from .reader import WEBSOCKET, Declare, Raised, Report, Source
@@ -23,6 +23,7 @@ class BlackSheepReader:
 
     def __init__(self, report: Report) -> None:
         self.declare: Declare = report.declare
+        self.mounted: Callable[[str, object], None] = report.mounted
         self.raised: Raised = report.raised
         self.apps: list[Any] = []
         self.has_started: bool = False  # routes of controllers are known only then
@@ -47,7 +48,18 @@ class BlackSheepReader:
 
     def _walk(self) -> None:
         if self.apps:
-            self.declare([place for app in self.apps for place in _declared(app, "")])
+            self.declare([place for app in self.apps for place in self._declared(app, "")])
+
+    def _declared(self, app: Any, prefix: str) -> Iterator[tuple[str, Iterable[str] | None]]:
+        for method, routes in list(app.router.routes.items()):
+            for route in routes:
+                yield prefix + route.pattern.decode(), (WEBSOCKET,) if method == GET_WS else (method.decode(),)
+        for mount, inner in _mounts(app):
+            if _is_blacksheep(inner):
+                yield from self._declared(inner, prefix + mount)
+            else:
+                yield f"{prefix}{mount}/*", None
+                self.mounted(f"{prefix}{mount}/*", inner)
 
 
 def _mounts(app: Any) -> Iterator[tuple[str, Any]]:
@@ -68,17 +80,6 @@ def _match(app: Any, method: bytes, path: str) -> str | None:
     found = app.router.get_match_by_method_and_path(method, path)
     pattern = None if found is None else found.pattern.decode()
     return None if pattern in (None, "*") else pattern
-
-
-def _declared(app: Any, prefix: str) -> Iterator[tuple[str, Iterable[str] | None]]:
-    for method, routes in list(app.router.routes.items()):
-        for route in routes:
-            yield prefix + route.pattern.decode(), (WEBSOCKET,) if method == GET_WS else (method.decode(),)
-    for mount, inner in _mounts(app):
-        if _is_blacksheep(inner):
-            yield from _declared(inner, prefix + mount)
-        else:
-            yield f"{prefix}{mount}/*", None
 
 
 def _watch(app: Any, raised: Raised) -> None:

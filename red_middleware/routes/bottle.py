@@ -4,7 +4,7 @@ Bottle leaves the route in the environ. The rules of a Bottle app that is mounte
 lack the prefix. The walk over the app's routes knows it, unless the mount was added after the first request.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -21,6 +21,7 @@ class BottleReader:
 
     def __init__(self, report: Report) -> None:
         self.declare: Declare = report.declare
+        self.mounted: Callable[[str, object], None] = report.mounted
         self.prefixes: WeakKeyDictionary[Any, set[str]] = WeakKeyDictionary()  # weak: an app may serve one request only
 
     def learn(self, app: object, source: Source) -> bool:
@@ -51,6 +52,8 @@ class BottleReader:
             if not _is_bottle(target):
                 methods = {"GET": ["GET", "HEAD"], "ANY": None, "PROXY": None}
                 yield template, methods.get(route.method, [route.method])
+                if target is not None:
+                    self.mounted(template, target)
             elif not any(target is outer for outer in (app, *around)):  # an app may be mounted in itself
                 yield from self._templates(target, template, app, *around)
 

@@ -29,7 +29,8 @@ class FlaskReader:
 
     def __init__(self, report: Report) -> None:
         self.declare: Declare = report.declare
-        self.raised: Raised = report.raised
+        self.answering: Raised = report.answering
+        self.mounted: Callable[[str, object], None] = report.mounted
         self.asks_for_socket: Callable[[Source], None] = report.asks_for_socket
         self.known_map: object = None
         self.plain_map: object = None  # the same, unless there are mounts, or routes of WebSockets
@@ -53,6 +54,10 @@ class FlaskReader:
         if places:
             rules = [rule for found, prefix in flasks for rule in self._learn_map(found.url_map, prefix)]
             self.declare([*rules, *((f"{mount}/*", None) for mount in self.foreign_mounts)])
+        for found, prefix in dispatchers:
+            for mount, mounted in found.mounts.items():
+                if prefix + mount in self.foreign_mounts:
+                    self.mounted(f"{prefix}{mount}/*", mounted)
         return bool(flasks)
 
     def route(self, source: Source, path: str, error: BaseException | None = None) -> str | None:
@@ -95,7 +100,7 @@ class FlaskReader:
         if not is_new:
             return []
         self.maps[id(url_map), prefix] = url_map
-        _watch_exceptions(self.raised)
+        _watch_exceptions(self.answering)
         rules = [rule for rule in url_map.iter_rules() if not (rule.build_only or rule.websocket)]
         return [(prefix + rule.rule, rule.methods) for rule in rules]
 
@@ -149,11 +154,11 @@ def _is_answer(error: BaseException) -> bool:
 
 
 @functools.cache  # it is connected once for each whom it tells
-def _watch_exceptions(raised: Raised) -> None:
+def _watch_exceptions(answering: Raised) -> None:
     flask = sys.modules["flask"]
 
     def tell(sender: Any, exception: BaseException, **extra: Any) -> None:
         if flask.has_request_context() and not _is_answer(exception):  # else somebody else sent the signal
-            raised(flask.request.environ, exception)
+            answering(flask.request.environ, exception)
 
     flask.got_request_exception.connect(tell, weak=False)

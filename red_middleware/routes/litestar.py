@@ -4,6 +4,7 @@ From 2.11 on Litestar leaves the template in the scope, without the types of its
 Nothing is touched. Litestar sends its answer to an exception while it handles that, which names it.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from .reader import WEBSOCKET, Declare, Raised, Report, Source
@@ -21,6 +22,7 @@ class LitestarReader:
 
     def __init__(self, report: Report) -> None:
         self.declare: Declare = report.declare
+        self.mounted: Callable[[str, object], None] = report.mounted
         self.answering: Raised = report.answering
         self.templates: dict[str, str] = {}  # declared paths, by the same without types
         self.places: dict[int, list[Any]] = {}  # the routes of a handler, by its id
@@ -58,16 +60,21 @@ class LitestarReader:
     def _walk(self, app: Any) -> None:
         self.apps = [*(known for known in self.apps if known is not app), app]
         declared: list[tuple[str, Any]] = []
+        mounts: list[tuple[str, Any]] = []
         for route in app.routes:
             template = _template(route)
             self.templates[route.path_format] = template
             kind = str(getattr(route.scope_type, "value", route.scope_type))
             methods = {"websocket": (WEBSOCKET,), "asgi": None}.get(kind, route.methods)
             declared.append((template, methods))
+            if template.endswith("/*"):
+                mounts.append((template, route.route_handler))
             for handler in getattr(route, "route_handlers", None) or [route.route_handler]:
                 places = self.places.get(id(handler), [])
                 self.places[id(handler)] = [*(place for place in places if place is not route), route]
         self.declare(declared)
+        for template, mounted in mounts:
+            self.mounted(template, mounted)
 
 
 def _template(route: Any) -> str:

@@ -20,6 +20,10 @@ Raised = Callable[[Source, BaseException], None]
 """Takes a request and an exception."""
 
 
+def _forget(template: str, app: object) -> None:
+    """Be a mount that nobody looks behind."""
+
+
 class Report(NamedTuple):
     """Whom a reader tells what it sees."""
 
@@ -31,6 +35,10 @@ class Report(NamedTuple):
     """Takes the exception that is being answered, with whatever status: it is named if that is an error."""
     asks_for_socket: Callable[[Source], None]
     """Takes a WSGI request to a route of WebSockets. A response that is no error says that the session is over."""
+    crosses: Callable[[], None]
+    """Is called when a bridge to WSGI was found behind an ASGI application: see `bridges`."""
+    mounted: Callable[[str, object], None] = _forget
+    """Takes the template of a mount, which ends in `/*`, and the app there, which is not of the reader's framework."""
 
 
 class Reader(Protocol):

@@ -15,7 +15,7 @@ MAX_FRAMES: Final = 100
 MAX_RAISED: Final = 1000
 """How far a traceback is followed: Python's own limit of recursion."""
 
-OURS: Final = frozenset({"red_middleware.wsgi", "red_middleware.asgi"})
+OURS: Final = frozenset({"red_middleware.wsgi", "red_middleware.asgi", "red_middleware.routes.bridges"})
 
 
 def above(innermost: FrameType | None) -> Iterator[FrameType]:

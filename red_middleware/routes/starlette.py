@@ -12,7 +12,7 @@ stack; behind a bridge between tasks (`BaseHTTPMiddleware`) it is not there, and
 """
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import FrameType
 from typing import Any, Final
 
@@ -31,6 +31,7 @@ class StarletteReader:
 
     def __init__(self, report: Report) -> None:
         self.declare: Declare = report.declare
+        self.mounted: Callable[[str, object], None] = report.mounted
         # By id, as routers and routes may define no hash. The objects are held, so that no id is reused.
         self.own: dict[int, Any] = {}  # the routers that the app leads to
         self.outermost: dict[int, Any] = {}  # the routers that requests came to first
@@ -154,6 +155,8 @@ class StarletteReader:
         }
         self.templates = {} if self.is_guess else self.unambiguous
         self.declare([(place.template, place.methods) for place in places if place.template is not None])
+        for place in self.opaque_mounts:
+            self.mounted(f"{place.path}/*", place.holders[-1])
 
 
 def _copied(innermost: FrameType, error: BaseException | None) -> Source | None:

@@ -418,8 +418,8 @@ class Stranger:
 def among_strangers(middleware: Middleware) -> Middleware:
     """Return a middleware that has served nothing yet, with more readers in front of its own."""
     mounting = middleware.mounting
-    strangers = [Stranger() for _ in range(STRANGERS)]
-    mounting.routes = Routes([*strangers, *mounting.routes.readers], None, None, mounting.recorder.fault)
+    kinds = [*([lambda report: Stranger()] * STRANGERS), *mounting.routes.kinds]
+    mounting.routes = Routes(kinds, mounting.routes.report, mounting.recorder.fault)
     return middleware
 
 

@@ -52,6 +52,7 @@ class Read:
                 lambda source, error: self.raised.append(error),
                 lambda source, error: self.answering.append(error),
                 self.asked_for_socket.append,
+                lambda: None,
             )
         )
 

@@ -1,5 +1,6 @@
 """The order in which `route_of` and the readers are asked, and how often."""
 
+import functools
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -40,13 +41,19 @@ class Stub:
         return self.answer.get(path) if isinstance(self.answer, dict) else self.answer
 
 
+REPORT = Report(
+    lambda routes: None, lambda source, error: None, lambda source, error: None, lambda source: None, lambda: None
+)
+"""To nobody."""
+
 Faults = list[tuple[str, BaseException]]
 
 
 def made(readers: Sequence[Any], route_of: Callable[[Source], str | None] | None = None) -> tuple[Routes, Faults]:
     """Return routes that have learned, and the list of their faults."""
     faults: Faults = []
-    routes = Routes(readers, None, route_of, lambda kind, error: faults.append((kind, error)))
+    kinds = [functools.partial(lambda report, reader: reader, reader=reader) for reader in readers]
+    routes = Routes(kinds, REPORT, lambda kind, error: faults.append((kind, error)), route_of=route_of)
     routes.learn(object(), {})
     return routes, faults
 
@@ -216,8 +223,7 @@ def test_no_reader_needs_its_framework(reader: type[Reader], monkeypatch: pytest
     for name in [name for name in sys.modules if name.split(".")[0] in FRAMEWORKS]:
         monkeypatch.delitem(sys.modules, name)
     declared: list[Any] = []
-    ignore = lambda source, error: None  # noqa: E731  # two of them
-    made = reader(Report(declared.append, ignore, ignore, lambda source: None))
+    made = reader(REPORT._replace(declare=declared.append))
     assert made.learn(lambda: None, {}) is False
     assert made.route({}, "/") is None
     assert declared == []

@@ -1,0 +1,150 @@
+"""Bridges between ASGI and WSGI: which request is it on the other side, and which route serves it there?
+
+A bridge makes a new environ of a scope, or a new scope of an environ, and answers from another thread or task. So the
+app behind it is wrapped, once. What wraps it lets the request's exchange stand in the new environ or scope, asks the
+readers of that side for the route, and notes it on the exchange. A middleware further in sees that the request is
+counted already.
+
+a2wsgi leaves the environ in the scope that it makes. In the other direction a context variable carries the exchange,
+which only apps with a bridge behind them pay for. Bridges that do not pass a context to their threads are not known
+here: uvicorn's own, and hypercorn's.
+"""
+
+import weakref
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextvars import ContextVar
+from typing import Any, Final, NamedTuple, Protocol
+
+from ..counting.enclosing import KEY, Enclosing
+from ..counting.exchange import serves
+from .reader import Source
+from .wrapped import of_class, wrapped
+
+CROSSING: Final[ContextVar[Enclosing]] = ContextVar("red_middleware.crossing")
+"""The exchange of the request that this context serves, where a bridge may be on its way."""
+
+
+class Finder(Protocol):
+    """Knows the routes of an app: see `routes.Routes`."""
+
+    def find(self, source: Source, path: str, error: BaseException | None = None) -> str | None:
+        """Return the route that serves a request."""
+
+
+class Bridge(NamedTuple):
+    """A bridge that was found."""
+
+    held: Any
+    """The bridge itself."""
+    attribute: str
+    """Where it holds the application."""
+    is_to_asgi: bool
+
+    def enter(self) -> "InsideASGI | InsideWSGI":
+        """Return what stands around the application, which is put there once."""
+        app = getattr(self.held, self.attribute)
+        if not isinstance(app, InsideASGI | InsideWSGI):
+            app = InsideASGI(app) if self.is_to_asgi else InsideWSGI(app)
+            setattr(self.held, self.attribute, app)
+        return app
+
+
+KINDS: Final = (
+    (of_class("starlette.middleware.wsgi", "WSGIMiddleware"), "app", False),
+    (of_class("a2wsgi.wsgi", "WSGIMiddleware"), "app", False),
+    (of_class("asgiref.wsgi", "WsgiToAsgi"), "wsgi_application", False),
+    (of_class("a2wsgi.asgi", "ASGIMiddleware"), "app", True),
+)
+"""How to know each kind of bridge, where it holds its application, and whether that is of ASGI."""
+
+
+def bridges_behind(app: object) -> Iterator[Bridge]:
+    """Yield the bridges that an application leads to."""
+    for found, _ in wrapped(app, lambda found: any(is_one(found) for is_one, _, _ in KINDS)):
+        yield next(Bridge(found, attribute, to_asgi) for is_one, attribute, to_asgi in KINDS if is_one(found))
+
+
+class Carrying:
+    """An ASGI application that leads to a bridge. It tells the context which request it serves.
+
+    Args:
+        app: The application, which is called with requests that have an exchange.
+    """
+
+    def __init__(self, app: Callable[[Any, Any, Any], Awaitable[Any]]) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Source, receive: object, send: object) -> Any:
+        CROSSING.set(scope[KEY])
+        return await self.app(scope, receive, send)
+
+
+class InsideWSGI:
+    """A WSGI application behind a bridge.
+
+    Args:
+        app: The application.
+    """
+
+    def __init__(self, app: Callable[[Any, Any], Iterable[bytes]]) -> None:
+        self.app = app
+        self.finders: weakref.WeakSet[Finder] = weakref.WeakSet()
+        """Those that know its routes: one for each middleware that leads here."""
+
+    def __call__(self, environ: Source, start_response: Callable[..., object]) -> Iterable[bytes]:
+        path = environ.get("PATH_INFO", "")
+        exchange = CROSSING.get(None)
+        if exchange is None or not _is_of(exchange, path.encode("latin-1", "replace").decode("utf-8", "replace")):
+            return self.app(environ, start_response)
+        environ[KEY] = exchange
+
+        def answer(*args: Any, **options: Any) -> object:
+            note(self.finders, environ, path)
+            return start_response(*args, **options)
+
+        try:
+            return self.app(environ, answer)
+        except BaseException as error:
+            note(self.finders, environ, path, error)
+            raise
+
+
+class InsideASGI:
+    """An ASGI application behind a bridge: see `InsideWSGI`."""
+
+    def __init__(self, app: Callable[[Any, Any, Any], Awaitable[Any]]) -> None:
+        self.app = app
+        self.finders: weakref.WeakSet[Finder] = weakref.WeakSet()
+
+    async def __call__(self, scope: Source, receive: object, send: Callable[[Any], Awaitable[object]]) -> Any:
+        exchange = scope.get("wsgi_environ", {}).get(KEY)
+        if exchange is None:
+            return await self.app(scope, receive, send)
+        scope[KEY] = exchange
+        path = scope["path"].removeprefix(scope["root_path"])
+
+        async def answer(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                note(self.finders, scope, path)
+            await send(message)
+
+        try:
+            return await self.app(scope, receive, answer)
+        except BaseException as error:
+            note(self.finders, scope, path, error)
+            raise
+
+
+def _is_of(exchange: Enclosing, path: str) -> bool:
+    """Tell whether a request with this path is the exchange's: a context may outlive it, or ask for another path.
+
+    On the way in, mounts shorten a path from the left.
+    """
+    return (not exchange.finished or exchange.is_forgotten) and str(exchange.path).endswith(path)
+
+
+def note(finders: Iterable[Finder], source: Source, path: str, error: BaseException | None = None) -> None:
+    """Note on the exchange which route serves a request, where one is known."""
+    route = next(filter(None, (finder.find(source, path, error) for finder in list(finders))), None)
+    if route is not None:
+        serves(source, route)
