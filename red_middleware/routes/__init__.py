@@ -69,6 +69,9 @@ FRAMEWORKS: Final = (
 MAX_MOUNTS: Final = 1000
 """How many mounted apps are looked at: an app may mount one for every request."""
 
+Find = Callable[[Source, str, BaseException | None], str | None]
+"""Finds the route of a request, given its path, and the exception that left the app before a response."""
+
 RouteOf = Callable[[Any], str | None]
 """A user's function of the environ or scope. Any type: users annotate theirs as they like."""
 
@@ -122,8 +125,10 @@ class Routes:
         self.fault = fault
         self.found = found
         self.around = around
-        self.behind: dict[str | None, Callable[[Source, str, BaseException | None], str | None]] = {}
-        """How to find the inner route, by the template of a mount; by `None` behind a bridge."""
+        self.is_known = False
+        """Whether an app of a framework that is known was found, here or behind a bridge."""
+        self.behind: dict[str | None, tuple[Find, str | None]] = {}
+        """By the template of a mount, or by `None` for bridges: how to find the inner route, and what it is without."""
         self._mounted: dict[tuple[str, int], object] = {}
         self._inner: list[Routes] = []
         self._is_chosen = False
@@ -164,7 +169,7 @@ class Routes:
             except Exception as fault:
                 self.fault("declared routes", fault)
         if finders:
-            self._is_chosen = True
+            self._is_chosen = self.is_known = True
             self._put_first(finders[0])
         try:
             for bridge in bridges_behind(app):
@@ -183,7 +188,8 @@ class Routes:
         inner.learn(inside.app, {})
         inside.finders.add(inner)
         self._inner.append(inner)
-        self._look_behind(None, lambda source, path, error: served(source))
+        self.is_known = self.is_known or inner.is_known
+        self._look_behind(None, lambda source, path, error: served(source), None)
         if not bridge.is_to_asgi:
             self.report.crosses()
 
@@ -205,12 +211,11 @@ class Routes:
         inner.readers = inner.learn(app, {})  # the others would take the mount's framework for that of the app
         inner._seen = -1
         if inner.readers or inner.behind:
-            self._look_behind(template, inner.find)
+            # Where the app's framework is known, a request without a route matched nothing that is declared.
+            self._look_behind(template, inner.find, None if inner.is_known else template)
 
-    def _look_behind(
-        self, template: str | None, find: Callable[[Source, str, BaseException | None], str | None]
-    ) -> None:
-        self.behind = {**self.behind, template: find}
+    def _look_behind(self, template: str | None, find: Find, without: str | None) -> None:
+        self.behind = {**self.behind, template: (find, without)}
         self.ask = self._ask_all
 
     def _put_first(self, reader: Reader) -> None:
@@ -240,13 +245,13 @@ class Routes:
 
     def _join(self, source: Source, route: str | None, path: str, error: BaseException | None) -> str | None:
         """Return the route with the inner one behind it, if it is a mount's or a bridge is on the way."""
-        find = self.behind.get(route)
+        find, without = self.behind.get(route, (None, route))
         inner = None if find is None else find(source, path, error)
         if inner is not None:
             return inner if route is None else route.removesuffix("/*") + inner
         if self.patterns is not None and route is not None and route.endswith("/*"):
-            return self.patterns.route(source, path) or route
-        return route
+            return self.patterns.route(source, path) or without
+        return without
 
     def _tell(self, source: Source, route: str | None) -> str | None:
         if self.found is not None and route is not None:

@@ -1,27 +1,31 @@
 """Bottle (0.12.25 and later): the rule that matched, with every mount.
 
 Bottle leaves the route in the environ. The rules of a Bottle app that is mounted as a WSGI app, which 0.12 always does,
-lack the prefix. The walk over the app's routes knows it, unless the mount was added after the first request.
+lack the prefix. The walk over the app's routes knows it, unless the mount was added after the first request. An app of
+another framework stays opaque: Bottle answers when it has returned, and its route is gone by then.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from .reader import Declare, Report, Source
-from .wrapped import of_class, wrapped
+from .wrapped import wrapped
 
-_is_bottle = of_class("bottle", "Bottle")
+
+def _is_bottle(found: object) -> bool:
+    return any(
+        kind.__name__ == "Bottle" and kind.__module__.rpartition(".")[2] == "bottle" for kind in type(found).__mro__
+    )
 
 
 class BottleReader:
     """Reads Bottle's route. See `reader.Reader`."""
 
-    module = "bottle"
+    module = __name__  # Bottle is one file, of which a package may have a copy, as pypiserver does
 
     def __init__(self, report: Report) -> None:
         self.declare: Declare = report.declare
-        self.mounted: Callable[[str, object], None] = report.mounted
         self.prefixes: WeakKeyDictionary[Any, set[str]] = WeakKeyDictionary()  # weak: an app may serve one request only
 
     def learn(self, app: object, source: Source) -> bool:
@@ -52,8 +56,6 @@ class BottleReader:
             if not _is_bottle(target):
                 methods = {"GET": ["GET", "HEAD"], "ANY": None, "PROXY": None}
                 yield template, methods.get(route.method, [route.method])
-                if target is not None:
-                    self.mounted(template, target)
             elif not any(target is outer for outer in (app, *around)):  # an app may be mounted in itself
                 yield from self._templates(target, template, app, *around)
 

@@ -6,10 +6,11 @@ readers of that side for the route, and notes it on the exchange. A middleware f
 counted already.
 
 a2wsgi leaves the environ in the scope that it makes. In the other direction a context variable carries the exchange,
-which only apps with a bridge behind them pay for. Bridges that do not pass a context to their threads are not known
-here: uvicorn's own, and hypercorn's.
+which only apps with a bridge behind them pay for. Bridges that pass no context to their threads stay opaque: uvicorn's
+own, and hypercorn's.
 """
 
+import inspect
 import weakref
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextvars import ContextVar
@@ -17,6 +18,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from ..counting.enclosing import KEY, Enclosing
 from ..counting.exchange import serves
+from ..options import is_async
 from .reader import Source
 from .wrapped import of_class, wrapped
 
@@ -49,19 +51,34 @@ class Bridge(NamedTuple):
         return app
 
 
-KINDS: Final = (
-    (of_class("starlette.middleware.wsgi", "WSGIMiddleware"), "app", False),
-    (of_class("a2wsgi.wsgi", "WSGIMiddleware"), "app", False),
-    (of_class("asgiref.wsgi", "WsgiToAsgi"), "wsgi_application", False),
-    (of_class("a2wsgi.asgi", "ASGIMiddleware"), "app", True),
-)
-"""How to know each kind of bridge, where it holds its application, and whether that is of ASGI."""
+HELD_AS: Final = ("app", "wsgi_application")
+"""Where bridges to WSGI hold their application: those of Starlette, a2wsgi and MLflow, and asgiref's."""
+
+_is_to_asgi = of_class("a2wsgi.asgi", "ASGIMiddleware")
 
 
 def bridges_behind(app: object) -> Iterator[Bridge]:
     """Yield the bridges that an application leads to."""
-    for found, _ in wrapped(app, lambda found: any(is_one(found) for is_one, _, _ in KINDS)):
-        yield next(Bridge(found, attribute, to_asgi) for is_one, attribute, to_asgi in KINDS if is_one(found))
+    for found, _ in wrapped(app, lambda found: _is_to_asgi(found) or _is_to_wsgi(found)):
+        if _is_to_asgi(found):
+            yield Bridge(found, "app", is_to_asgi=True)
+        else:
+            yield from (Bridge(found, name, is_to_asgi=False) for name in HELD_AS if _is_wsgi(vars(found).get(name)))
+
+
+def _is_to_wsgi(found: object) -> bool:
+    """Tell a bridge by its name, since apps have bridges of their own: an ASGI application that is called WSGI."""
+    is_named = any("wsgi" in base.__name__.lower() for base in type(found).__mro__)
+    return is_named and is_async(found) and hasattr(found, "__dict__")
+
+
+def _is_wsgi(app: object) -> bool:
+    """Tell whether an object may be called as PEP 3333 says."""
+    try:
+        inspect.signature(app).bind({}, None)  # type: ignore[arg-type]  # anything
+    except Exception:  # it is no function, or takes other arguments
+        return False
+    return not is_async(app)
 
 
 class Carrying:
@@ -91,6 +108,9 @@ class InsideWSGI:
         self.finders: weakref.WeakSet[Finder] = weakref.WeakSet()
         """Those that know its routes: one for each middleware that leads here."""
 
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.app, name)
+
     def __call__(self, environ: Source, start_response: Callable[..., object]) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")
         exchange = CROSSING.get(None)
@@ -115,6 +135,9 @@ class InsideASGI:
     def __init__(self, app: Callable[[Any, Any, Any], Awaitable[Any]]) -> None:
         self.app = app
         self.finders: weakref.WeakSet[Finder] = weakref.WeakSet()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.app, name)
 
     async def __call__(self, scope: Source, receive: object, send: Callable[[Any], Awaitable[object]]) -> Any:
         exchange = scope.get("wsgi_environ", {}).get(KEY)
