@@ -88,8 +88,15 @@ def asgi_client(app: Any) -> Iterator[Client]:
         tell("shutdown")
         run(life)
     finally:
-        life.cancel()
         run(client.aclose())
+        run(_cancel(asyncio.all_tasks(loop)))
         run(loop.shutdown_asyncgens())
         run(loop.shutdown_default_executor())
         loop.close()
+
+
+async def _cancel(tasks: set[asyncio.Task[Any]]) -> None:
+    """End the tasks of an event loop. Some applications leave theirs to the end of the process."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
