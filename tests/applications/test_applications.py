@@ -4,23 +4,34 @@ Each is wrapped as its users would do it, and its rows are all written out.
 """
 
 import importlib
+import json
 import sqlite3
+import subprocess
+import sys
 from base64 import b64encode
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from red_middleware import RedASGIMiddleware, RedWSGIMiddleware
+from red_middleware import RedASGIMiddleware, RedMetrics, RedWSGIMiddleware
 
+from ..e2e import ROOT
 from ..routes.asking import exceptions, faults, fresh, requests
 from . import require
 from .asking import Client, asgi_client, wsgi_client
 
 # Applications use what their libraries have deprecated, and leave files open: their warnings say nothing of ours.
 pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def check(client: Client, metrics: RedMetrics) -> None:
+    """Each request was counted in the row that was expected, nothing else was, and a scrape shows it."""
+    assert requests(metrics) == client.expected
+    assert faults(metrics) == 0
+    assert "http_requests_total{" in client.send("GET", "/metrics").text
 
 
 @pytest.mark.xfail(strict=True, reason="a copy of Bottle under another name is not read as yet")
@@ -57,8 +68,7 @@ def test_pypiserver_whose_bottle_is_a_copy_within_it(tmp_path: Path) -> None:
             "DELETE /simple/": "405 _unmatched",
         }
     )
-    assert requests(metrics) == client.expected
-    assert faults(metrics) == 0
+    check(client, metrics)
 
 
 def test_devpi(tmp_path: Path) -> None:
@@ -102,8 +112,7 @@ def test_devpi(tmp_path: Path) -> None:
             "GET /+nothing": "404 _unmatched",
         }
     )
-    assert requests(metrics) == client.expected
-    assert faults(metrics) == 0
+    check(client, metrics)
 
 
 def test_dash() -> None:
@@ -146,8 +155,7 @@ def test_dash() -> None:
         body = {"output": "greeting.children", "outputs": outputs, "inputs": inputs, "changedPropIds": ["name.value"]}
         client.ask(f"POST {update}", f"200 {update}", json=body)
     client.ask(f"POST {update}", f"500 {update}", json={"output": "nothing.children", "inputs": []})
-    assert requests(metrics) == client.expected
-    assert faults(metrics) == 0
+    check(client, metrics)
     assert exceptions(metrics) == {(update, "KeyError"): 1}
 
 
@@ -201,8 +209,7 @@ def test_gradio_that_is_mounted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         client.ask(f"GET {api}/queue/data?session_hash=one", f"200 {api}/queue/data")
         [path] = client.ask(f"POST {api}/upload", f"200 {api}/upload", files={"files": ("a.txt", b"text")}).json()
         client.ask(f"GET {api}/file={path}", f"200 {api}/file={{path_or_url:path}}")
-    assert requests(metrics) == client.expected
-    assert faults(metrics) == 0
+        check(client, metrics)
 
 
 def test_a_server_of_the_model_context_protocol() -> None:
@@ -249,8 +256,7 @@ def test_a_server_of_the_model_context_protocol() -> None:
         client.ask("GET /nothing", "404 _unmatched")
         client.ask("DELETE /mcp", "200 /mcp", headers=headers)
         say("404 /mcp", "tools/list", 11)  # the session is over
-    assert requests(metrics) == client.expected
-    assert faults(metrics) == 0
+        check(client, metrics)
 
 
 @pytest.fixture(scope="module")
@@ -318,8 +324,7 @@ def test_mlflow_on_gunicorn(mlflow: Any) -> None:
     client.ask(f"GET {ARTIFACT}/a/b.txt", f"200 {ARTIFACT}/<path:artifact_path>")
     client.ask("GET /health", "200 /health")
     follow_experiments(client, "flask")
-    assert requests(metrics) == client.expected
-    assert faults(metrics) == 0
+    check(client, metrics)
 
 
 @pytest.mark.xfail(strict=True, reason="templates are not joined behind a bridge as yet: what Flask serves is `/*`")
@@ -332,8 +337,7 @@ def test_mlflow_on_uvicorn(mlflow: Any) -> None:
         client.ask(f"GET {ARTIFACT}/a/b.txt", f"200 {ARTIFACT}/{{artifact_path:path}}")
         client.ask("GET /health", "200 /health")
         follow_experiments(client, "fastapi")
-    assert requests(metrics) == client.expected
-    assert faults(metrics) == 0
+        check(client, metrics)
 
 
 SHOP_ROUTES = [
@@ -356,7 +360,7 @@ SHOP_ROUTES = [
 
 
 def test_datasette_by_its_templates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An application with a router of its own is told by `routes=`. What it answers 404 within a template counts so."""
+    """An application with a router of its own is told by `routes=`, in a plugin that wraps it as its users do."""
     require("datasette", package="datasette")
     datasette: Any = importlib.import_module("datasette.app").Datasette
     # Where rich is installed, Datasette 0.65 fails when it prints a 404 of its router with it.
@@ -367,7 +371,18 @@ def test_datasette_by_its_templates(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         database.execute("INSERT INTO items VALUES (1, 'pencil')")
         database.commit()
     metrics = fresh()
-    app = RedASGIMiddleware(datasette([str(path)]).app(), metrics=metrics, routes=SHOP_ROUTES)
+
+    class Plugin:
+        """What a user has in a file of the folder of plugins."""
+
+        @importlib.import_module("datasette").hookimpl  # type: ignore[untyped-decorator]  # no types
+        def asgi_wrapper(self) -> Any:
+            return lambda app: RedASGIMiddleware(app, metrics=metrics, routes=SHOP_ROUTES)
+
+    plugins: Any = importlib.import_module("datasette.plugins").pm
+    plugin = plugins.register(Plugin())
+    app = datasette([str(path)]).app()
+    plugins.unregister(name=plugin)
     with asgi_client(app) as client:
         client.ask_each(
             {
@@ -395,5 +410,82 @@ def test_datasette_by_its_templates(tmp_path: Path, monkeypatch: pytest.MonkeyPa
                 "GET /a/b/c/d/e": "404 _unmatched",
             }
         )
-    assert requests(metrics) == client.expected
-    assert faults(metrics) == 0
+        check(client, metrics)
+
+
+def test_django_with_its_admin_rest_framework_and_ninja() -> None:
+    """A user logs in to the admin and works there; the pages of both frameworks of APIs have routes as well."""
+    require("django", "rest_framework", "ninja", package="django djangorestframework django-ninja")
+    importlib.import_module("tests.routes.djangos")
+    metrics = fresh()
+    app = importlib.import_module("django.core.wsgi").get_wsgi_application()
+    client = wsgi_client(RedWSGIMiddleware(app, metrics=metrics))
+    with django_database():
+        users = importlib.import_module("django.contrib.auth").get_user_model().objects
+        number = users.create_superuser("boss", password="secret").pk
+        user = "/admin/auth/user"
+        client.ask("GET /admin/", "302 /admin/")
+        token = client.ask("GET /admin/login/", "200 /admin/login/").cookies["csrftoken"]
+        form = {"username": "boss", "password": "secret", "csrfmiddlewaretoken": token, "next": "/admin/"}
+        token = client.ask("POST /admin/login/", "302 /admin/login/", data=form).cookies["csrftoken"]
+        client.ask_each(
+            {
+                "GET /admin/?a=1": "200 /admin/",
+                "GET /admin/auth/": "200 /admin/<app_label>/",
+                f"GET {user}/": f"200 {user}/",
+                f"GET {user}/?q=boss": f"200 {user}/",
+                f"GET {user}/add/": f"200 {user}/add/",
+                f"GET {user}/{number}/": f"302 {user}/<path:object_id>/",
+                f"GET {user}/{number}/change/": f"200 {user}/<path:object_id>/change/",
+                f"GET {user}/{number}/history/": f"200 {user}/<path:object_id>/history/",
+                f"GET {user}/{number}/delete/": f"200 {user}/<path:object_id>/delete/",
+                f"GET {user}/{number}/password/": f"200 {user}/<id>/password/",
+                f"GET {user}/999/change/": f"302 {user}/<path:object_id>/change/",
+                "GET /admin/auth/group/": "200 /admin/auth/group/",
+                "GET /admin/jsi18n/": "200 /admin/jsi18n/",
+                "GET /admin/password_change/": "200 /admin/password_change/",
+                "GET /admin/nothing/": "404 /admin/<url>",  # the admin declares it for all that it does not know
+                f"GET {user}": "301 /admin/<url>",
+                "GET /admin": "301 _unmatched",
+                "GET /api/": "200 /api/",
+                "GET /api/things/": "200 /api/things/",
+                "GET /api/things.json": "200 /api/things.<format>/",
+                "GET /api/things/1/": "200 /api/things/<pk>/",
+                "OPTIONS /api/things/1/": "200 /api/things/<pk>/",
+                "GET /api/things/1.json": "200 /api/things/<pk>.<format>/",
+                "DELETE /api/things/1/": "500 /api/things/<pk>/",
+                "POST /api/things/": "405 _unmatched",
+                "GET /ninja/docs": "200 /ninja/docs",
+                "GET /ninja/openapi.json": "200 /ninja/openapi.json",
+                "GET /ninja/add/1": "200 /ninja/add/<int:a>",
+                "POST /ninja/add/1": "200 /ninja/add/<int:a>",
+                "GET /ninja/add/x": "404 _unmatched",
+                "DELETE /ninja/add/1": "405 _unmatched",
+            }
+        )
+        client.ask("POST /admin/logout/", "200 /admin/logout/", data={"csrfmiddlewaretoken": token})
+    check(client, metrics)
+    assert exceptions(metrics) == {("/api/things/<pk>/", "ViewError"): 1}
+
+
+@contextmanager
+def django_database() -> Iterator[None]:
+    """Make the tables of the project in memory, and close the database at the end, which Django does not."""
+    importlib.import_module("django.core.management").call_command("migrate", verbosity=0)
+    wrapper = importlib.import_module("django.db.backends.base.base").BaseDatabaseWrapper
+    try:
+        yield
+    finally:
+        wrapper.close(importlib.import_module("django.db").connection)
+
+
+def test_wagtail(tmp_path: Path) -> None:
+    """A site as `wagtail start` makes it: all of its pages have the one route that Wagtail declares for them."""
+    require("wagtail", package="wagtail")
+    start = "from wagtail.bin.wagtail import main; main()"
+    subprocess.run([sys.executable, "-c", start, "start", "shop", tmp_path], check=True)
+    command = [sys.executable, "-m", "tests.applications.wagtails", tmp_path]
+    run = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, timeout=300, check=True)
+    found = json.loads(run.stdout.splitlines()[-1])
+    assert found["counted"] == found["expected"]
+    assert found["faults"] == 0
