@@ -66,7 +66,7 @@ def ask(client: Client) -> None:
             "GET /admin/images/": "200 /admin/images/",
             "GET /admin/users/": "200 /admin/users/",
             "GET /admin/api/main/pages/": "200 /admin/api/main/pages/",
-            "GET /admin/nothing/": "404 /admin/<char>/",  # `^.*/$`, which Wagtail declares for all that it does not know
+            "GET /admin/nothing/": "404 /admin/<char>/",  # which Wagtail declares for all that it does not know
         }
     )
 
