@@ -55,15 +55,9 @@ class Client:
             self.ask(request, answer)
 
 
-def wsgi_client(app: Any, *, validate: bool = True) -> Client:
-    """Return a client of a WSGI application.
-
-    Args:
-        app: The application.
-        validate: Whether the standard library watches. It refuses what servers accept.
-    """
-    transport = httpx.WSGITransport(validator(app) if validate else app)
-    return Client(httpx.Client(transport=transport, base_url=BASE_URL).request)
+def wsgi_client(app: Any) -> Client:
+    """Return a client of a WSGI application, which the standard library watches."""
+    return Client(httpx.Client(transport=httpx.WSGITransport(validator(app)), base_url=BASE_URL).request)
 
 
 @contextmanager

@@ -37,7 +37,7 @@ def check(client: Client, metrics: RedMetrics) -> None:
 
 @pytest.mark.xfail(raises=AssertionError, strict=True, reason="a copy of Bottle under another name is not read as yet")
 def test_pypiserver_whose_bottle_is_a_copy_within_it(tmp_path: Path) -> None:
-    """Its Bottle is the module `pypiserver.bottle_wrapper.bottle`. A copy is read as well."""
+    """Its Bottle is the module `pypiserver.bottle_wrapper.bottle`, and is read as any other Bottle."""
     require("pypiserver", package="pypiserver")
     (tmp_path / "shop-1.0.tar.gz").write_bytes(b"shop")
     metrics = fresh()
@@ -281,9 +281,8 @@ def mlflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 def follow_experiments(client: Client, name: str) -> None:
     """Ask the routes that MLflow's server has in Flask."""
     api = "/api/2.0/mlflow"
-    number = client.ask(f"POST {api}/experiments/create", f"200 {api}/experiments/create", json={"name": name}).json()[
-        "experiment_id"
-    ]
+    made = client.ask(f"POST {api}/experiments/create", f"200 {api}/experiments/create", json={"name": name})
+    number = made.json()["experiment_id"]
     client.ask(f"POST {api}/experiments/search", f"200 {api}/experiments/search", json={"max_results": 5})
     run = client.ask(f"POST {api}/runs/create", f"200 {api}/runs/create", json={"experiment_id": number})
     run_id = run.json()["run"]["info"]["run_id"]
@@ -318,7 +317,7 @@ ARTIFACT = "/api/2.0/mlflow-artifacts/artifacts"
 
 
 def test_mlflow_on_gunicorn(mlflow: Any) -> None:
-    """Its application of Flask alone, as `mlflow server --gunicorn-opts` runs it."""
+    """Its application of Flask alone, as `mlflow server --gunicorn-opts` runs it. Here all is read today."""
     metrics = fresh()
     client = wsgi_client(RedWSGIMiddleware(mlflow.app, metrics=metrics))
     client.ask(f"PUT {ARTIFACT}/a/b.txt", f"200 {ARTIFACT}/<path:artifact_path>", content=b"text")
