@@ -35,7 +35,6 @@ def check(client: Client, metrics: RedMetrics) -> None:
     assert "http_requests_total{" in client.send("GET", "/metrics").text
 
 
-@pytest.mark.xfail(raises=AssertionError, strict=True, reason="a copy of Bottle under another name is not read as yet")
 def test_pypiserver_whose_bottle_is_a_copy_within_it(tmp_path: Path) -> None:
     """Its Bottle is the module `pypiserver.bottle_wrapper.bottle`, and is read as any other Bottle."""
     require("pypiserver", package="pypiserver")
@@ -327,11 +326,6 @@ def test_mlflow_on_gunicorn(mlflow: Any) -> None:
     check(client, metrics)
 
 
-@pytest.mark.xfail(
-    raises=AssertionError,
-    strict=True,
-    reason="templates are not joined behind a bridge as yet: what Flask serves is `/*`",
-)
 def test_mlflow_on_uvicorn(mlflow: Any) -> None:
     """Its application of FastAPI, which mounts the one of Flask at `/` behind a bridge: all routes are told apart."""
     metrics = fresh()
