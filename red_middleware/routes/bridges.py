@@ -42,13 +42,14 @@ class Bridge(NamedTuple):
     """Where it holds the application."""
     is_to_asgi: bool
 
-    def enter(self) -> "InsideASGI | InsideWSGI":
+    def enter(self) -> "Inside":
         """Return what stands around the application, which is put there once."""
         app = getattr(self.held, self.attribute)
-        if not isinstance(app, InsideASGI | InsideWSGI):
-            app = InsideASGI(app) if self.is_to_asgi else InsideWSGI(app)
-            setattr(self.held, self.attribute, app)
-        return app
+        if isinstance(app, Inside):
+            return app
+        inside = InsideASGI(app) if self.is_to_asgi else InsideWSGI(app)
+        setattr(self.held, self.attribute, inside)
+        return inside
 
 
 HELD_AS: Final = ("app", "wsgi_application")
@@ -96,20 +97,26 @@ class Carrying:
         return await self.app(scope, receive, send)
 
 
-class InsideWSGI:
-    """A WSGI application behind a bridge.
+class Inside:
+    """Stands for an application behind a bridge.
 
     Args:
         app: The application.
     """
 
-    def __init__(self, app: Callable[[Any, Any], Iterable[bytes]]) -> None:
+    def __init__(self, app: Callable[..., Any]) -> None:
         self.app = app
         self.finders: weakref.WeakSet[Finder] = weakref.WeakSet()
         """Those that know its routes: one for each middleware that leads here."""
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self.app, name)
+        return getattr(vars(self).get("app"), name)
+
+
+class InsideWSGI(Inside):
+    """Stands for an application of WSGI."""
+
+    app: Callable[[Any, Any], Iterable[bytes]]
 
     def __call__(self, environ: Source, start_response: Callable[..., object]) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")
@@ -129,15 +136,10 @@ class InsideWSGI:
             raise
 
 
-class InsideASGI:
-    """An ASGI application behind a bridge: see `InsideWSGI`."""
+class InsideASGI(Inside):
+    """Stands for an application of ASGI."""
 
-    def __init__(self, app: Callable[[Any, Any, Any], Awaitable[Any]]) -> None:
-        self.app = app
-        self.finders: weakref.WeakSet[Finder] = weakref.WeakSet()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.app, name)
+    app: Callable[[Any, Any, Any], Awaitable[Any]]
 
     async def __call__(self, scope: Source, receive: object, send: Callable[[Any], Awaitable[object]]) -> Any:
         exchange = scope.get("wsgi_environ", {}).get(KEY)
