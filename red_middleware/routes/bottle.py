@@ -5,6 +5,7 @@ lack the prefix. The walk over the app's routes knows it, unless the mount was a
 another framework stays opaque: Bottle answers when it has returned, and its route is gone by then.
 """
 
+import sys
 from collections.abc import Iterator
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -14,17 +15,19 @@ from .wrapped import wrapped
 
 
 def _is_bottle(found: object) -> bool:
-    return any(
-        kind.__name__ == "Bottle" and kind.__module__.rpartition(".")[2] == "bottle" for kind in type(found).__mro__
-    )
+    return any(kind.__name__ == "Bottle" and f".{kind.__module__}".endswith(".bottle") for kind in type(found).__mro__)
+
+
+def _is_copy(name: str) -> bool:
+    """Tell a module that is a copy of Bottle, which is one file: pypiserver has one within its package."""
+    return name.endswith(".bottle") and getattr(getattr(sys.modules[name], "Bottle", None), "__module__", None) == name
 
 
 class BottleReader:
     """Reads Bottle's route. See `reader.Reader`."""
 
-    module = __name__  # Bottle is one file, of which a package may have a copy, as pypiserver does
-
     def __init__(self, report: Report) -> None:
+        self.module: str = next(filter(_is_copy, list(sys.modules)), "bottle")
         self.declare: Declare = report.declare
         self.prefixes: WeakKeyDictionary[Any, set[str]] = WeakKeyDictionary()  # weak: an app may serve one request only
 
