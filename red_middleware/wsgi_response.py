@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Any, Final
 
-from .counting.exchange import Exchange
+from .counting.exchange import Exchange, answering
 from .counting.labels import SERVER_ERROR
 from .routes import Routes
 
@@ -60,6 +60,10 @@ class Response(list[bytes]):
             self.server_write = server_start_response(status, headers, exc_info)
             if self.sent:  # not all servers raise here, as PEP 3333 asks for
                 return self.write
+            try:
+                answering(self.environ, exc_info[1])  # as Bottle 0.13 does, which raises nothing
+            except Exception as fault:
+                self.routes.fault("exception", fault)
         exchange = self.exchange
         routes = self.routes
         try:  # what `Routes.find` does, without its calls: they cost as much as the look-up itself

@@ -77,7 +77,7 @@ def test_a_late_start_response_is_seen() -> None:
 
 
 def test_a_second_start_response_before_the_headers_went_out_replaces_the_first() -> None:
-    """PEP 3333: with `exc_info`, the last that took effect is what the client sees."""
+    """PEP 3333: with `exc_info`, the last that took effect is what the client sees. What it holds is named."""
 
     def app(environ: Environ, start_response: StartResponse) -> list[bytes]:
         start_response("200 OK", list(PLAIN))
@@ -88,7 +88,7 @@ def test_a_second_start_response_before_the_headers_went_out_replaces_the_first(
         return [b"sorry"]
 
     server, found = serve(app)
-    assert found == one_request("503")
+    assert found == one_request("503", raised="KeyError")
     assert [entry[1] for entry in server.record if isinstance(entry, tuple) and entry[0] == "start"] == [
         "200 OK", "503 Service Unavailable",
     ]  # fmt: skip

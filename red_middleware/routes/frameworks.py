@@ -8,7 +8,7 @@ What is touched in each framework:
     Falcon: a middleware added to each app once, and the handler of exceptions that Falcon has by default, wrapped.
     CherryPy: one hook of requests, `before_error_response`, attached once a process.
     BlackSheep: the method `log_unhandled_exc` of each app, wrapped once.
-    Bottle, Starlette, FastAPI, Connexion, Litestar, Sanic, Werkzeug: nothing.
+    Bottle, Starlette, FastAPI, Channels, Connexion, Litestar, Sanic, Werkzeug: nothing.
     A bridge between ASGI and WSGI: the attribute that holds its application, replaced once.
 """
 
@@ -16,6 +16,7 @@ from typing import Final
 
 from .blacksheep import BlackSheepReader
 from .bottle import BottleReader
+from .channels import ChannelsReader
 from .cherrypy import CherryPyReader
 from .connexion import ConnexionReader
 from .django import DjangoReader
@@ -33,12 +34,12 @@ WSGI_READERS: Final[tuple[type[Reader], ...]] = (
     FlaskReader, DjangoReader, BottleReader, PyramidReader, FalconReader, CherryPyReader, WerkzeugReader,
 )  # fmt: skip
 ASGI_READERS: Final[tuple[type[Reader], ...]] = (
-    StarletteReader, ConnexionReader, DjangoReader, QuartReader, LitestarReader, FalconReader, SanicReader,
-    BlackSheepReader,
+    StarletteReader, ConnexionReader, DjangoReader, ChannelsReader, QuartReader, LitestarReader, FalconReader,
+    SanicReader, BlackSheepReader,
 )  # fmt: skip
 
 FRAMEWORKS: Final = (
-    "Flask, Django, Bottle, Pyramid, Falcon, CherryPy and a Map of Werkzeug (WSGI), Starlette, FastAPI, Django, Quart, "
-    "Litestar, Falcon, Sanic, BlackSheep and Connexion (ASGI)"
+    "Flask, Django, Bottle, Pyramid, Falcon, CherryPy and a Map of Werkzeug (WSGI), Starlette, FastAPI, Django, "
+    "Channels, Quart, Litestar, Falcon, Sanic, BlackSheep and Connexion (ASGI)"
 )
 """Those that are read, for messages."""

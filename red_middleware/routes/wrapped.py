@@ -21,8 +21,10 @@ _LEAVES: Final = (str, bytes, int, float, type(None), type, types.ModuleType, ty
 def wrapped(app: object, wanted: Callable[[object], bool]) -> Iterator[tuple[object, str]]:
     """Yield the objects that are wanted, nearest first, each with the prefix under which it is mounted.
 
-    Prefixes come from the attribute `mounts`, a dict of prefixes and apps, as in Werkzeug's `DispatcherMiddleware`. An
-    object that is mounted twice comes twice. Of an object that is wanted, only `app`, `wsgi_app` and `mounts` are
+    Prefixes come from the attribute `mounts`, a dict of prefixes and apps, as in Werkzeug's `DispatcherMiddleware`. Of
+    the dicts in other attributes only `application_mapping` is followed, as in Channels' `ProtocolTypeRouter`.
+
+    An object that is mounted twice comes twice. Of an object that is wanted, only `app`, `wsgi_app` and `mounts` are
     followed: it may wrap another app there, or be wrapped itself.
 
     Args:
@@ -44,7 +46,9 @@ def wrapped(app: object, wanted: Callable[[object], bool]) -> Iterator[tuple[obj
         mounts = attributes.pop("mounts", None)
         if isinstance(mounts, dict):
             queue += [(mounted, prefix + mount) for mount, mounted in mounts.items() if isinstance(mount, str)]
-        queue += [(value, prefix) for value in (*attributes.values(), *_enclosed(found))]
+        by_protocol = attributes.get("application_mapping")  # of Django Channels
+        more = by_protocol.values() if isinstance(by_protocol, dict) else ()
+        queue += [(value, prefix) for value in (*attributes.values(), *more, *_enclosed(found))]
 
 
 def of_class(module: str, name: str) -> Callable[[object], bool]:

@@ -33,7 +33,7 @@ from ..counts import counted
 from ..e2e import has_package
 from ..test_websockets import Serving, left
 from . import djangos, frameworks
-from .asking import Receive, Scope, Seen, Send, ask_asgi, ask_wsgi, exceptions, faults, fresh, requests
+from .asking import Receive, Scope, Seen, Send, ask_asgi, ask_wsgi, exceptions, faults, fresh, release, requests
 from .frameworks import HandledError, UnhandledError
 
 
@@ -216,8 +216,12 @@ def bottle_propagating(metrics: RedMetrics) -> Wrapped:
     return of_bottle(RedWSGIMiddleware(bottle_app(catchall=False), metrics=metrics), reraises=True)
 
 
+TELLS = release("bottle") >= (0, 13)
+"""Whether Bottle passes an exception that it answers itself to `start_response`."""
+
+
 def of_bottle(app: Any, *, reraises: bool = False) -> Wrapped:
-    return Wrapped(ask_wsgi, app, "<order>", "<item:int>", ("/slash", 404), reraises, is_silent=not reraises)
+    return Wrapped(ask_wsgi, app, "<order>", "<item:int>", ("/slash", 404), reraises, is_silent=not (reraises or TELLS))
 
 
 def django_by_wsgi(metrics: RedMetrics) -> Wrapped:
