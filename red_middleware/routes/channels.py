@@ -42,17 +42,13 @@ class ChannelsReader:
         for found, _ in wrapped(app, lambda found: _is_router(found) or _is_protocol_router(found)):
             router: Any = found
             apps = router.application_mapping if _is_protocol_router(router) else {"http": router, "websocket": router}
-            for kind, served in apps.items():
-                self.places.setdefault(kind, []).extend(_places_behind(served, "/"))
-        methods = {"http": None, "websocket": (WEBSOCKET,)}
-        self.declare(
-            [
-                (template, methods[kind])
-                for kind in self.places.keys() & methods.keys()
-                for template in _templates(self.places[kind])
-            ]
-        )
-        return any(self.places.values())
+            for kind, inner in apps.items():
+                self.places.setdefault(kind, []).extend(_places_behind(inner, "/"))
+        methods: dict[str, Iterable[str] | None] = {"http": None, "websocket": (WEBSOCKET,)}
+        served = [(template, methods[kind]) for kind in methods for template in _templates(self.places.get(kind, ()))]
+        if served:
+            self.declare(served)
+        return bool(served)
 
     def route(self, source: Source, path: str, error: BaseException | None = None) -> str | None:
         """Return the patterns that match, as the routers ask them."""

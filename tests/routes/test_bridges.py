@@ -4,7 +4,6 @@ import asyncio
 import copy
 import gc
 from collections.abc import Callable, Iterable
-from contextlib import nullcontext
 from typing import Any
 
 import a2wsgi
@@ -26,8 +25,7 @@ from red_middleware.routes import bridges
 
 from ..e2e import has_package
 from . import frameworks
-from .asking import Receive, Scope, Send, ask_asgi, ask_wsgi, exceptions, faults, fresh, requests, routes
-from .frameworks import UnhandledError
+from .asking import Receive, Scope, Send, ask_asgi, ask_wsgi, exceptions, faults, fresh, release, requests, routes
 from .test_contract import RARE, bottle_app, django_project, starlette_app, with_views
 
 starlette_wsgi = frameworks.imported("starlette.middleware.wsgi")  # it warns of its end
@@ -141,8 +139,12 @@ class TestToWSGI:
         inner = shop()
         inner.config["PROPAGATE_EXCEPTIONS"] = propagates
         app = RedASGIMiddleware(bridge(inner), metrics=metrics)
-        with pytest.raises(UnhandledError) if propagates else nullcontext():
+        raised = []
+        try:
             ask_asgi(app, "/bang")
+        except Exception as error:  # Starlette's bridge made a group of it before 1.0
+            raised.append(error)
+        assert bool(raised) is propagates
         assert requests(metrics) == {("GET", "/bang", "500"): 1}
         assert exceptions(metrics) == {("/bang", "UnhandledError"): 1}
 
@@ -383,8 +385,9 @@ class TestMountsOfOtherFrameworks:
     def test_litestar_in_starlette_and_starlette_in_litestar(self, metrics: RedMetrics) -> None:
         shop = next(rare for rare in RARE if rare.package == "litestar").made()
         app = RedASGIMiddleware(mounting(shop), metrics=metrics)
-        ask_asgi(app, "/shop/items/1")
-        assert routes(metrics) == {"/shop/items/{item:int}": 1}
+        is_found = ask_asgi(app, "/shop/items/1").status == 200  # the oldest release does not know that it is mounted
+        assert routes(metrics) == {"/shop/items/{item:int}" if is_found else "_unmatched": 1}
+        assert is_found or release("litestar") < (2, 1)
         litestar = frameworks.imported("litestar")
         inner = Starlette(routes=[Route("/items/{item}/", PlainTextResponse("item"))])
 
