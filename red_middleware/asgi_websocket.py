@@ -65,13 +65,17 @@ class _Call:
         self.scope = scope
         self.receive_message = receive
         self.send_message = send
+        self.counts_messages: bool = connection.method.table.has_messages
         self.closing: object = None  # the code with which the application closes, while the server sends it
 
     async def receive(self) -> Message:
         message = await self.receive_message()
-        if _kind(message) == "websocket.disconnect":
+        kind = _kind(message)
+        if kind == "websocket.disconnect":
             code = message.get("code", NO_CODE) if self.closing is None else self.closing
             self.connection.disconnect(code, self._route())
+        elif self.counts_messages and kind == "websocket.receive":
+            self.connection.message("received", _data(message))
         return message
 
     async def send(self, message: Message) -> None:
@@ -86,7 +90,10 @@ class _Call:
         finally:
             closing, self.closing = self.closing, None
         connection = self.connection
-        if kind == "websocket.close" and not connection.answered:
+        if kind == "websocket.send":
+            if self.counts_messages:
+                connection.message("sent", _data(message))
+        elif kind == "websocket.close" and not connection.answered:
             connection.refuse(FORBIDDEN, self._route())
         elif kind == "websocket.close":
             connection.close(closing)
@@ -104,6 +111,12 @@ class _Call:
         if self.connection.answered:
             return None
         return self.routes.find(self.scope, self.connection.path, error)
+
+
+def _data(message: Message) -> object:
+    """Return the text or the bytes of a message: one of both is `None`, or missing."""
+    text = message.get("text")
+    return message.get("bytes") if text is None else text
 
 
 def _kind(message: Message) -> object:

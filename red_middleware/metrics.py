@@ -47,6 +47,8 @@ class RedMetrics(Collector):
             again, and three more.
         event_streams: Whether the families of event streams are shown, see `docs/semantics.md`: 15 series for each of
             150 rows at most, and one.
+        websocket_messages: Whether the messages of WebSockets and their bytes are shown, by direction: 4 series for
+            each of 34 routes, or of more if more are declared.
         multiprocess_dir: The directory where prefork workers keep the files that they share. `"auto"` is shared
             memory, or the absolute path in the environment variable `RED_MULTIPROCESS_DIR`; with `None` every worker
             has numbers of its own.
@@ -76,6 +78,7 @@ class RedMetrics(Collector):
         max_label_sets: int | Setting[int] = MAX_LABEL_SETS,
         first_byte: bool = False,
         event_streams: bool = False,
+        websocket_messages: bool = False,
         multiprocess_dir: str | os.PathLike[str] | None = "auto",
         multiprocess_name: str | None = None,
         scrape_timeout_seconds: float = 9.0,
@@ -89,6 +92,7 @@ class RedMetrics(Collector):
             max_label_sets=chosen(max_label_sets, options.check_label_sets),
             first_byte=first_byte,
             event_streams=event_streams,
+            websocket_messages=websocket_messages,
             multiprocess_dir=multiprocess_dir,
             multiprocess_name=multiprocess_name,
             scrape_timeout_seconds=scrape_timeout_seconds,
@@ -101,6 +105,7 @@ class RedMetrics(Collector):
         self.max_label_sets: Final = checked.max_label_sets
         self.first_byte: Final = checked.first_byte
         self.event_streams: Final = checked.event_streams
+        self.websocket_messages: Final = checked.websocket_messages
         self.multiprocess_dir: Final = checked.multiprocess_dir
         self.multiprocess_name: Final = checked.multiprocess_name
         self.scrape_timeout_seconds: Final = checked.scrape_timeout_seconds

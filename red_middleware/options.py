@@ -49,6 +49,7 @@ class Options:
     max_label_sets: int
     first_byte: bool
     event_streams: bool
+    websocket_messages: bool
     multiprocess_dir: str | os.PathLike[str] | None
     multiprocess_name: str | None
     scrape_timeout_seconds: float
@@ -62,7 +63,7 @@ class Options:
         owner = "RedMetrics"
         check_namespace(self.namespace)
         check_label_sets(self.max_label_sets)
-        for name in ("first_byte", "event_streams"):
+        for name in ("first_byte", "event_streams", "websocket_messages"):
             if not isinstance(getattr(self, name), bool):
                 raise refusal(TypeError, owner, name, getattr(self, name), "must be True or False")
         if self.multiprocess_name is not None:
@@ -82,9 +83,8 @@ class Options:
     def difference(self, other: "Options") -> str:
         """Return the name of an option that differs in another one that is not equal."""
         names = ["buckets", "slo_seconds"] if self.bounds != other.bounds else []
-        names += ["namespace", "max_label_sets", "first_byte", "event_streams", "multiprocess_dir"]
-        names += ["multiprocess_name"]
-        names += ["scrape_timeout_seconds", "clock"]
+        names += ["namespace", "max_label_sets", "first_byte", "event_streams", "websocket_messages"]
+        names += ["multiprocess_dir", "multiprocess_name", "scrape_timeout_seconds", "clock"]
         return next(name for name in names if getattr(self, name) != getattr(other, name))
 
     def doubts(self) -> Iterator[str]:

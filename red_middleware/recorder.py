@@ -60,7 +60,7 @@ class Recorder:
         self.clock: Callable[[], float] = options.clock
         self.bounds: tuple[float, ...] = options.bounds
         self.first_bound: float = self.bounds[0]
-        optional = options.first_byte, options.event_streams
+        optional = options.first_byte, options.event_streams, options.websocket_messages
         self.kinds: Sequence[Kind] = kinds or layout(options.bounds, options.max_label_sets, *optional)
         self.families: Sequence[Family] = families or families_of(*optional)
         self.names: list[str] = [self.full_name(family) for family in self.families]

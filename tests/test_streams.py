@@ -380,7 +380,7 @@ def test_a_stream_that_is_excluded_is_none() -> None:
     assert counted(metrics, "http", STREAMS) == {}
 
 
-@pytest.mark.parametrize("option", ["first_byte", "event_streams"])
+@pytest.mark.parametrize("option", ["first_byte", "event_streams", "websocket_messages"])
 def test_the_options_are_true_or_false_and_part_of_what_is_shared(option: str) -> None:
     """A second handle with the other answer is refused."""
     with pytest.raises(TypeError, match=rf"RedMetrics\({option}=1\): must be True or False"):

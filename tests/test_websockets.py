@@ -228,6 +228,51 @@ def test_a_clock_that_fails_harms_no_connection() -> None:
     assert found == dict.fromkeys(wanted(Case("", [], "101", "1000"), "/ws"), 2.0)
 
 
+@pytest.mark.parametrize("is_asked_for", [False, True])
+def test_messages_and_bytes_are_counted_by_direction_if_an_option_asks_for_it(is_asked_for: bool) -> None:
+    """While the connection is open, texts in UTF-8. What could not be sent is not counted, nor what comes too late."""
+    metrics = fresh_metrics(websocket_messages=is_asked_for)
+    seen: list[dict[str, float]] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send(ACCEPT)
+        for _ in range(3):
+            await receive()
+        await send({"type": "websocket.send", "bytes": b"12345", "text": None})
+        seen.append(counted(metrics, "websocket_received", "websocket_sent"))
+        await send(CLOSE)
+        await send(HELLO)
+
+    says: list[Message] = [
+        {"type": "websocket.receive", "text": "h\u00e9"}, {"type": "websocket.receive", "text": "plain"},
+        {"type": "websocket.receive", "bytes": None, "text": None},
+    ]  # fmt: skip
+    Serving(*says).serve(RedASGIMiddleware(app, metrics=metrics))
+    expected = {
+        'websocket_received_messages_total{route="_unmatched"}': 3.0,
+        'websocket_received_bytes_total{route="_unmatched"}': 8.0,
+        'websocket_sent_messages_total{route="_unmatched"}': 1.0,
+        'websocket_sent_bytes_total{route="_unmatched"}': 5.0,
+    }
+    assert seen == [expected if is_asked_for else {}]
+    assert counted(metrics, "websocket_received", "websocket_sent") == seen[0]
+    more = 4 * (SOCKET_ROUTES + 2) if is_asked_for else 0
+    assert metrics.bound().series == fresh_metrics().bound().series + more
+
+
+def test_a_message_that_could_not_be_sent_is_not_counted() -> None:
+    metrics = fresh_metrics(websocket_messages=True)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send(ACCEPT)
+        await send(HELLO)
+
+    Serving(fail_at="websocket.send").serve(RedASGIMiddleware(app, metrics=metrics))
+    assert counted(metrics, "websocket_sent") == {}
+
+
 def test_nothing_of_websockets_is_shown_before_the_first() -> None:
     """Not even their names; then all of them are shown."""
     metrics = fresh_metrics()

@@ -1,8 +1,8 @@
 """One WebSocket connection, from its handshake to its end.
 
-The adapter speaks these verbs: connect, accept or refuse, close, lose, disconnect, raised, finish. The first of those
-that end a handshake, or a connection, decides what it counts as, and counts it at once. As in `exchange`, nothing here
-raises at request time, and this room knows no protocol of servers.
+The adapter speaks these verbs: connect, accept or refuse, message, close, lose, disconnect, raised, finish. The first of
+those that end a handshake, or a connection, decides what it counts as, and counts it at once. As in `exchange`, nothing
+here raises at request time, and this room knows no protocol of servers.
 """
 
 from typing import Final
@@ -115,6 +115,18 @@ class Connection:
         if self._shake(status_code(status), route):
             self.finished = True
 
+    def message(self, direction: str, data: object) -> None:
+        """Say that a message went through the connection.
+
+        Args:
+            direction: `received` from the client, or `sent` to it.
+            data: The text or the bytes of it.
+        """
+        if self.accepted is not None and not self.finished:
+            row = self.method.table.admit(self.method.table.regions["connection"], (self.route,))
+            row.table.add(row, f"{direction}_messages")
+            row.table.add(row, f"{direction}_bytes", _size_bytes(data))
+
     def close(self, code: object) -> None:
         """Say that the application closes the connection.
 
@@ -207,6 +219,13 @@ class Connection:
             pass
         seconds = self.recorder.now() - self.accepted
         _count_connection(self.method.table, self.route, code, seconds, failed=self.error is not None or code == FAILED)
+
+
+def _size_bytes(data: object) -> int:
+    """Return how many bytes a message has: a text is sent as UTF-8. What is neither text nor bytes has none."""
+    if isinstance(data, str):
+        return len(data) if data.isascii() else len(data.encode("utf-8", "replace"))
+    return len(data) if isinstance(data, bytes | bytearray | memoryview) else 0
 
 
 def count_session(table: Table, route: str, seconds: float) -> None:

@@ -168,6 +168,9 @@ _LIFETIME: Final = (
     Field("seconds", Unit.SECONDS),
     Field("buckets", width=len(LIFETIME_BOUNDS) + 1, bounds=LIFETIME_BOUNDS),
 )
+_MESSAGES: Final = tuple(
+    Field(f"{direction}_{number}") for direction in ("received", "sent") for number in ("messages", "bytes")
+)
 _METHOD_SENTINELS: Final = [(method, route) for method in METHODS for route in SENTINEL_ROUTES]
 _STREAMS: Final = Kind("streams", (), [Field("in_progress", Unit.GAUGE)], capacity=1, sentinels=[()])
 _STREAM: Final = Kind(
@@ -181,7 +184,11 @@ _STREAM: Final = Kind(
 
 
 def layout(
-    bounds: tuple[float, ...], max_label_sets: int, first_byte: bool = False, event_streams: bool = False
+    bounds: tuple[float, ...],
+    max_label_sets: int,
+    first_byte: bool = False,
+    event_streams: bool = False,
+    websocket_messages: bool = False,
 ) -> tuple[Kind, ...]:
     """Return the kinds of row of a table, in the order of their regions.
 
@@ -190,6 +197,7 @@ def layout(
         max_label_sets: How many label sets of requests there can be at least.
         first_byte: Whether the time to the first byte is counted.
         event_streams: Whether event streams are.
+        websocket_messages: Whether the messages of WebSockets are, and their bytes.
     """
     optional = []
     if first_byte:
@@ -235,6 +243,7 @@ def layout(
             [
                 Field("close_code", width=STATUS_CELLS, is_coded=True),
                 *_LIFETIME,
+                *(_MESSAGES if websocket_messages else ()),
             ],
         ),
         Kind(

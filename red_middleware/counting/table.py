@@ -147,6 +147,7 @@ class Table:
         self.streams: Open = Open()
         self.has_first_byte: bool = "first_byte_seconds" in self.http.kind.offsets
         self.has_streams: bool = "stream" in self.regions
+        self.has_messages: bool = "sent_messages" in self.regions["connection"].kind.offsets
         if sharing is ALONE:
             self._take_own_cells()
         for region in self.regions.values():

@@ -23,7 +23,11 @@ FAMILIES: Final = (*red.FAMILIES, *websocket.FAMILIES)
 """Those that no option asks for."""
 
 
-def families(first_byte: bool, event_streams: bool) -> tuple[Family, ...]:
+def families(first_byte: bool, event_streams: bool, websocket_messages: bool) -> tuple[Family, ...]:
     """Return the families that these options ask for. Their meaning is that of `layout.layout`."""
-    optional = streams.FIRST_BYTE if first_byte else ()
-    return (*FAMILIES, *optional, *(streams.EVENT_STREAMS if event_streams else ()))
+    return (
+        *FAMILIES,
+        *(websocket.MESSAGES if websocket_messages else ()),
+        *(streams.FIRST_BYTE if first_byte else ()),
+        *(streams.EVENT_STREAMS if event_streams else ()),
+    )

@@ -1,4 +1,4 @@
-"""The families of WebSockets. They are left out until the first handshake."""
+"""The families of WebSockets. They are left out until the first handshake. Those of messages are by an option."""
 
 from typing import Final
 
@@ -27,4 +27,13 @@ FAMILIES: Final = (
         "WebSockets that failed: refused with 5xx, or closed for an exception or with 1011.",
         kind="handshake", fields=("errors",), is_quiet=True,
     ),
+)  # fmt: skip
+
+MESSAGES: Final = tuple(
+    Family(
+        f"websocket_{direction}_{unit}_total", "counter", f"{what} WebSockets have {direction}.",
+        kind="connection", fields=(f"{direction}_{unit}",), is_quiet=True,
+    )
+    for direction in ("received", "sent")
+    for unit, what in (("messages", "Messages that"), ("bytes", "Bytes of the messages that"))
 )  # fmt: skip

@@ -91,6 +91,7 @@ def options(base: Path | None = None) -> Options:
         max_label_sets=30,
         first_byte=False,
         event_streams=False,
+        websocket_messages=False,
         multiprocess_dir=None if base is None else str(base),
         multiprocess_name=None if base is None else "chat",
         scrape_timeout_seconds=9.0,
