@@ -1,8 +1,8 @@
 """One WebSocket connection, from its handshake to its end.
 
-The adapter speaks these verbs: connect, accept or refuse, message, close, lose, disconnect, raised, finish. The first of
-those that end a handshake, or a connection, decides what it counts as, and counts it at once. As in `exchange`, nothing
-here raises at request time, and this room knows no protocol of servers.
+The adapter speaks these verbs: connect, accept or refuse, message, close, lose, disconnect, raised, finish. The first
+of those that end a handshake, or a connection, decides what it counts as, and counts it at once. As in `exchange`,
+nothing here raises at request time, and this room knows no protocol of servers.
 """
 
 from typing import Final
