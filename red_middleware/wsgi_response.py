@@ -268,6 +268,15 @@ class Body:
         response.close()
         response.close_body(getattr(response.body, "close", None))
 
+    def __getattr__(self, name: str) -> Any:
+        """Return what else the application's body has: callers of Django look at its response."""
+        if name == "response":  # not filled yet
+            raise AttributeError(name)
+        return getattr(self.response.body, name)
+
+    def __bytes__(self) -> bytes:
+        return bytes(self.response.body)  # type: ignore[arg-type]  # what has no bytes refuses
+
 
 class SizedBody(Body):
     """The same for a body that has a length: from a body of one piece, a server computes the Content-Length."""
@@ -285,6 +294,7 @@ class _List(list[bytes]):
 
     response: Response
     __iter__ = Body.__iter__
+    __getattr__ = Body.__getattr__
     close = Body.close
 
 

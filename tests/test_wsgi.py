@@ -76,6 +76,43 @@ def test_a_late_start_response_is_seen() -> None:
     assert serve(app)[1] == one_request("404")
 
 
+class Answer:
+    """A body with more to it than PEP 3333 asks for, as Django's response is."""
+
+    status_code = 200
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield b"hello"
+
+    def __bytes__(self) -> bytes:
+        return b"header and hello"
+
+
+class Pieces(list[bytes]):
+    """The same as a list."""
+
+    status_code = 200
+
+
+@pytest.mark.parametrize("body", [Answer(), Pieces([b"hello"])])
+def test_what_the_server_gets_has_all_that_the_applications_body_has(body: Any) -> None:
+    """Callers that know the application may look at it; what is missing there is missing here."""
+
+    def app(environ: Environ, start_response: StartResponse) -> Any:
+        start_response("200 OK", list(PLAIN))
+        return body
+
+    shown: Any = RedWSGIMiddleware(app, metrics=fresh_metrics())(environ(), lambda *args: bytes)
+    assert shown.status_code == 200
+    if isinstance(body, Answer):
+        assert bytes(shown) == b"header and hello"
+    with pytest.raises(AttributeError, match="missing"):
+        _ = shown.missing
+    with pytest.raises(AttributeError, match="response"):
+        _ = type(shown)().response
+    shown.close()
+
+
 def test_a_second_start_response_before_the_headers_went_out_replaces_the_first() -> None:
     """PEP 3333: with `exc_info`, the last that took effect is what the client sees. What it holds is named."""
 
