@@ -96,13 +96,13 @@ def asks_for_socket(source: Source) -> None:
 
 
 def serves(source: Source, route: str) -> None:
-    """Say which route serves a request on the other side of a bridge between ASGI and WSGI."""
+    """Say which route serves a request on the other side of a bridge between ASGI and WSGI: "" while it has none."""
     for exchange in _exchanges(source):
         exchange._set_apart().served = route
 
 
 def served(source: Source) -> str | None:
-    """Return the route that serves a request on the other side of a bridge, `None` where none is known."""
+    """Return the route that serves a request on the other side of a bridge, `None` if it did not come there."""
     return next((exchange.apart.served for exchange in _exchanges(source) if exchange.apart is not None), None)
 
 

@@ -6,8 +6,8 @@ readers of that side for the route, and notes it on the exchange. A middleware f
 counted already.
 
 a2wsgi leaves the environ in the scope that it makes. In the other direction a context variable carries the exchange,
-which only apps with a bridge behind them pay for. Bridges that pass no context to their threads stay opaque: uvicorn's
-own, and hypercorn's.
+which only apps with a bridge behind them pay for. A bridge that passes no context to its threads stays opaque, as
+uvicorn's own and hypercorn's.
 """
 
 import inspect
@@ -124,6 +124,7 @@ class InsideWSGI(Inside):
         if exchange is None or not _is_of(exchange, path.encode("latin-1", "replace").decode("utf-8", "replace")):
             return self.app(environ, start_response)
         environ[KEY] = exchange
+        serves(environ, "")
 
         def answer(*args: Any, **options: Any) -> object:
             note(self.finders, environ, path)
@@ -146,6 +147,7 @@ class InsideASGI(Inside):
         if exchange is None:
             return await self.app(scope, receive, send)
         scope[KEY] = exchange
+        serves(scope, "")
         path = scope["path"].removeprefix(scope["root_path"])
 
         async def answer(message: Any) -> None:

@@ -6,7 +6,7 @@
 import functools
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from ..counting.exchange import served
 from .bridges import Bridge, bridges_behind
@@ -22,6 +22,15 @@ Find = Callable[[Source, str, BaseException | None], str | None]
 
 RouteOf = Callable[[Any], str | None]
 """A user's function of the environ or scope. Any type: users annotate theirs as they like."""
+
+
+class Behind(NamedTuple):
+    """What stands behind a mount or a bridge."""
+
+    find: Find
+    """Finds the inner route."""
+    is_read: Callable[[Source], bool]
+    """Tells whether a request without an inner route has matched nothing that is declared there."""
 
 
 class Routes:
@@ -75,8 +84,8 @@ class Routes:
         self.around = around
         self.is_known = False
         """Whether an app of a framework that is known was found, here or behind a bridge."""
-        self.behind: dict[str | None, tuple[Find, str | None]] = {}
-        """By the template of a mount, or by `None` for bridges: how to find the inner route, and what it is without."""
+        self.behind: dict[str | None, Behind] = {}
+        """What stands behind a mount, by its template, and behind bridges, by `None`."""
         self._mounted: dict[tuple[str, int], object] = {}
         self._inner: list[Routes] = []
         self._is_chosen = False
@@ -137,7 +146,7 @@ class Routes:
         inside.finders.add(inner)
         self._inner.append(inner)
         self.is_known = self.is_known or inner.is_known
-        self._look_behind(None, lambda source, path, error: served(source), None)
+        self._look_behind(None, Behind(lambda source, path, error: served(source) or None, _has_crossed))
         if not bridge.is_to_asgi:
             self.report.crosses()
 
@@ -159,11 +168,11 @@ class Routes:
         inner.readers = inner.learn(app, {})  # the others would take the mount's framework for that of the app
         inner._seen = -1
         if inner.readers or inner.behind:
-            # Where the app's framework is known, a request without a route matched nothing that is declared.
-            self._look_behind(template, inner.find, None if inner.is_known else template)
+            is_read = _is_always if inner.readers else _has_crossed if inner.is_known else _is_never
+            self._look_behind(template, Behind(inner.find, is_read))
 
-    def _look_behind(self, template: str | None, find: Find, without: str | None) -> None:
-        self.behind = {**self.behind, template: (find, without)}
+    def _look_behind(self, template: str | None, behind: "Behind") -> None:
+        self.behind = {**self.behind, template: behind}
         self.ask = self._ask_all
 
     def _put_first(self, reader: Reader) -> None:
@@ -193,13 +202,16 @@ class Routes:
 
     def _join(self, source: Source, route: str | None, path: str, error: BaseException | None) -> str | None:
         """Return the route with the inner one behind it, if it is a mount's or a bridge is on the way."""
-        find, without = self.behind.get(route, (None, route))
-        inner = None if find is None else find(source, path, error)
-        if inner is not None:
-            return inner if route is None else route.removesuffix("/*") + inner
+        behind = self.behind.get(route)
+        if behind is not None:
+            inner = behind.find(source, path, error)
+            if inner is not None:
+                return inner if route is None else route.removesuffix("/*") + inner
+            if behind.is_read(source):
+                return None
         if self.patterns is not None and route is not None and route.endswith("/*"):
-            return self.patterns.route(source, path) or without
-        return without
+            return self.patterns.route(source, path) or route
+        return route
 
     def _tell(self, source: Source, route: str | None) -> str | None:
         if self.found is not None and route is not None:
@@ -234,3 +246,15 @@ class Routes:
                     self._not_asked, self._seen, self.modules = self.readers, -1, -1
                 return route
         return None
+
+
+def _is_always(source: Source) -> bool:
+    return True
+
+
+def _is_never(source: Source) -> bool:
+    return False
+
+
+def _has_crossed(source: Source) -> bool:
+    return served(source) is not None

@@ -260,6 +260,32 @@ def test_a_context_that_outlives_its_request_says_nothing() -> None:
     assert routes(inner) == {"/items/<int:item>": 2}
 
 
+class ForgetfulWSGIMiddleware(OwnWSGIMiddleware):
+    """A bridge that passes no context to its thread."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        def serve() -> list[Any]:
+            sent: list[Any] = []
+            start = lambda status, headers, exc_info=None: sent.append((status, headers))  # noqa: E731  # for the app
+            sent.append(b"".join(self.app(starlette_wsgi.build_environ(scope, b""), start)))
+            return sent
+
+        (status, _), body = await asyncio.get_running_loop().run_in_executor(None, serve)
+        await send({"type": "http.response.start", "status": int(status[:3]), "headers": []})
+        await send({"type": "http.response.body", "body": body})
+
+
+def test_a_bridge_without_a_context_stays_opaque(metrics: RedMetrics) -> None:
+    """And each side counts for itself, if both are wrapped."""
+    inner = fresh()
+    bridge = ForgetfulWSGIMiddleware(RedWSGIMiddleware(shop(), metrics=inner))
+    app = RedASGIMiddleware(mounting(bridge), metrics=metrics)
+    for path in ["/shop/items/1", "/shop/nowhere"]:
+        ask_asgi(app, path)
+    assert routes(metrics) == {"/shop/*": 2}
+    assert routes(inner) == {"/items/<int:item>": 1, "_unmatched": 1}
+
+
 class NoWSGIHere:
     """Its name says WSGI, and what it holds is called otherwise, as in hypercorn."""
 
