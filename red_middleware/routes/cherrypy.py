@@ -37,6 +37,7 @@ class CherryPyReader:
         # By the id of a handler's object, and its name: its place, and that with what it takes of the path.
         self.places: dict[tuple[int, str], tuple[str, str]] = {}
         self.held: list[object] = []  # so that no id is used again
+        self.misses: int = 0
 
     def learn(self, app: object, source: Source) -> bool:
         """Declare the handlers of the CherryPy apps that `app` leads to."""
@@ -58,6 +59,11 @@ class CherryPyReader:
             handler = handler.oldhandler
         called = getattr(handler, "callable", None)
         places = self.places.get(_key(called))
+        if places is None and called is not None and self.roots:
+            self.misses += 1
+            if self.misses & (self.misses - 1) == 0:  # an app may make handlers as it goes: look ever more rarely
+                self._walk()
+                places = self.places.get(_key(called))
         return None if places is None else places[bool(getattr(handler, "args", ()))]
 
     def _walk(self) -> None:

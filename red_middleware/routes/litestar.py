@@ -26,7 +26,8 @@ class LitestarReader:
         self.answering: Raised = report.answering
         self.templates: dict[str, str] = {}  # declared paths, by the same without types
         self.places: dict[int, list[Any]] = {}  # the routes of a handler, by its id
-        self.apps: list[Any] = []  # held, so that no id is used again
+        self.apps: list[Any] = []  # held, so that no id is used again, like the next ones
+        self.held: list[Any] = []
 
     def learn(self, app: object, source: Source) -> bool:
         """Declare the routes of the Litestar apps that `app` leads to."""
@@ -46,7 +47,11 @@ class LitestarReader:
         template = source.get("path_template")
         if template:
             return self.templates.get(template) or self._learn_late(source, template)
-        places = self.places.get(id(handler), ())
+        if id(handler) not in self.places:
+            self._learn_late(source, "")
+            self.places.setdefault(id(handler), [])
+            self.held.append(handler)
+        places = self.places[id(handler)]
         place = next((place for place in places if len(places) == 1 or _fits(place, path)), None)
         return None if place is None else _template(place)
 
