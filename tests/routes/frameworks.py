@@ -1,14 +1,14 @@
-"""The application of the contract in the frameworks that are tested on one interpreter only: see `test_contract`.
+"""The application of the contract in the frameworks that are tested on few interpreters only: see `test_contract`.
 
-Each function imports its framework, and returns an application with the same routes. These have no types here: most of
-them are in few environments.
+Each function imports its framework, and returns an application with the same routes. Beside it stands how it takes one
+more route, which answers GET. These have no types here: most of them are in few environments.
 """
 
 import asyncio
 import importlib
 import inspect
 import warnings
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 
@@ -25,6 +25,16 @@ def imported(name: str) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return importlib.import_module(name)
+
+
+PIECES = [b"one", b"two"]
+"""A body that is sent in pieces."""
+
+
+async def pieces() -> AsyncIterator[bytes]:
+    """Yield a body whose length nobody knows beforehand."""
+    for piece in PIECES:
+        yield piece
 
 
 def litestar() -> Any:
@@ -49,11 +59,15 @@ def litestar() -> Any:
     async def order(order: str) -> str:
         return order
 
+    async def streamed() -> Any:
+        return imported("litestar.response").Stream(pieces())
+
     async def socket(socket: Any, room: str) -> None:
         await socket.accept()
         await socket.close(4001)
 
     socket.__annotations__["socket"] = socket_class
+    streamed.__annotations__["return"] = imported("litestar.response").Stream
     get = framework.get
     handlers = [
         get("/hello", name="hello")(text),
@@ -63,6 +77,7 @@ def litestar() -> Any:
         get("/gone")(gone),
         get("/boom")(boom),
         get("/bang")(bang),
+        get("/streamed")(streamed),
         framework.Router("/shop", route_handlers=[get("/orders/{order:str}")(order)]),
         framework.websocket("/socket/{room:str}")(socket),
     ]
@@ -72,6 +87,13 @@ def litestar() -> Any:
         openapi_config=None,
         logging_config=None,
     )
+
+
+def add_to_litestar(app: Any, template: str) -> None:
+    async def late() -> str:
+        return "late"
+
+    app.register(imported("litestar").get(template)(late))
 
 
 def pyramid() -> Any:
@@ -103,6 +125,7 @@ def pyramid() -> Any:
     add("boom", "/boom", boom)
     add("bang", "/bang", bang)
     add("any", "/any", text)
+    add("streamed", "/streamed", lambda request: response(app_iter=iter(PIECES)))
     config.add_view(lambda error, request: response("boom", status=500), context=HandledError)
 
     def shop(inner: Any) -> None:
@@ -111,6 +134,13 @@ def pyramid() -> Any:
 
     config.include(shop, route_prefix="shop")
     return config.make_wsgi_app()
+
+
+def add_to_pyramid(app: Any, template: str) -> None:
+    config = imported("pyramid.config").Configurator(registry=app.registry)
+    config.add_route(template, template)
+    config.add_view(lambda request: imported("pyramid.response").Response("late"), route_name=template)
+    config.commit()
 
 
 def falcon(module: str) -> Any:
@@ -139,6 +169,9 @@ def falcon(module: str) -> Any:
     def bang(resp: Any) -> None:
         raise UnhandledError
 
+    def streamed(resp: Any) -> None:
+        resp.stream = pieces() if is_asgi else iter(PIECES)
+
     def handled(req: Any, resp: Any, error: Exception, params: Any) -> None:
         resp.status = "500 Internal Server Error"
 
@@ -154,10 +187,23 @@ def falcon(module: str) -> Any:
     app.add_route("/gone", resource(gone))
     app.add_route("/boom", resource(boom))
     app.add_route("/bang", resource(bang))
+    app.add_route("/streamed", resource(streamed))
     app.add_route("/shop/orders/{order}", resource(text))
     if is_asgi:
         app.add_route("/socket/{room}", FalconSocket())
     return app
+
+
+def add_to_falcon(app: Any, template: str) -> None:
+    class Late:
+        def on_get(self, req: Any, resp: Any) -> None:
+            resp.text = "late"
+
+    class LateAsync:
+        async def on_get(self, req: Any, resp: Any) -> None:
+            resp.text = "late"
+
+    app.add_route(template, LateAsync() if type(app).__module__ == "falcon.asgi.app" else Late())
 
 
 class FalconSocket:
@@ -186,6 +232,12 @@ def sanic() -> Any:
     async def bang(request: Any) -> Any:
         raise UnhandledError
 
+    async def streamed(request: Any) -> None:
+        response = await request.respond(content_type="text/plain")
+        for piece in PIECES:
+            await response.send(piece)
+        await response.eof()
+
     app.error_handler.add(HandledError, lambda request, error: text("boom", 500))
     app.add_route(answer, "/hello", methods=["GET", "HEAD"])
     app.add_route(answer, "/items/<item:int>", name="item")
@@ -194,6 +246,7 @@ def sanic() -> Any:
     app.add_route(gone, "/gone")
     app.add_route(boom, "/boom")
     app.add_route(bang, "/bang")
+    app.add_route(streamed, "/streamed")
     orders = framework.Blueprint("orders", url_prefix="/orders")
     orders.add_route(answer, "/<order:str>", name="order")
     app.blueprint(framework.Blueprint.group(orders, url_prefix="/shop"))
@@ -203,6 +256,16 @@ def sanic() -> Any:
 
     app.add_websocket_route(socket, "/socket/<room:str>")
     return app
+
+
+def add_to_sanic(app: Any, template: str) -> None:
+    async def late(request: Any) -> Any:
+        return imported("sanic.response").text("late")
+
+    async def add() -> None:  # Sanic compiles its routes anew on an event loop
+        app.add_route(late, template)
+
+    asyncio.run(add())
 
 
 def blacksheep() -> Any:
@@ -223,6 +286,9 @@ def blacksheep() -> Any:
     async def bang(request: Any) -> Any:
         raise UnhandledError
 
+    async def streamed(request: Any) -> Any:
+        return framework.Response(200, content=framework.StreamedContent(b"text/plain", pieces))
+
     async def handled(self: Any, request: Any, error: Exception) -> Any:
         return framework.Response(500, content=framework.Content(b"text/plain", b"boom"))
 
@@ -235,6 +301,7 @@ def blacksheep() -> Any:
     app.router.add("GET", "/gone", gone)
     app.router.add("GET", "/boom", boom)
     app.router.add("GET", "/bang", bang)
+    app.router.add("GET", "/streamed", streamed)
 
     async def socket(ws: Any) -> None:
         await ws.accept()
@@ -245,6 +312,15 @@ def blacksheep() -> Any:
     shop.router.add("GET", "/orders/{order}", text)
     app.mount("/shop", shop)
     return app
+
+
+def add_to_blacksheep(app: Any, template: str) -> None:
+    framework = imported("blacksheep")
+
+    async def late(request: Any) -> Any:
+        return framework.Response(200, content=framework.Content(b"text/plain", b"late"))
+
+    app.router.add("GET", template, late)
 
 
 def werkzeug() -> Any:
@@ -263,6 +339,7 @@ def werkzeug() -> Any:
                 routing.Rule("/boom", endpoint="boom"),
                 routing.Rule("/bang", endpoint="bang"),
                 routing.Rule("/any", endpoint="text"),
+                routing.Rule("/streamed", endpoint="streamed"),
                 routing.Submount("/shop", [routing.Rule("/orders/<order>", endpoint="text")]),
             ]
             self.url_map = routing.Map(rules)
@@ -276,7 +353,7 @@ def werkzeug() -> Any:
                     raise HandledError
                 if endpoint == "bang":
                     raise UnhandledError
-                response: Any = wrappers.Response("text")
+                response: Any = wrappers.Response(iter(PIECES) if endpoint == "streamed" else "text")
             except exceptions.HTTPException as error:
                 response = error
             except HandledError:
@@ -284,6 +361,10 @@ def werkzeug() -> Any:
             return response(environ, start_response)
 
     return Shop()
+
+
+def add_to_werkzeug(app: Any, template: str) -> None:
+    app.url_map.add(imported("werkzeug.routing").Rule(template, endpoint="text", methods=["GET"]))
 
 
 def started(app: Any) -> Any:
@@ -338,13 +419,26 @@ def cherrypy() -> Any:
         called.exposed = True  # type: ignore[attr-defined]  # so CherryPy knows a handler
         return called
 
-    views: dict[str, Callable[..., str]] = {"hello": text, "items": items, "gone": gone, "bang": bang, "any": text}
+    def streamed(self: Any) -> Any:
+        return iter(PIECES)
+
+    views: dict[str, Callable[..., Any]] = {
+        "hello": text, "items": items, "gone": gone, "bang": bang, "any": text, "streamed": streamed,
+    }  # fmt: skip
     orders = type("Orders", (), {"default": named("default", order)})()
     shop = type("Shop", (), {"orders": orders})()
     members: dict[str, Any] = {name: named(name, view) for name, view in views.items()}
     root = type("Root", (), {"shop": shop, **members})()
-    quiet = {"log.screen": False, "request.show_tracebacks": False}
+    quiet = {"log.screen": False, "request.show_tracebacks": False, "response.stream": True}
     return imported("cherrypy._cptree").Application(root, "", {"/": quiet})
+
+
+def add_to_cherrypy(app: Any, template: str) -> None:
+    def late(self: Any) -> str:
+        return "late"
+
+    late.exposed = True  # type: ignore[attr-defined]  # so CherryPy knows a handler
+    setattr(type(app.root), template.removeprefix("/"), late)
 
 
 OPERATIONS = {
@@ -359,10 +453,21 @@ OPERATIONS = {
 
 
 def connexion(kind: str) -> Any:
-    framework = imported("connexion")
+    app = getattr(imported("connexion"), kind)("shop")
+    app.add_error_handler(HandledError, operation_handled)
+    app.add_api(specified({**OPERATIONS, "/streamed": {"get": f"streamed_{kind}"}}))
+    return app
+
+
+def add_to_connexion(app: Any, template: str) -> None:
+    app.add_api(specified({template: {"get": "hello"}}), name=template)
+
+
+def specified(operations: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+    """Return a specification of OpenAPI, in which each path and method has one of the functions below."""
     types = {"{item}": ("item", "integer"), "{order}": ("order", "string")}
     paths = {}
-    for path, methods in OPERATIONS.items():
+    for path, methods in operations.items():
         parameters = [
             {"name": name, "in": "path", "required": True, "schema": {"type": type_}}
             for part, (name, type_) in types.items()
@@ -376,10 +481,7 @@ def connexion(kind: str) -> Any:
             }
             for method, name in methods.items()
         }
-    app = getattr(framework, kind)("shop")
-    app.add_error_handler(HandledError, operation_handled)
-    app.add_api({"openapi": "3.0.0", "info": {"title": "shop", "version": "1"}, "paths": paths})
-    return app
+    return {"openapi": "3.0.0", "info": {"title": "shop", "version": "1"}, "paths": paths}
 
 
 def operation_hello() -> str:
@@ -408,6 +510,14 @@ def operation_boom() -> Any:
 
 def operation_bang() -> Any:
     raise UnhandledError
+
+
+def operation_streamed_AsyncApp() -> Any:  # noqa: N802  # named by the kind of application
+    return imported("starlette.responses").StreamingResponse(pieces(), media_type="text/plain")
+
+
+def operation_streamed_FlaskApp() -> Any:  # noqa: N802
+    return imported("flask").Response(iter(PIECES), mimetype="text/plain")
 
 
 def operation_order(order: str) -> str:

@@ -20,9 +20,10 @@ from red_middleware.routes.pyramid import KEY, PyramidReader
 
 from . import frameworks
 from .asking import ask_asgi, ask_wsgi, exceptions, faults, fresh, requests, routes
+from .contract import Framework
 from .frameworks import UnhandledError, imported
+from .made import INSTALLED, make
 from .reading import Read
-from .test_contract import RARE, Rare
 
 
 def needs(package: str) -> pytest.MarkDecorator:
@@ -43,12 +44,14 @@ def asked(app: Any, *paths: str, protocol: str = "ASGI", **options: Any) -> dict
 
 
 @pytest.mark.parametrize(
-    "rare", [pytest.param(rare, marks=needs(rare.package), id=f"{rare.package}-{rare.protocol}") for rare in RARE]
+    "rare",
+    [framework for framework in INSTALLED if framework.is_rare or framework.package == "werkzeug"],
+    ids=lambda rare: rare.id,
 )
-def test_an_app_is_touched_once_whatever_the_number_of_mountings(rare: Rare) -> None:
+def test_an_app_is_touched_once_whatever_the_number_of_mountings(rare: Framework) -> None:
     """Its exceptions are counted once in each of two numbers, and it answers as before."""
     inner, outer = fresh(), fresh()
-    app: Any = rare.made()
+    app: Any = make(rare).app
     for metrics in (inner, outer):
         middleware: Any = RedWSGIMiddleware if rare.protocol == "WSGI" else RedASGIMiddleware
         app = middleware(app, metrics=metrics)
