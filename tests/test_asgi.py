@@ -792,3 +792,51 @@ def test_another_framework_is_asked_where_the_first_does_not_know() -> None:
     app.mounting.routes = Routes([lambda report: Silent(), *routes.kinds], routes.report, routes.fault)
     ask_asgi(app, "/a")
     assert requests(metrics) == {("GET", "/a", "200"): 1}
+
+
+# Headers that can be read once: "Iterable", says the specification of ASGI, and Sanic's are a generator
+
+
+def streaming_once(clock: Clock) -> ASGIApp:
+    """Return an application of an event stream that lives for 100 seconds."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        headers = (header for header in [(b"content-type", b"text/event-stream")])
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send(MORE)
+        clock.seconds += 100
+        await send(END)
+
+    return app
+
+
+@pytest.mark.xfail(strict=True, reason="what watches event streams reads the headers before such a server does")
+@pytest.mark.parametrize("option", ["first_byte", "event_streams"])
+def test_headers_that_can_be_read_once_are_the_servers(option: str) -> None:
+    """Some servers and middlewares keep the beginning of a response until they have a piece of its body."""
+    clock, kept, got = Clock(), [], []
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            kept.append(message)
+        elif kept:
+            got.extend(kept.pop()["headers"])
+
+    metrics = fresh_metrics(clock=clock, **{option: True})
+    by_hand(RedASGIMiddleware(streaming_once(clock), metrics=metrics)(scope(), ASGIServer().receive, send))
+    assert got == [(b"content-type", b"text/event-stream")]
+
+
+@pytest.mark.xfail(
+    strict=True, reason="nothing is left of the headers when the response is over, and it is timed whole"
+)
+def test_an_event_stream_whose_headers_can_be_read_once_is_timed_to_its_beginning() -> None:
+    """The server has read them when it is asked how long the response took."""
+    clock = Clock()
+    metrics = fresh_metrics(clock=clock)
+
+    async def send(message: Message) -> None:
+        list(message.get("headers", ()))
+
+    by_hand(RedASGIMiddleware(streaming_once(clock), metrics=metrics)(scope(), ASGIServer().receive, send))
+    assert counted(metrics) == one_request("200", seconds=0.0)

@@ -9,6 +9,7 @@ import importlib
 import inspect
 import warnings
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 
@@ -371,23 +372,30 @@ def started(app: Any) -> Any:
     """Return an application that lets another one start in the event loop of each request, as Sanic asks for."""
 
     async def start_and_serve(scope: Any, receive: Any, send: Any) -> None:
-        waiting: asyncio.Queue[Any] = asyncio.Queue()
-        up, down = asyncio.Event(), asyncio.Event()
-
-        async def say(message: Any) -> None:
-            (up if message["type"].startswith("lifespan.startup") else down).set()
-
-        life = asyncio.create_task(app({"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}, waiting.get, say))
-        waiting.put_nowait({"type": "lifespan.startup"})
-        await up.wait()
-        try:
+        async with running(app):
             await app(scope, receive, send)
-        finally:
-            waiting.put_nowait({"type": "lifespan.shutdown"})
-            await down.wait()
-            await life
 
     return start_and_serve
+
+
+@asynccontextmanager
+async def running(app: Any) -> AsyncIterator[None]:
+    """Let an application start, and stop at the end."""
+    waiting: asyncio.Queue[Any] = asyncio.Queue()
+    up, down = asyncio.Event(), asyncio.Event()
+
+    async def say(message: Any) -> None:
+        (up if message["type"].startswith("lifespan.startup") else down).set()
+
+    life = asyncio.create_task(app({"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}, waiting.get, say))
+    waiting.put_nowait({"type": "lifespan.startup"})
+    await up.wait()
+    try:
+        yield
+    finally:
+        waiting.put_nowait({"type": "lifespan.shutdown"})
+        await down.wait()
+        await life
 
 
 def cherrypy() -> Any:

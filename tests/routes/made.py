@@ -96,14 +96,13 @@ def _ways(framework: Framework) -> dict[str, tuple[Callable[[], Any], Callable[[
 def wrap(framework: Framework, metrics: RedMetrics, made: Made | None = None) -> Wrapped:
     """Wrap an application, by default a new one, from outside."""
     made = made or make(framework)
-    wrapped: Any
-    if framework.protocol == "WSGI":
-        wrapped = RedWSGIMiddleware(made.app, metrics=metrics)
-    else:
-        wrapped = RedASGIMiddleware(made.app, metrics=metrics)
-        if framework.package == "sanic":
-            wrapped = frameworks.started(wrapped)
-    return served(framework, made, wrapped)
+    wrapped = middleware(framework)(made.app, metrics=metrics)
+    return served(framework, made, frameworks.started(wrapped) if framework.package == "sanic" else wrapped)
+
+
+def middleware(framework: Framework) -> Any:
+    """Return the middleware of the framework's protocol."""
+    return RedWSGIMiddleware if framework.protocol == "WSGI" else RedASGIMiddleware
 
 
 def served(framework: Framework, made: Made, wrapped: Any) -> Wrapped:

@@ -311,3 +311,21 @@ def test_a_map_of_werkzeug_below_a_mount_is_found() -> None:
     """And one of Flask's is its own reader's."""
     mounted = DispatcherMiddleware(frameworks.werkzeug(), {"/shop": frameworks.werkzeug()})
     assert asked(mounted, "/hello", "/shop/hello", protocol="WSGI") == {"/hello": 1, "/shop/hello": 1}
+
+
+@pytest.mark.xfail(strict=True, reason="the reader lets out what a converter raises when it asks the map once more")
+@pytest.mark.parametrize("error", [LookupError, ValueError], ids=lambda error: error.__name__)
+def test_a_converter_of_werkzeug_that_fails_is_no_fault_of_ours(error: type[Exception]) -> None:
+    """It has failed in the app already: the request counts as any other whose exception leaves the app."""
+    app = frameworks.werkzeug()
+
+    class Failing(imported("werkzeug.routing").BaseConverter):  # type: ignore[misc]  # its module has no types here
+        def to_python(self, value: str) -> str:
+            raise error
+
+    app.url_map.converters["failing"] = Failing
+    app.url_map.add(imported("werkzeug.routing").Rule("/failing/<failing:item>", endpoint="text"))
+    metrics = fresh()
+    ask_wsgi(RedWSGIMiddleware(app, metrics=metrics), "/failing/7", catch=error)
+    assert requests(metrics) == {("GET", "_unmatched", "500"): 1}
+    assert faults(metrics) == 0
