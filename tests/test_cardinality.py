@@ -1,4 +1,7 @@
-"""Hostile clients: 300,000 requests of any kind, and the series, the scrape and the memory stay within the bound."""
+"""Hostile clients: 300,000 requests of any kind, and the series, the scrape and the memory stay within the bound.
+
+So do 100,000 WebSockets; `python -m tests.sockets` lets a million come. `routes/test_hostile` has every framework.
+"""
 
 import asyncio
 import gc
@@ -22,9 +25,11 @@ from red_middleware.exposition import Request, answer
 from .counts import faults, fresh_metrics, total
 from .counts import routes as counted_routes
 from .drive import ASGIServer, Receive, Scope, Send, StartResponse, WSGIServer, declare, environ, scope
+from .sockets import measured
 
 REQUESTS = 300_000
 THIRD = REQUESTS // 3
+SOCKETS = 100_000
 
 METHODS = ["GET", "GET", "GET", "POST", "HEAD", "OPTIONS", "get", "BREW", "\udcff\udcfe", ""]
 STATUSES = [*range(200, 600, 7), 100, 0, 999, -1]
@@ -146,6 +151,16 @@ def hold_the_bound(metrics: RedMetrics, drive: Callable[[Hostile, int], None]) -
     assert total(metrics, "http_requests_total") == REQUESTS
     assert total(metrics, "http_request_duration_seconds_count") == REQUESTS
     assert total(metrics, "http_requests_in_progress") == 0
+
+
+def test_100_000_hostile_websockets_stay_within_the_bound() -> None:
+    """Of any path, close code, status and exception; a third of them makes all of the series that ever are."""
+    found = measured(SOCKETS)
+    _, after_a_third, at_the_end = found.series
+    assert at_the_end == after_a_third <= found.bound
+    assert found.series_of_websockets[2] <= 1599  # as `RedMetrics.bound` says: the routes are no more than have a place
+    assert found.bytes_of_scrape[2] < found.bytes_of_scrape[1] * 1.02  # the same lines, longer numbers
+    assert found.blocks_of_memory[2] < found.blocks_of_memory[1] + SOCKETS // 100
 
 
 def flask_app() -> flask.Flask:
