@@ -10,7 +10,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Final, NoReturn
 
-from .asgi_watched import Watched
+from .asgi_watched import Watched, kept
 from .asgi_websocket import serve_websocket
 from .counting.exchange import Exchange, start
 from .counting.labels import SERVER_ERROR
@@ -169,6 +169,8 @@ class _Call:
             kind = message["type"]
             if kind == "http.response.start":
                 begins, last = True, False
+                if type(message.get("headers")) is not list:
+                    message = kept(message)
             else:
                 begins = False
                 if kind == "http.response.body" and not self.trailers:

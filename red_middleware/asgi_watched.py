@@ -4,7 +4,7 @@ Only where an option asks for it a middleware calls its application through this
 what it says is said before the response ends.
 """
 
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from typing import Any, Final
 
 from .counting.enclosing import KEY
@@ -12,6 +12,12 @@ from .counting.labels import is_event_stream
 
 FILES: Final = frozenset({"http.response.pathsend", "http.response.zerocopysend"})
 """Messages for a file that the server sends itself: its first byte follows at once."""
+
+
+def kept(message: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Return the beginning of a response with headers that can be read again: Sanic's are a generator."""
+    headers = message.get("headers")
+    return {**message, "headers": list(headers)} if isinstance(headers, Iterator) else message
 
 
 class Watched:
@@ -39,6 +45,8 @@ class Watched:
         async def watched(message: MutableMapping[str, Any]) -> None:
             try:
                 kind = message["type"]
+                if kind == "http.response.start":
+                    message = kept(message)
                 if message.get("body") or kind in FILES:
                     exchange.begin_body()
             except Exception:  # not a message: the server will refuse it

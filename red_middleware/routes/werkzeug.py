@@ -3,7 +3,6 @@
 Werkzeug keeps no rule in the environ, so the map is asked once more when the response begins.
 """
 
-import sys
 from typing import Any
 
 from .reader import Declare, Report, Source
@@ -37,7 +36,7 @@ class WerkzeugReader:
             if path.startswith(prefix):
                 try:
                     rule, _ = url_map.bind_to_environ(source).match(path[len(prefix) :] or None, return_rule=True)
-                except (UnicodeError, sys.modules["werkzeug.exceptions"].HTTPException):  # 404, 405, a redirect
+                except Exception:  # 404, 405, a redirect, or what a converter raises: the app was told the same
                     continue
                 return prefix + str(rule.rule)
         return None

@@ -84,8 +84,8 @@ class Framework(NamedTuple):
     """Which of its applications, where it has several of one protocol."""
     reraises: bool = False
     """Whether an exception that nobody handles leaves the application."""
-    is_silent: bool = False
-    """Whether the framework tells nobody of an exception that it answers itself."""
+    silent_before: tuple[int, ...] = ()
+    """The release from which on the framework tells of an exception that it answers itself, if it did not always."""
     tells_all: bool = False
     """Whether an exception that the app answers with an error is named as well."""
     socket: Socket | None = None
@@ -117,8 +117,7 @@ FROZEN: Final[Mapping[str, None]] = {ADDED_LATER: None}
 _DJANGO: Final = Framework(
     "Django", "django", "6.1", "WSGI", "<order>", "<int:item>", ("/slash", 301),
     differs={TWO_APPS: None},  # its settings are those of a process
-    beside="Django REST framework 3.14 to 3.18, django-ninja 1.0 to 1.7, the admin, Wagtail 8.0",
-    not_tested="Channels, whose WebSockets count as `_unmatched`",
+    beside="Django REST framework 3.14 to 3.18, django-ninja 1.0 to 1.7, the admin, Wagtail 8.0, Channels 4.0 to 4.3",
 )  # fmt: skip
 _FEW: Final = "3.10 and 3.11"
 _FALCON: Final = Framework(
@@ -138,7 +137,7 @@ FRAMEWORKS: Final = [
     ),
     _DJANGO,
     _DJANGO._replace(protocol="ASGI"),
-    Framework("Bottle", "bottle", "0.13", "WSGI", "<order>", "<item:int>", ("/slash", 404), is_silent=True),
+    Framework("Bottle", "bottle", "0.13", "WSGI", "<order>", "<item:int>", ("/slash", 404), silent_before=(0, 13)),
     Framework(
         "Starlette", "starlette", "1.10", "ASGI", "{order}", "{item:int}", ("/slash/", 307), reraises=True,
         socket=Socket("/socket/{room}", "4001"),
@@ -191,19 +190,3 @@ FRAMEWORKS: Final = [
         "a `Map` of Werkzeug", "werkzeug", "3.1", "WSGI", "<order>", "<int:item>", ("/slash", 308), reraises=True,
     ),
 ]  # fmt: skip
-
-
-class Defect(NamedTuple):
-    """What is wrong in a reader as yet. The test of the column fails as soon as it is not."""
-
-    says: str
-    before: tuple[int, ...] = ()
-    """The release from which on nothing is wrong, if there is one."""
-
-
-_UNSEEN: Final = "counts as `_unmatched`"
-DEFECTS: Final[Mapping[tuple[str, str], Defect]] = {
-    ("cherrypy-WSGI", ADDED_LATER): Defect(_UNSEEN),  # the tree is walked before the first request only
-    ("litestar-ASGI", ADDED_LATER): Defect(_UNSEEN, before=(2, 11)),  # its scope has a handler, which is not looked for
-}
-"""By the framework and the column."""

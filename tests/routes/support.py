@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 from ..e2e import ROOT
-from .contract import COLUMNS, DEFECTS, FRAMEWORKS, SCENARIOS, WEBSOCKET, Framework, Scenario
+from .contract import COLUMNS, FRAMEWORKS, SCENARIOS, WEBSOCKET, Framework, Scenario
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -90,10 +90,6 @@ def cell(alike: Sequence[Framework], column: str) -> str:
 
 def answer(framework: Framework, column: str) -> str:
     """Return what a framework does in one column."""
-    if (framework.id, column) in DEFECTS:
-        defect = DEFECTS[framework.id, column]
-        releases = ".".join(map(str, defect.before))
-        return f"{SAME}; before {releases} it {defect.says}" if releases else defect.says
     if column == WEBSOCKET:
         return SAME if framework.socket else NONE
     asked = [scenario for scenario in SCENARIOS if scenario.column == column]
@@ -119,7 +115,8 @@ def same(framework: Framework, column: str) -> str:
     if column == "exception answered":
         return f"{SAME} named" if framework.tells_all else SAME
     if column == "exception propagated":
-        return f"{SAME} {'leaves' if framework.reraises else '500'}{', not named' if framework.is_silent else ''}"
+        release = ".".join(map(str, framework.silent_before))
+        return f"{SAME} {'leaves' if framework.reraises else '500'}{f', not named before {release}' if release else ''}"
     return SAME
 
 

@@ -12,7 +12,6 @@ import flask
 import pytest
 from asgiref.wsgi import WsgiToAsgi
 from django.core.handlers.asgi import ASGIHandler
-from django.core.handlers.wsgi import WSGIHandler
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
@@ -25,8 +24,10 @@ from red_middleware.routes import bridges
 
 from ..e2e import has_package
 from . import frameworks
+from .apps import bottle_app, flask_app, starlette_app
 from .asking import Receive, Scope, Send, ask_asgi, ask_wsgi, exceptions, faults, fresh, release, requests, routes
-from .test_contract import RARE, bottle_app, django_project, starlette_app, with_views
+from .contract import FRAMEWORKS
+from .made import make
 
 starlette_wsgi = frameworks.imported("starlette.middleware.wsgi")  # it warns of its end
 WSGIMiddleware = starlette_wsgi.WSGIMiddleware
@@ -42,6 +43,7 @@ class OwnWSGIMiddleware:
         await starlette_wsgi.WSGIResponder(self.app, scope)(receive, send)
 
 
+named = {framework.id: framework for framework in FRAMEWORKS}
 BRIDGES = [WSGIMiddleware, a2wsgi.WSGIMiddleware, WsgiToAsgi, OwnWSGIMiddleware]
 
 
@@ -56,7 +58,7 @@ def metrics() -> RedMetrics:
 
 
 def shop() -> flask.Flask:
-    app: flask.Flask = with_views(flask)
+    app = flask_app()
     app.config["PROPAGATE_EXCEPTIONS"] = False
     return app
 
@@ -371,8 +373,9 @@ class TestMountsOfOtherFrameworks:
     """Without a bridge: both are of one protocol."""
 
     def test_django_in_starlette(self, metrics: RedMetrics) -> None:
-        with django_project():
-            app = RedASGIMiddleware(mounting(ASGIHandler()), metrics=metrics)
+        django = make(named["django-ASGI"])
+        with django.holds():
+            app = RedASGIMiddleware(mounting(django.app), metrics=metrics)
             for path in ["/hello", "/shop/items/1", "/shop/shop/orders/7", "/shop/nowhere"]:
                 ask_asgi(app, path)
             declared = recorder_of(metrics).table.declared
@@ -386,8 +389,9 @@ class TestMountsOfOtherFrameworks:
         assert "/items/<int:item>" not in declared
 
     def test_django_and_bottle_beside_flask(self, metrics: RedMetrics) -> None:
-        with django_project():
-            mounts = {"/django": WSGIHandler(), "/bottle": bottle_app(catchall=True), "/plain": plain}
+        django = make(named["django-WSGI"])
+        with django.holds():
+            mounts = {"/django": django.app, "/bottle": bottle_app(catchall=True), "/plain": plain}
             app = RedWSGIMiddleware(DispatcherMiddleware(shop(), mounts), metrics=metrics)
             for path in ["/items/1", "/django/items/1", "/bottle/items/1", "/plain/x", "/bottle/no", "/django/no"]:
                 ask_wsgi(app, path)
@@ -409,8 +413,7 @@ class TestMountsOfOtherFrameworks:
     @pytest.mark.filterwarnings("ignore:.*copy_scope")
     @pytest.mark.skipif(not has_package("litestar"), reason="only where tox installs every framework")
     def test_litestar_in_starlette_and_starlette_in_litestar(self, metrics: RedMetrics) -> None:
-        shop = next(rare for rare in RARE if rare.package == "litestar").made()
-        app = RedASGIMiddleware(mounting(shop), metrics=metrics)
+        app = RedASGIMiddleware(mounting(make(named["litestar-ASGI"]).app), metrics=metrics)
         is_found = ask_asgi(app, "/shop/items/1").status == 200  # the oldest release does not know that it is mounted
         assert routes(metrics) == {"/shop/items/{item:int}" if is_found else "_unmatched": 1}
         assert is_found or release("litestar") < (2, 1)

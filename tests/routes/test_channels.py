@@ -15,8 +15,9 @@ from ..counts import counted
 from ..e2e import has_package
 from ..test_websockets import Serving, left
 from .asking import ask_asgi, faults, fresh, routes
+from .contract import FRAMEWORKS
 from .frameworks import imported
-from .test_contract import django_project
+from .made import make
 
 pytestmark = pytest.mark.skipif(not has_package("channels"), reason="pip install channels")
 
@@ -81,7 +82,7 @@ def test_a_websocket_counts_under_the_patterns_that_match(app: Any, asked: str, 
 def test_requests_are_djangos(app: Any) -> None:
     """Even if a pattern of WebSockets has the same path. All of them are declared."""
     metrics = fresh()
-    with django_project():
+    with make(next(framework for framework in FRAMEWORKS if framework.id == "django-ASGI")).holds():
         wrapped = RedASGIMiddleware(app, metrics=metrics)
         for asked in ["/hello", "/items/1", "/rooms/blue/"]:
             ask_asgi(wrapped, asked)

@@ -18,7 +18,7 @@ from red_middleware.metrics import recorder_of
 
 from ..drive import ASGIServer, Message, WSGIServer, environ, scope
 from . import frameworks
-from .asking import faults, fresh, release, requests, routes
+from .asking import faults, fresh, requests, routes
 from .contract import Framework
 from .made import INSTALLED, Made, make, middleware
 
@@ -172,15 +172,8 @@ def quiet() -> Iterator[None]:
     logging.disable(logging.NOTSET)
 
 
-def with_defects(framework: Framework) -> Any:
-    """Return a framework, which is expected to fail where its reader has a defect as yet."""
-    is_there = framework.package == "werkzeug" and release("werkzeug") < (3,)
-    reason = "a number of 5,000 digits is a ValueError of this release, and a fault of the reader that asks once more"
-    return pytest.param(framework, id=framework.id, marks=pytest.mark.xfail(is_there, strict=True, reason=reason))
-
-
 @pytest.mark.usefixtures("quiet")
-@pytest.mark.parametrize("framework", [with_defects(framework) for framework in INSTALLED])
+@pytest.mark.parametrize("framework", INSTALLED, ids=lambda framework: framework.id)
 def test_hostile_clients_see_what_they_see_without_and_make_no_routes(framework: Framework) -> None:
     """Byte for byte; each request counts once; nothing is a route but what the app declares."""
     count = FEWER.get(framework.id, REQUESTS)

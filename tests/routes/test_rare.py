@@ -313,7 +313,6 @@ def test_a_map_of_werkzeug_below_a_mount_is_found() -> None:
     assert asked(mounted, "/hello", "/shop/hello", protocol="WSGI") == {"/hello": 1, "/shop/hello": 1}
 
 
-@pytest.mark.xfail(strict=True, reason="the reader lets out what a converter raises when it asks the map once more")
 @pytest.mark.parametrize("error", [LookupError, ValueError], ids=lambda error: error.__name__)
 def test_a_converter_of_werkzeug_that_fails_is_no_fault_of_ours(error: type[Exception]) -> None:
     """It has failed in the app already: the request counts as any other whose exception leaves the app."""
