@@ -13,10 +13,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from . import peers
+from .frameworks import FrameworkTable, Row
 from .rounds import Figure
-from .runs import SERVERS, TABLES, measured
+from .runs import FRAMEWORKS, SERVERS, TABLES, measured
 from .servers import Served, ServerTable
-from .tables import Effort, Table, Target
+from .tables import MANY_ROUTES, Effort, Table, Target
 
 ROUNDS = 61
 CHUNK_SECONDS = 0.004
@@ -29,7 +30,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description="What the middleware costs.")
     names = ", ".join(TABLES)
     parser.add_argument(
-        "table", nargs="*", choices=[[], *TABLES, SERVERS], help=f"of {names}, all by default; or {SERVERS}"
+        "table",
+        nargs="*",
+        choices=[[], *TABLES, FRAMEWORKS, SERVERS],
+        help=f"of {names}, all by default; or {FRAMEWORKS}, or {SERVERS}",
     )
     parser.add_argument("--rounds", type=int, help=f"how often each candidate is measured, {ROUNDS} by default")
     parser.add_argument("--quick", action="store_true", help="a rough look: few and short rounds")
@@ -53,8 +57,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"\n{sum(target.met for target in targets)} of {len(targets)} targets are met.")
 
 
-def _markdown(table: Table | ServerTable) -> str:
-    figures = _served(table.served) if isinstance(table, ServerTable) else _figures(table)
+def _markdown(table: Table | ServerTable | FrameworkTable) -> str:
+    if isinstance(table, FrameworkTable):
+        figures = _frameworks(table.rows)
+    else:
+        figures = _served(table.served) if isinstance(table, ServerTable) else _figures(table)
     lines = [f"### {table.title}", "", *figures]
     if table.targets or table.missing:
         lines.append("")
@@ -85,6 +92,25 @@ def _row(figure: Figure, reference: Figure, bare: bool) -> str:
         return f"| {figure.name} | | | | {totals} |"
     added = f"{figure.added:.2f} | {figure.margin:.2f} | {figure.added / reference.added:.2f}"
     return f"| {figure.name} | {added} | {totals} |"
+
+
+def _frameworks(rows: Sequence[Row]) -> list[str]:
+    few, many = (f"bare app, {routes:,} routes | the least adds | added | ±" for routes in MANY_ROUTES)
+    head = f"| microseconds a request | {few} | {many} | added, {MANY_ROUTES[1]:,} / {MANY_ROUTES[0]:,} |"
+    return [head, f"|---{'|--:' * 9}|", *(_framework(row) for row in rows)]
+
+
+def _framework(row: Row) -> str:
+    void = row.few.void or row.many.void
+    if void:
+        return f"| {row.name} | void: {void} |{' |' * 8}"
+    bare = [f"{figure.total:.1f}" for figure in row.bare] or ["", ""]
+    least = [f"{figure.added:.2f}" for figure in row.least] or ["", ""]
+    cells = [
+        f"{bare} | {least} | {figure.added:.2f} | {figure.margin:.2f}"
+        for bare, least, figure in zip(bare, least, (row.few, row.many), strict=True)
+    ]
+    return f"| {row.name} | {' | '.join(cells)} | {row.ratio:.2f} |"
 
 
 def _served(served: Sequence[Served]) -> list[str]:

@@ -7,7 +7,8 @@ end and closed. What that costs is in every total, and in no added cost.
 import asyncio
 import io
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from time import thread_time
 from typing import Any
 
@@ -64,6 +65,66 @@ def serve_wsgi(app: WSGIApp, paths: Sequence[str]) -> Serve:
         return thread_time() - begun
 
     return serve
+
+
+@contextmanager
+def started(app: ASGIApp, loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+    """Let an ASGI app start in an event loop, and stop it at the end. As on a server, it may know no lifespan."""
+    messages: asyncio.Queue[Message] = asyncio.Queue()
+    answered = asyncio.Event()
+    failures: list[Message] = []
+
+    async def say(message: Message) -> None:
+        if message["type"].endswith(".failed"):
+            failures.append(message)
+        answered.set()
+
+    async def live() -> None:
+        try:
+            await app({"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}, messages.get, say)
+        except Exception:  # servers take this for an app without a lifespan, such as Django's
+            answered.set()
+
+    async def tell(kind: str) -> None:
+        messages.put_nowait({"type": f"lifespan.{kind}"})
+        await answered.wait()
+        answered.clear()
+
+    life = loop.create_task(live())
+    loop.run_until_complete(tell("startup"))
+    if failures:
+        raise RuntimeError(f"the app does not start: {failures}")
+    try:
+        yield
+    finally:
+        if not life.done():
+            loop.run_until_complete(tell("shutdown"))
+        loop.run_until_complete(life)
+
+
+def with_waiting_receive(app: ASGIApp) -> ASGIApp:
+    """Return an app that is called with a `receive` as servers have it: after the body it waits for a disconnect.
+
+    Some frameworks ask it in a task of its own, which would never end if each answer came at once.
+    """
+
+    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+        await app(scope, _WaitingReceive(), send)
+
+    return serve
+
+
+class _WaitingReceive:
+    __slots__ = ("has_body",)
+
+    def __init__(self) -> None:
+        self.has_body = True
+
+    async def __call__(self) -> Message:
+        if not self.has_body:
+            await asyncio.get_running_loop().create_future()  # nobody ever leaves: the task is cancelled
+        self.has_body = False
+        return {"type": "http.request", "body": b"", "more_body": False}
 
 
 def _scope(path: str) -> dict[str, Any]:

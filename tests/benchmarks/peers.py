@@ -25,6 +25,16 @@ VERSIONS = (
     "fastapi",
     "flask",
     "django",
+    "bottle",
+    "pyramid",
+    "falcon",
+    "cherrypy",
+    "werkzeug",
+    "quart",
+    "litestar",
+    "sanic",
+    "blacksheep",
+    "connexion",
     "starlette-exporter",
     "prometheus-fastapi-instrumentator",
     "starlette-prometheus",
@@ -34,6 +44,7 @@ VERSIONS = (
     "opentelemetry-sdk",
     "opentelemetry-instrumentation-asgi",
     "opentelemetry-instrumentation-wsgi",
+    "opentelemetry-instrumentation-django",
     "gunicorn",
     "uwsgi",
     "granian",
@@ -149,6 +160,16 @@ def django_prometheus(app: Any) -> tuple[Any, Counted]:
     return app, counted_by(REGISTRY, "django_http_requests_latency_seconds_by_view_method_count")
 
 
+def opentelemetry_django(app: Any) -> tuple[Any, Counted]:
+    instrumentor = module("opentelemetry.instrumentation.django").DjangoInstrumentor()
+    registry, provider = _meter_provider()
+    with module("django.test").override_settings(MIDDLEWARE=[]):
+        instrumentor.instrument(meter_provider=provider)  # it adds its middleware to the settings
+        app = type(app)()
+        instrumentor.uninstrument()
+    return app, counted_by(registry, "http_server_duration_milliseconds_count")
+
+
 def _meter_provider() -> tuple[CollectorRegistry, Any]:
     """Return a provider of metrics with the Prometheus reader; traces are off, which is their default."""
     registry = CollectorRegistry()
@@ -175,5 +196,6 @@ FLASK_PEERS: dict[str, Mount] = {
 
 DJANGO_PEERS: dict[str, Mount] = {
     "django-prometheus": django_prometheus,
+    "opentelemetry-instrumentation-django": opentelemetry_django,
     "opentelemetry-instrumentation-wsgi (no route)": opentelemetry_wsgi,
 }

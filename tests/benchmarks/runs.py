@@ -5,46 +5,77 @@ requests are measured in several new processes, and of their medians the median 
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from multiprocessing import get_context
 from statistics import median
 
+from .frameworks import FRAMEWORKS as READ
+from .frameworks import FrameworkTable, summary
+from .peers import NotInstalledError
 from .servers import ServerTable, servers
 from .tables import TABLES as ALONE
-from .tables import Effort, Table
+from .tables import Effort, Framework, Table, with_routes
 from .workers import workers
 
 TABLES = {**ALONE, "workers": workers}
 SERVERS = "servers"
 """Measured when it is asked for: it takes four minutes more, and a load generator."""
+FRAMEWORKS = "frameworks"
+"""As well: it takes ten minutes more, and every framework that is read."""
 
 PROCESSES = 11
 REQUESTS = ("asgi", "wsgi", "starlette", "fastapi", "flask", "django")
 """Tables that are measured in so many processes, each with a fifth of the rounds."""
+PROCESSES_OF_FRAMEWORK = 5
+"""So many for each framework, and as many rounds."""
+
+Compare = Callable[[Effort, asyncio.AbstractEventLoop], Iterator[Table]]
 
 
-def measured(name: str, effort: Effort) -> Iterable[Table | ServerTable]:
+def measured(name: str, effort: Effort) -> Iterable[Table | ServerTable | FrameworkTable]:
     """Return the tables of one name, measured; some as soon as each is."""
     if name == SERVERS:
         return servers(effort)
-    if name not in REQUESTS:
-        return tables_of(name, effort)
     share = effort._replace(rounds=max(5, effort.rounds // 5))
-    runs = []
-    for _ in range(PROCESSES):
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-            runs.append(pool.submit(tables_of, name, share).result())
+    if name == FRAMEWORKS:
+        return [_frameworks(READ, share)]
+    if name not in REQUESTS:
+        return tables_of(TABLES[name], effort)
+    runs = [_apart(TABLES[name], share) for _ in range(PROCESSES)]
     return [_middle(tables) for tables in zip(*runs, strict=True)]
 
 
-def tables_of(name: str, effort: Effort) -> list[Table]:
+def tables_of(compare: Compare, effort: Effort) -> list[Table]:
     """Measure in this process."""
     loop = asyncio.new_event_loop()
     try:
-        return list(TABLES[name](effort, loop))
+        return list(compare(effort, loop))
     finally:
         loop.close()
+
+
+def _apart(compare: Compare, effort: Effort) -> list[Table]:
+    """Measure in a new process."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(tables_of, compare, effort).result()
+
+
+def _frameworks(frameworks: Sequence[Framework], effort: Effort) -> FrameworkTable:
+    """Measure each framework in processes of its own, in turn with the others."""
+    runs: dict[str, list[list[Table]]] = {framework.name: [] for framework in frameworks}
+    missing = {}
+    for _ in range(PROCESSES_OF_FRAMEWORK):
+        for framework in frameworks:
+            if framework.name in runs:
+                try:
+                    runs[framework.name].append(_apart(partial(with_routes, framework), effort))
+                except (ImportError, NotInstalledError) as error:
+                    missing[framework.name] = f"{framework.name} is not installed, and not measured ({error})"
+                    del runs[framework.name]
+    middles = {name: [_middle(tables) for tables in zip(*found, strict=True)] for name, found in runs.items()}
+    return summary(middles, list(missing.values()))
 
 
 def _middle(tables: Sequence[Table]) -> Table:

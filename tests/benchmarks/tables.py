@@ -8,6 +8,7 @@ import asyncio
 import random
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from time import perf_counter, process_time
 from typing import Any, NamedTuple, TypeVar
@@ -23,7 +24,7 @@ from red_middleware.routes import Routes, Source
 from red_middleware.settings import DEFAULT_BUCKETS
 
 from . import peers
-from .driving import Serve, null_asgi, null_wsgi, serve_asgi, serve_wsgi
+from .driving import Serve, null_asgi, null_wsgi, serve_asgi, serve_wsgi, started, with_waiting_receive
 from .least import LeastASGI, LeastWSGI
 from .peers import Counted, Mount, NotInstalledError, counted_by_red
 from .rounds import Candidate, Figure, measure
@@ -40,7 +41,8 @@ AMONG_STRANGERS = f"{OURS}, {STRANGERS} more readers"
 ROUTES = (50, 500)
 """How many routes the apps have. All of 50 are asked for, and of 500 every tenth and the last."""
 
-DJANGO_ROUTES = (50, 1000)
+MANY_ROUTES = (50, 1000)
+"""The same where a framework is compared with the others. Of 1000 every twentieth is asked for, and the last."""
 
 THREADS = 8
 LINES = 12_000
@@ -73,6 +75,20 @@ class Table(NamedTuple):
     missing: Sequence[str] = ()
     renders: bool = False
     """Whether it is not requests but renderings that are measured: milliseconds, and nothing is bare."""
+
+
+class Framework(NamedTuple):
+    """A framework that is read: what makes an app of it, and what differs in measuring it."""
+
+    name: str
+    app_of: Callable[[int], Any]
+    """Returns an app with so many routes."""
+    is_asgi: bool = False
+    is_touched: bool = False
+    """Whether our reader changes the app. Ours then gets an app of its own: else the bare one would pay for that."""
+    peers: Mapping[str, Mount] = {}
+    limit: float | None = None
+    """How many microseconds ours should add at most."""
 
 
 class Effort(NamedTuple):
@@ -115,21 +131,7 @@ def starlette(effort: Effort, loop: asyncio.AbstractEventLoop) -> Iterator[Table
 
 def fastapi(effort: Effort, loop: asyncio.AbstractEventLoop) -> Iterator[Table]:
     """Compare on FastAPI."""
-    from fastapi import FastAPI
-
-    def endpoint() -> Callable[[int], Awaitable[dict[str, int]]]:
-        async def read(item: int) -> dict[str, int]:
-            return {"item": item}
-
-        return read
-
-    def app_of(routes: int) -> FastAPI:
-        app = FastAPI()
-        for n in range(routes):
-            app.add_api_route(f"/section-{n}/items/{{item}}", endpoint())
-        return app
-
-    yield from _asgi_framework("FastAPI", app_of, ROUTES[:1], peers.STARLETTE_PEERS, effort, loop, limit=None)
+    yield from _asgi_framework("FastAPI", fastapi_app, ROUTES[:1], peers.STARLETTE_PEERS, effort, loop, limit=None)
 
 
 def flask(effort: Effort, loop: asyncio.AbstractEventLoop) -> Iterator[Table]:
@@ -158,21 +160,7 @@ def flask(effort: Effort, loop: asyncio.AbstractEventLoop) -> Iterator[Table]:
 
 def django(effort: Effort, loop: asyncio.AbstractEventLoop) -> Iterator[Table]:
     """Compare on Django with few and with many routes, which it tries one after the other."""
-    ours_by_routes = {}
-    for routes in DJANGO_ROUTES:
-        paths = paths_of(routes)
-        metrics = _metrics()
-        bare = django_app(routes)
-        candidates = [
-            Candidate(BARE, serve_wsgi(bare, paths)),
-            Candidate(LEAST, serve_wsgi(LeastWSGI(bare), paths), comparable=False),
-            Candidate(OURS, serve_wsgi(RedWSGIMiddleware(bare, metrics=metrics), paths), counted_by_red(metrics)),
-        ]
-        found, missing = mounted(peers.DJANGO_PEERS, partial(django_app, routes), partial(serve_wsgi, paths=paths))
-        figures = measure([*candidates, *found], len(paths), effort.rounds, effort.chunk_seconds)
-        ours = ours_by_routes[routes] = figures[OURS].added
-        targets = [Target(f"Django, {routes} routes: added microseconds", ours, 5.0), *_flat(ours_by_routes)]
-        yield Table(f"Django, {routes} routes", list(figures.values()), OURS, targets, missing)
+    yield from with_routes(DJANGO, effort, loop)
 
 
 def threads(effort: Effort, loop: asyncio.AbstractEventLoop) -> Iterator[Table]:
@@ -237,22 +225,45 @@ def flask_app(routes: int) -> Any:
     return app
 
 
-def django_app(routes: int) -> Any:
+def django_app(routes: int, is_asgi: bool = False) -> Any:
     """Return the handler of a Django project with so many routes; the project is the process's."""
     from django.conf import settings
 
     if not settings.configured:
         settings.configure(ALLOWED_HOSTS=["*"], MIDDLEWARE=[], LOGGING_CONFIG=None)
+    from django.core.handlers.asgi import ASGIHandler
     from django.core.handlers.wsgi import WSGIHandler
     from django.http import HttpResponse
     from django.urls import clear_url_caches, path
 
     def view() -> Callable[..., Any]:
-        return lambda request, item: HttpResponse(f"item {item}")
+        async def item_async(request: Any, item: int) -> Any:
+            return HttpResponse(f"item {item}")
+
+        return item_async if is_asgi else lambda request, item: HttpResponse(f"item {item}")
 
     settings.ROOT_URLCONF = tuple(path(f"section-{n}/items/<int:item>", view()) for n in range(routes))
     clear_url_caches()
-    return WSGIHandler()
+    return ASGIHandler() if is_asgi else WSGIHandler()
+
+
+DJANGO = Framework("Django", django_app, peers=peers.DJANGO_PEERS, limit=5.0)
+
+
+def fastapi_app(routes: int) -> Any:
+    """Return an app of FastAPI with so many routes."""
+    from fastapi import FastAPI
+
+    def endpoint() -> Callable[[int], Awaitable[dict[str, int]]]:
+        async def read(item: int) -> dict[str, int]:
+            return {"item": item}
+
+        return read
+
+    app = FastAPI()
+    for n in range(routes):
+        app.add_api_route(f"/section-{n}/items/{{item}}", endpoint())
+    return app
 
 
 def starlette_app(routes: int) -> Any:
@@ -360,6 +371,40 @@ def _asgi_framework(
         targets = [*against_peers(figures, [outside, inside], limit), *_flat(ours_by_routes)] if limit else []
         targets.append(_unaware(figures, outside))
         yield Table(f"{framework}, {routes} routes", list(figures.values()), outside, targets, missing)
+
+
+def with_routes(framework: Framework, effort: Effort, loop: asyncio.AbstractEventLoop) -> Iterator[Table]:
+    """Compare on an app of a framework with few and with many routes."""
+    ours_by_routes = {}
+    for routes in MANY_ROUTES:
+        paths = paths_of(routes)
+        metrics = _metrics()
+        bare = framework.app_of(routes)
+        ours = framework.app_of(routes) if framework.is_touched else bare
+        with ExitStack() as stack:
+            if framework.is_asgi:
+                for app in [bare] if ours is bare else [bare, ours]:
+                    stack.enter_context(started(app, loop))
+            drive = partial(_driven, framework, paths, loop)
+            least: Any = LeastASGI(bare) if framework.is_asgi else LeastWSGI(bare)
+            red: Any = RedASGIMiddleware if framework.is_asgi else RedWSGIMiddleware
+            candidates = [
+                Candidate(BARE, drive(bare)),
+                Candidate(LEAST, drive(least), comparable=False),
+                Candidate(OURS, drive(red(ours, metrics=metrics)), counted_by_red(metrics)),
+            ]
+            found, missing = mounted(framework.peers, partial(framework.app_of, routes), drive)
+            figures = measure([*candidates, *found], len(paths), effort.rounds, effort.chunk_seconds)
+        title = f"{framework.name}, {routes} routes"
+        ours_by_routes[routes] = added = figures[OURS].added
+        targets = [] if framework.limit is None else [Target(f"{title}: added microseconds", added, framework.limit)]
+        yield Table(title, list(figures.values()), OURS, [*targets, *_flat(ours_by_routes)], missing)
+
+
+def _driven(framework: Framework, paths: Sequence[str], loop: asyncio.AbstractEventLoop, app: Any) -> Serve:
+    if framework.is_asgi:
+        return serve_asgi(with_waiting_receive(app), paths, loop)
+    return serve_wsgi(app, paths)
 
 
 def mounted(
