@@ -42,7 +42,10 @@ ROUTES = (50, 500)
 """How many routes the apps have. All of 50 are asked for, and of 500 every tenth and the last."""
 
 MANY_ROUTES = (50, 1000)
-"""The same where a framework is compared with the others. Of 1000 every twentieth is asked for, and the last."""
+PATHS = 10
+"""The same where frameworks are compared, and how many of the routes are asked for: so few that rounds are short."""
+SHORTER = 8
+"""How much shorter than in other tables a round is there, and how many there are in place of one."""
 
 THREADS = 8
 LINES = 12_000
@@ -377,7 +380,7 @@ def with_routes(framework: Framework, effort: Effort, loop: asyncio.AbstractEven
     """Compare on an app of a framework with few and with many routes."""
     ours_by_routes = {}
     for routes in MANY_ROUTES:
-        paths = paths_of(routes)
+        paths = paths_of(routes, PATHS)
         metrics = _metrics()
         bare = framework.app_of(routes)
         ours = framework.app_of(routes) if framework.is_touched else bare
@@ -394,7 +397,8 @@ def with_routes(framework: Framework, effort: Effort, loop: asyncio.AbstractEven
                 Candidate(OURS, drive(red(ours, metrics=metrics)), counted_by_red(metrics)),
             ]
             found, missing = mounted(framework.peers, partial(framework.app_of, routes), drive)
-            figures = measure([*candidates, *found], len(paths), effort.rounds, effort.chunk_seconds)
+            shortest = SHORTER * effort.rounds, effort.chunk_seconds / SHORTER
+            figures = measure([*candidates, *found], len(paths), *shortest, lowest=True)
         title = f"{framework.name}, {routes} routes"
         ours_by_routes[routes] = added = figures[OURS].added
         targets = [] if framework.limit is None else [Target(f"{title}: added microseconds", added, framework.limit)]
@@ -477,8 +481,8 @@ def counted_anywhere(metrics: RedMetrics) -> Counted:
     return lambda: sum(value for name, value in metrics.snapshot().items() if name.startswith("http_requests_total"))
 
 
-def paths_of(routes: int) -> list[str]:
-    step = routes // 50
+def paths_of(routes: int, paths: int = 50) -> list[str]:
+    step = routes // paths
     return [f"/section-{n}/items/42" for n in range(step - 1, routes, step)]
 
 
