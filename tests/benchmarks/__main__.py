@@ -1,9 +1,9 @@
 """Measure and print: `python -m tests.benchmarks [--rounds N] [--quick] [table ...]`. The output is Markdown.
 
 Each table has, for every candidate, the median microseconds of a request in total, what it adds to the bare app (the
-median of the differences within a round, give or take), and both as ratios to one of the candidates. On real servers
-it is the requests a second and the CPU of a request, as ratios to the bare app. Below stand the project's targets.
-Nothing fails where one is not met.
+median of the differences within a round, give or take), and both as ratios to one of the candidates. Of all frameworks
+there is one table, with a line for each. On real servers it is the requests a second and the CPU of a request, as
+ratios to the bare app. Below stand the project's targets. Nothing fails where one is not met.
 """
 
 import argparse
