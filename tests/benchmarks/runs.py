@@ -23,7 +23,7 @@ TABLES = {**ALONE, "workers": workers}
 SERVERS = "servers"
 """Measured when it is asked for: it takes four minutes more, and a load generator."""
 FRAMEWORKS = "frameworks"
-"""Measured when it is asked for, too: it takes ten minutes more."""
+"""Measured when it is asked for, too: it takes ten to twenty minutes more."""
 
 PROCESSES = 11
 REQUESTS = ("asgi", "wsgi", "starlette", "fastapi", "flask", "django")
