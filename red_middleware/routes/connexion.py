@@ -4,6 +4,7 @@ Connexion's middlewares hand on copies of the scope, and route on one of them. I
 which is there in every task that a request makes. Nothing is touched. The routers are made at the first request.
 """
 
+import functools
 import re
 import sys
 from typing import Any, Final
@@ -86,6 +87,7 @@ def _chain(app: Any) -> Any:
             yield inner
 
 
+@functools.cache
 def _plain(template: str) -> str:
     """Return a template without the types that Connexion adds to parameters."""
     return re.sub(r":\w+}", "}", template)

@@ -62,7 +62,9 @@ class DjangoReader:
 
     def route(self, source: Source, path: str, error: BaseException | None = None) -> str | None:
         """Return the template of the pattern that matched, with its mount."""
-        frame = sys._getframe(2)  # mostly the handler's, or the one that it calls to send its response
+        frame: Any = sys._getframe(2)  # mostly the handler's
+        if frame.f_code.co_name == "send_response":  # which the handler of ASGI calls
+            frame = frame.f_back
         variables = _serving((frame,)) or _serving(above(frame)) or _serving(below(error or sys.exc_info()[1]))
         match = getattr(variables.get("request"), "resolver_match", None)
         text = getattr(match, "route", None)

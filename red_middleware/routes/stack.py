@@ -51,4 +51,4 @@ def answered(*is_answer: Callable[[object], bool]) -> BaseException | None:
         is_answer: Each tells exceptions that are only a way to answer, such as a 404.
     """
     error = sys.exc_info()[1]
-    return None if any(tells(error) for tells in is_answer) else error
+    return None if error is None or any(tells(error) for tells in is_answer) else error
