@@ -82,7 +82,7 @@ class Routes:
         self.fault = fault
         self.found = found
         self.around = around
-        self.is_known = False
+        self.is_known: bool = False
         """Whether an app of a framework that is known was found, here or behind a bridge."""
         self.behind: dict[str | None, Behind] = {}
         """What stands behind a mount, by its template, and behind bridges, by `None`."""
