@@ -143,16 +143,19 @@ class InsideASGI(Inside):
     app: Callable[[Any, Any, Any], Awaitable[Any]]
 
     async def __call__(self, scope: Source, receive: object, send: Callable[[Any], Awaitable[object]]) -> Any:
-        exchange = scope.get("wsgi_environ", {}).get(KEY)
+        exchange = (scope.get("wsgi_environ") or {}).get(KEY)
         if exchange is None:
             return await self.app(scope, receive, send)
         scope[KEY] = exchange
         serves(scope, "")
-        path = scope["path"].removeprefix(scope["root_path"])
+        path = str(scope.get("path", "")).removeprefix(str(scope.get("root_path", "")))
 
         async def answer(message: Any) -> None:
-            if message["type"] == "http.response.start":
-                note(self.finders, scope, path)
+            try:
+                if message["type"] == "http.response.start":
+                    note(self.finders, scope, path)
+            except Exception:  # not a message: the bridge will refuse it
+                pass
             await send(message)
 
         try:

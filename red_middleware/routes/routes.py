@@ -84,8 +84,10 @@ class Routes:
         self.around = around
         self.is_known: bool = False
         """Whether an app of a framework that is known was found, here or behind a bridge."""
-        self.behind: dict[str | None, Behind] = {}
-        """What stands behind a mount, by its template, and behind bridges, by `None`."""
+        self.behind: dict[str | None, tuple[Behind, ...]] = {}
+        """What stands behind mounts, by their template, and behind bridges, by `None`. Hosts may share a template."""
+        self._opaque: set[str] = set()
+        """The templates of mounts with an app of no framework that is known."""
         self._mounted: dict[tuple[str, int], object] = {}
         self._inner: list[Routes] = []
         self._is_chosen = False
@@ -146,7 +148,8 @@ class Routes:
         inside.finders.add(inner)
         self._inner.append(inner)
         self.is_known = self.is_known or inner.is_known
-        self._look_behind(None, Behind(lambda source, path, error: served(source) or None, _has_crossed))
+        self.behind = {**self.behind, None: (Behind(lambda source, path, error: served(source) or None, _has_crossed),)}
+        self.ask = self._ask_all
         if not bridge.is_to_asgi:
             self.report.crosses()
 
@@ -167,12 +170,11 @@ class Routes:
         inner.kinds = self.kinds  # what is mounted in it may be of any framework
         inner.readers = inner.learn(app, {})  # the others would take the mount's framework for that of the app
         inner._seen = -1
-        if inner.readers or inner.behind:
-            is_read = _is_always if inner.readers else _has_crossed if inner.is_known else _is_never
-            self._look_behind(template, Behind(inner.find, is_read))
-
-    def _look_behind(self, template: str | None, behind: "Behind") -> None:
-        self.behind = {**self.behind, template: behind}
+        if not inner.is_known:
+            self._opaque.add(template)
+            return
+        behind = Behind(inner.find, _is_always if inner.readers else _has_crossed)
+        self.behind = {**self.behind, template: (*self.behind.get(template, ()), behind)}
         self.ask = self._ask_all
 
     def _put_first(self, reader: Reader) -> None:
@@ -202,13 +204,13 @@ class Routes:
 
     def _join(self, source: Source, route: str | None, path: str, error: BaseException | None) -> str | None:
         """Return the route with the inner one behind it, if it is a mount's or a bridge is on the way."""
-        behind = self.behind.get(route)
-        if behind is not None:
+        candidates = self.behind.get(route, ())
+        for behind in candidates:
             inner = behind.find(source, path, error)
             if inner is not None:
                 return inner if route is None else route.removesuffix("/*") + inner
-            if behind.is_read(source):
-                return None
+        if candidates and route not in self._opaque and all(behind.is_read(source) for behind in candidates):
+            return None
         if self.patterns is not None and route is not None and route.endswith("/*"):
             return self.patterns.route(source, path) or route
         return route
@@ -250,10 +252,6 @@ class Routes:
 
 def _is_always(source: Source) -> bool:
     return True
-
-
-def _is_never(source: Source) -> bool:
-    return False
 
 
 def _has_crossed(source: Source) -> bool:

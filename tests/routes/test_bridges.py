@@ -15,7 +15,7 @@ from django.core.handlers.asgi import ASGIHandler
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
-from starlette.routing import Mount, Route
+from starlette.routing import Host, Mount, Route
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
 from red_middleware import RedASGIMiddleware, RedMetrics, RedWSGIMiddleware
@@ -44,6 +44,18 @@ class OwnWSGIMiddleware:
 
 
 named = {framework.id: framework for framework in FRAMEWORKS}
+
+
+class OwnMiddleware:
+    """An ASGI middleware that does nothing."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.app(scope, receive, send)
+
+
 BRIDGES = [WSGIMiddleware, a2wsgi.WSGIMiddleware, WsgiToAsgi, OwnWSGIMiddleware]
 
 
@@ -344,6 +356,15 @@ class TestToASGI:
         }
         assert faults(metrics) == 0
 
+    def test_what_is_no_message_is_the_bridges_to_refuse(self, metrics: RedMetrics) -> None:
+        """It gets it as the application sent it."""
+
+        async def strange(scope: Scope, receive: Receive, send: Send) -> None:
+            await send({"no type": 1})
+
+        with pytest.raises(KeyError, match="type"):
+            ask_wsgi(self.wrapped(strange, metrics), "/", validate=False)
+
     def test_behind_a_dispatcher_it_is_joined(self, metrics: RedMetrics) -> None:
         dispatcher = DispatcherMiddleware(shop(), {"/asgi": self.bridged(starlette_app())})
         app = RedWSGIMiddleware(dispatcher, metrics=metrics)
@@ -402,6 +423,28 @@ class TestMountsOfOtherFrameworks:
             "/plain/*": 1,
             "_unmatched": 2,
         }
+
+    @pytest.mark.parametrize("has_opaque", [False, True])
+    def test_hosts_that_share_a_template_are_told_apart(self, has_opaque: bool, metrics: RedMetrics) -> None:
+        """What neither knows is unmatched, unless one of the apps is of no framework that is known."""
+
+        async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+            await PlainTextResponse("plain")(scope, receive, send)
+
+        def bridged(path: str) -> Any:
+            inner = flask.Flask("inner")
+            inner.add_url_rule(path, "inner", lambda **parameters: "inner")
+            return WSGIMiddleware(inner)
+
+        hosts = {"a.example": bridged("/a/<x>"), "b.example": bridged("/b/<x>")}
+        app = Starlette(routes=[Host(name, host) for name, host in hosts.items()])
+        if has_opaque:
+            app.router.routes.append(Host("c.example", answer))
+        wrapped = RedASGIMiddleware(app, metrics=metrics)
+        for name, path in [("a", "/a/1"), ("b", "/b/1"), ("b", "/nowhere"), ("c", "/any")][: 4 if has_opaque else 3]:
+            ask_asgi(wrapped, path, host=f"{name}.example")
+        opaque = {"/*": 2} if has_opaque else {"_unmatched": 1}
+        assert routes(metrics) == {"/a/<x>": 1, "/b/<x>": 1, **opaque}
 
     def test_flask_in_bottle_is_opaque(self, metrics: RedMetrics) -> None:
         """Bottle answers when Flask has returned, and forgotten its route."""
@@ -464,6 +507,18 @@ class TestMountsOfOtherFrameworks:
         for path in ["/hello", "/wsgi/items/1", "/wsgi/again/hello"]:
             ask_asgi(wrapped, path)
         assert routes(metrics) == {"/hello": 1, "/wsgi/items/<int:item>": 1, "/wsgi/again/hello": 1}
+        assert faults(metrics) == 0
+
+    def test_bridges_that_lead_to_each_other_end(self, metrics: RedMetrics) -> None:
+        """Without a mount between them."""
+        held = OwnWSGIMiddleware(plain)
+        inner = DispatcherMiddleware(shop())
+        inner.app = TestToASGI().bridged(OwnMiddleware(held))
+        held.app = inner
+        app = Starlette(routes=[Route("/hello", PlainTextResponse("hello")), Mount("/shop", held)])
+        wrapped = RedASGIMiddleware(app, metrics=metrics)
+        ask_asgi(wrapped, "/hello")
+        assert routes(metrics) == {"/hello": 1}
         assert faults(metrics) == 0
 
     def test_an_app_that_mounts_one_for_every_request_is_read_so_far(self, metrics: RedMetrics) -> None:
