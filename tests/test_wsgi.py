@@ -131,6 +131,23 @@ def test_a_second_start_response_before_the_headers_went_out_replaces_the_first(
     ]  # fmt: skip
 
 
+def test_an_exc_info_that_is_none_is_a_fault_and_reaches_the_server() -> None:
+    """What holds no exception names none."""
+    got: list[object] = []
+
+    def app(environ: Environ, start_response: StartResponse) -> list[bytes]:
+        start_response("500 Oops", list(PLAIN), 7)
+        return [b"sorry"]
+
+    def start_response(status: str, headers: object, exc_info: object = None) -> Any:
+        got.append(exc_info)
+
+    metrics = fresh_metrics()
+    RedWSGIMiddleware(app, metrics=metrics)(environ(), start_response)
+    assert got == [7]
+    assert counted(metrics, "red_instrumentation", "http_exceptions") == {"red_instrumentation_errors_total": 1.0}
+
+
 def test_a_second_start_response_after_the_headers_went_out_raises_the_applications_error() -> None:
     """PEP 3333: the server raises what `exc_info` holds; the status that was sent stays."""
     error = KeyError("late")

@@ -307,6 +307,37 @@ def test_an_operation_on_two_paths_is_told_by_the_path() -> None:
     assert asked(app, "/one", "/two", "/two") == {"/one": 1, "/two": 2}
 
 
+@needs("cherrypy")
+def test_a_handler_of_cherrypy_that_is_in_no_tree_is_looked_for_ever_more_rarely() -> None:
+    """As one that `_cp_dispatch` makes."""
+    app = frameworks.cherrypy()
+
+    def index(self: Any) -> str:
+        return "made"
+
+    index.exposed = True  # type: ignore[attr-defined]  # so CherryPy knows a handler
+    made = type("Made", (), {"index": index})()
+    type(app.root)._cp_dispatch = lambda self, vpath: vpath.pop() and made
+    metrics = fresh()
+    wrapped = RedWSGIMiddleware(app, metrics=metrics)
+    for _ in range(5):
+        assert ask_wsgi(wrapped, "/made/", validate=False).text == "made"
+    assert requests(metrics) == {("GET", "_unmatched", "200"): 5}
+
+
+@needs("litestar")
+def test_a_handler_of_litestar_that_was_added_later_is_found_without_a_template() -> None:
+    """As before 2.11; what is no handler of the app has no route."""
+    app = make(next(framework for framework in INSTALLED if framework.package == "litestar")).app
+    read = Read(LitestarReader, app)
+    assert read.learn()
+    frameworks.add_to_litestar(app, "/late")
+    route = next(route for route in app.routes if route.path == "/late")
+    late = next(handler for handler in route.route_handlers if "GET" in handler.http_methods)
+    for handler, expected in [(late, "/late"), (object(), None), (late, "/late")]:
+        assert read.reader.route({"route_handler": handler, "app": app}, "/late") == expected
+
+
 def test_a_map_of_werkzeug_below_a_mount_is_found() -> None:
     """And one of Flask's is its own reader's."""
     mounted = DispatcherMiddleware(frameworks.werkzeug(), {"/shop": frameworks.werkzeug()})
