@@ -11,11 +11,14 @@ import sys
 from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import flask
 import pytest
+from flask.views import MethodView
 
 from red_middleware import RedASGIMiddleware, RedMetrics, RedWSGIMiddleware
 
@@ -157,6 +160,89 @@ def test_dash() -> None:
     client.ask(f"POST {update}", f"500 {update}", json={"output": "nothing.children", "inputs": []})
     check(client, metrics)
     assert exceptions(metrics) == {(update, "KeyError"): 1}
+
+
+def test_flask_smorest() -> None:
+    """Its blueprints of views by methods are Flask's; what `abort` answers with a 4xx is no exception."""
+    require("flask_smorest", package="flask-smorest")
+    smorest: Any = importlib.import_module("flask_smorest")
+    app = flask.Flask("shop")
+    app.config.update(API_TITLE="shop", API_VERSION="1", OPENAPI_VERSION="3.0.2")
+    items = smorest.Blueprint("items", "items", url_prefix="/items")
+
+    class Item(MethodView):
+        def get(self, item: int) -> Any:
+            return {"item": item}
+
+        def delete(self, item: int) -> Any:
+            smorest.abort(404)
+
+    items.route("/<int:item>")(Item)
+    smorest.Api(app).register_blueprint(items)
+    metrics = fresh()
+    client = wsgi_client(RedWSGIMiddleware(app, metrics=metrics))
+    client.ask_each(
+        {
+            "GET /items/1": "200 /items/<int:item>",
+            "DELETE /items/1": "404 /items/<int:item>",
+            "OPTIONS /items/1": "200 /items/<int:item>",
+            "POST /items/1": "405 _unmatched",
+            "GET /items/x": "404 _unmatched",
+        }
+    )
+    check(client, metrics)
+    assert exceptions(metrics) == {}
+
+
+def test_strawberry_in_a_router_and_in_a_mount() -> None:
+    """A router of FastAPI is one route; an application that is mounted is opaque."""
+    require("strawberry", package="strawberry-graphql")
+    strawberry: Any = importlib.import_module("strawberry")
+
+    def hello(self: Any) -> str:
+        return "hello"
+
+    query = strawberry.type(type("Query", (), {"hello": strawberry.field(hello)}))
+    schema = strawberry.Schema(query)
+    app = importlib.import_module("fastapi").FastAPI()
+    app.include_router(importlib.import_module("strawberry.fastapi").GraphQLRouter(schema), prefix="/graphql")
+    app.mount("/mounted", importlib.import_module("strawberry.asgi").GraphQL(schema))
+    metrics = fresh()
+    with asgi_client(RedASGIMiddleware(app, metrics=metrics)) as client:
+        asked = client.ask("POST /graphql", "200 /graphql", json={"query": "{hello}"})
+        assert asked.json() == {"data": {"hello": "hello"}}
+        client.ask("POST /mounted/", "200 /mounted/*", json={"query": "{hello}"})
+        client.ask_each({"GET /graphql": "200 /graphql", "PUT /graphql": "405 _unmatched"})
+        check(client, metrics)
+
+
+def test_nicegui_that_is_mounted() -> None:
+    """Its pages are routes of FastAPI, and its files are opaque.
+
+    It asks every object of the process for its class. So this stands before Django, whose lazy objects look into a
+    database then.
+    """
+    require("nicegui", package="nicegui")
+    ui: Any = importlib.import_module("nicegui").ui
+    app = importlib.import_module("fastapi").FastAPI()
+
+    def page(name: str) -> None:
+        ui.label(name)
+
+    ui.page("/page/{name}")(page)
+    ui.run_with(app, mount_path="/ui")
+    metrics = fresh()
+    app.add_middleware(RedASGIMiddleware, metrics=metrics)
+    static = f"/ui/_nicegui/{version('nicegui')}/static"
+    with asgi_client(app) as client:
+        client.ask_each(
+            {
+                "GET /ui/page/shop": "200 /ui/page/{name}",
+                "GET /ui/nowhere": "404 _unmatched",
+                f"GET {static}/nicegui.css": f"200 {static}/*",
+            }
+        )
+        check(client, metrics)
 
 
 def test_gradio_that_is_mounted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
