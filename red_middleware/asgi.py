@@ -169,7 +169,7 @@ class _Call:
             kind = message["type"]
             if kind == "http.response.start":
                 begins, last = True, False
-                if type(message.get("headers")) is not list:
+                if type(message) is not dict or type(message.get("headers")) is not list:
                     message = kept(message)
             else:
                 begins = False

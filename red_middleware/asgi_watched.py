@@ -16,7 +16,10 @@ FILES: Final = frozenset({"http.response.pathsend", "http.response.zerocopysend"
 
 def kept(message: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Return the beginning of a response with headers that can be read again: Sanic's are a generator."""
-    headers = message.get("headers")
+    try:
+        headers = message["headers"]
+    except KeyError:
+        return message
     return {**message, "headers": list(headers)} if isinstance(headers, Iterator) else message
 
 
