@@ -36,14 +36,14 @@ def _broken_rule(app: Any, takes: Sequence[str]) -> str:
     if not is_asgi and is_async(app):
         return f"must not be async{other}"
     signature = inspect.signature(app, follow_wrapped=False)  # what a decorator wraps may be of the other protocol
-    if _takes(signature, len(takes)):
+    if can_take(signature, len(takes)):
         return ""
     rule = f"must take {', '.join(takes)}"
-    if _takes(signature, 2 if is_asgi else 3):
+    if can_take(signature, 2 if is_asgi else 3):
         rule += other
-    elif _takes(signature, 0):
+    elif can_take(signature, 0):
         rule += "; if it makes the application, call it"
-    elif is_asgi and _takes(signature, 1):
+    elif is_asgi and can_take(signature, 1):
         rule += "; one of ASGI 2 does so behind asgiref.compatibility.guarantee_single_callable"
     return rule
 
@@ -62,13 +62,14 @@ def _makes_apps(kind: type) -> bool:
     if call is None:
         return False
     signature = inspect.signature(call, follow_wrapped=False)
-    if _takes(signature, 1):  # it takes anything, or no request
+    if can_take(signature, 1):  # it takes anything, or no request
         return False
     is_asgi_2 = inspect.iscoroutinefunction(call)  # if it takes two
-    return _takes(signature, 1 + 3) or (_takes(signature, 1 + 2) and not is_asgi_2)
+    return can_take(signature, 1 + 3) or (can_take(signature, 1 + 2) and not is_asgi_2)
 
 
-def _takes(signature: inspect.Signature, count: int) -> bool:
+def can_take(signature: inspect.Signature, count: int) -> bool:
+    """Tell whether a signature can be called with so many arguments by position."""
     try:
         signature.bind(*range(count))
     except TypeError:

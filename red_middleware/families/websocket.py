@@ -1,4 +1,4 @@
-"""The families of WebSockets. They are left out until the first handshake. Those of messages are by an option."""
+"""The families of WebSockets. They are left out until the first handshake. Those of messages need an option."""
 
 from typing import Final
 

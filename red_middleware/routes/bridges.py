@@ -1,9 +1,9 @@
 """Bridges between ASGI and WSGI: which request is it on the other side, and which route serves it there?
 
 A bridge makes a new environ of a scope, or a new scope of an environ, and answers from another thread or task. So the
-app behind it is wrapped, once. What wraps it lets the request's exchange stand in the new environ or scope, asks the
-readers of that side for the route, and notes it on the exchange. A middleware further in sees that the request is
-counted already.
+app behind it is wrapped, once. The wrapper puts the request's exchange into the new environ or scope, asks the readers
+of that side for the route, and notes the route on the exchange. A middleware further in sees that the request counts
+already.
 
 a2wsgi leaves the environ in the scope that it makes. In the other direction a context variable carries the exchange,
 which only apps with a bridge behind them pay for. A bridge that passes no context to its threads stays opaque, as
@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextvars import ContextVar
 from typing import Any, Final, NamedTuple, Protocol
 
+from ..application import can_take
 from ..counting.enclosing import KEY, Enclosing
 from ..counting.exchange import serves
 from ..options import is_async
@@ -76,10 +77,9 @@ def _is_to_wsgi(found: object) -> bool:
 def _is_wsgi(app: object) -> bool:
     """Tell whether an object may be called as PEP 3333 says."""
     try:
-        inspect.signature(app).bind({}, None)  # type: ignore[arg-type]  # anything
-    except Exception:  # it is no function, or takes other arguments
+        return can_take(inspect.signature(app), 2) and not is_async(app)  # type: ignore[arg-type]  # anything
+    except Exception:  # it cannot be called, or does not tell
         return False
-    return not is_async(app)
 
 
 class Carrying:

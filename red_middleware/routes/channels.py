@@ -1,20 +1,19 @@
 """Django Channels (4.0 and later): the patterns of the `URLRouter`s that match the path, joined.
 
 Channels leaves in the scope what a pattern took from the path, and not which pattern that was. So its patterns are
-asked once more, which costs as much as the router's own look-up. That is due once for each handshake. What Django
+asked once more, which costs as much as the router's own look-up. This happens once for each handshake. What Django
 serves behind a `ProtocolTypeRouter` is Django's.
 """
 
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
+from .django import reading
 from .reader import WEBSOCKET, Declare, Report, Source
-from .regex import readable
 from .wrapped import of_class, wrapped
 
 _is_router = of_class("channels.routing", "URLRouter")
 _is_protocol_router = of_class("channels.routing", "ProtocolTypeRouter")
-_is_regex = of_class("django.urls.resolvers", "RegexPattern")
 
 
 class Place(NamedTuple):
@@ -61,9 +60,8 @@ def _places_behind(app: object, template: str) -> list[Place]:
     found: list[Any] = [router for router, _ in wrapped(app, _is_router)]
     places = []
     for route in (route for router in found for route in router.routes):
-        text = str(route.pattern)
-        text = template + (readable(text) if _is_regex(route.pattern) else text)
-        places.append(Place(route.pattern, text, _places_behind(route.callback, text) or None))
+        whole = template + reading(route.pattern)
+        places.append(Place(route.pattern, whole, _places_behind(route.callback, whole) or None))
     return places
 
 

@@ -127,10 +127,15 @@ def _patterns(patterns: Iterable[Any], text: str = "", template: str = "/") -> P
 def _readings(pattern: Any) -> list[tuple[str, str]]:
     """Return the texts of one pattern, each with how it reads: several where the language of the request is in it."""
     if not _is_language(pattern):
-        return [(str(pattern), readable(str(pattern)) if _is_regex(pattern) else str(pattern))]
+        return [(str(pattern), reading(pattern))]
     settings = sys.modules["django.conf"].settings
     readings = [(f"{language}/", "<language>/") for language, _ in settings.LANGUAGES]
     return readings if pattern.prefix_default_language else [*readings, ("", "")]
+
+
+def reading(pattern: Any) -> str:
+    """Return how a pattern reads. One of a regular expression is made readable."""
+    return readable(str(pattern)) if _is_regex(pattern) else str(pattern)
 
 
 def _methods(view: Any) -> list[str] | None:

@@ -21,7 +21,7 @@ Raised = Callable[[Source, BaseException], None]
 
 
 def _forget(template: str, app: object) -> None:
-    """Be a mount that nobody looks behind."""
+    """Take a mount that nobody looks behind."""
 
 
 class Report(NamedTuple):

@@ -89,7 +89,7 @@ class Routes:
         self._opaque: set[str] = set()
         """The templates of mounts with an app of no framework that is known."""
         self._mounted: dict[tuple[str, int], object] = {}
-        self._inner: list[Routes] = []
+        self._inner: list[Routes] = []  # those behind bridges, which know them only weakly
         self._is_chosen = False
         self._put_first(made[0])
 
