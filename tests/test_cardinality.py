@@ -27,6 +27,8 @@ from .counts import routes as counted_routes
 from .drive import ASGIServer, Receive, Scope, Send, StartResponse, WSGIServer, declare, environ, scope
 from .sockets import measured
 
+pytestmark = pytest.mark.once
+
 REQUESTS = 300_000
 THIRD = REQUESTS // 3
 SOCKETS = 100_000

@@ -60,10 +60,7 @@ class Shop:
         self.process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", *self.command,
             cwd=ROOT, stdin=asyncio.subprocess.DEVNULL, stdout=self.output, stderr=self.output, start_new_session=True,
-            env=os.environ | {
-                "PROMETHEUS_MULTIPROC_DIR": self.shared.name,  # for the shop's own metric
-                "RED_MULTIPROCESS_DIR": self.shared.name,  # not needed, but so the demo leaves no files behind
-            },
+            env=os.environ | {"RED_MULTIPROCESS_DIR": self.shared.name},  # not needed, but so it leaves no files behind
         )  # fmt: skip
 
     def check(self) -> None:

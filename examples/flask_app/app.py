@@ -7,9 +7,8 @@ From the repository's root:
     curl http://127.0.0.1:8000/hello http://127.0.0.1:8000/items/1 http://127.0.0.1:8000/metrics
     prometheus --config.file=examples/flask_app/prometheus.yml
 
-Any worker can answer /metrics, and the RED is always that of all four. The shop's own metric is a plain
-prometheus_client metric. Start gunicorn with PROMETHEUS_MULTIPROC_DIR=<an empty directory> to see its total over all
-workers. Otherwise you see only the number of the worker that answers.
+Any worker can answer /metrics for all four, and that holds for the shop's own metric as well, a plain
+prometheus_client counter.
 """
 
 import logging

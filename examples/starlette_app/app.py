@@ -7,9 +7,8 @@ From the repository's root:
     curl http://127.0.0.1:8001/hello http://127.0.0.1:8001/items/1 http://127.0.0.1:8001/metrics
     prometheus --config.file=examples/starlette_app/prometheus.yml
 
-Any worker can answer /metrics, and the RED is always that of all four. The shop's own metric is a plain
-prometheus_client metric. Start uvicorn with PROMETHEUS_MULTIPROC_DIR=<an empty directory> to see its total over all
-workers. Otherwise you see only the number of the worker that answers.
+Any worker can answer /metrics for all four, and that holds for the shop's own metric as well, a plain
+prometheus_client counter.
 
 The shop makes its own `RedMetrics` to set an objective of 0.3 s. This makes 0.3 the bound of a bucket, so the share of
 requests within 0.3 s is exact.

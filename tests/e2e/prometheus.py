@@ -77,10 +77,7 @@ class Prometheus:
     def _is_ready(self) -> bool:
         if self.process.poll() is not None:
             raise ChildProcessError
-        try:
-            return bool(get(f"http://127.0.0.1:{self.port}/-/ready"))
-        except OSError:
-            return False
+        return bool(get(f"http://127.0.0.1:{self.port}/-/ready"))
 
     def ask(self, promql: str) -> list[tuple[dict[str, str], float]]:
         """Return an instant vector: labels and value of every element."""

@@ -13,7 +13,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 from . import ROOT, UWSGI, marks, require_packages
 
@@ -21,12 +21,30 @@ DEADLINE_SECONDS: Final = 60.0
 """For what must happen, and on a busy machine happens late."""
 
 
-def poll(what: str, found: Callable[[], object], seconds: float = DEADLINE_SECONDS) -> None:
-    """Wait until something holds; fail where it does not in time."""
+Result = TypeVar("Result")
+
+
+def poll(what: str, found: Callable[[], Result], seconds: float = DEADLINE_SECONDS) -> Result:
+    """Wait until something is found, and return it.
+
+    An `OSError` is nothing found: a worker that is about to end resets what it took last, and another one answers.
+
+    Raises:
+        TimeoutError: It is not found in time.
+        ChildProcessError: It never will be, as `found` knows.
+    """
     deadline = time.monotonic() + seconds
-    while not found():
+    while True:
+        reason = None
+        try:
+            if result := found():
+                return result
+        except ChildProcessError:
+            raise
+        except OSError as error:
+            reason = error
         if time.monotonic() > deadline:
-            raise TimeoutError(f"{what}: not within {seconds:.0f} seconds")
+            raise TimeoutError(f"{what}: not within {seconds:.0f} seconds") from reason
         time.sleep(0.01)
 
 
@@ -58,7 +76,9 @@ PLAIN: Final = "plain"
 BODIES: Final = "bodies"
 MESSAGES: Final = "messages"
 WEBSOCKET: Final = "websocket"
-NO_PACKAGE: Final = frozenset({PLAIN, BODIES, MESSAGES, WEBSOCKET})
+BUSINESS_WSGI: Final = "business_wsgi"
+BUSINESS_ASGI: Final = "business_asgi"
+NO_PACKAGE: Final = frozenset({PLAIN, BODIES, MESSAGES, WEBSOCKET, BUSINESS_WSGI, BUSINESS_ASGI})
 IN_PROCESS: Final = frozenset({"cheroot", "waitress", "werkzeug", "wsgiref"})
 """Servers that a program starts: `tests.e2e.in_process` is that program."""
 
@@ -149,7 +169,7 @@ class Server:
             )
         try:
             poll("the server names its port", self._listens)
-            poll("the server answers", self._answers)
+            poll("the server answers", self.answers)
         except BaseException:
             self.kill()
             raise
@@ -164,20 +184,21 @@ class Server:
 
     def _listens(self) -> bool:
         if self.process.poll() is not None:
-            raise RuntimeError(f"{' '.join(self.command)} ended:\n{self.log.read_text()}")
+            raise ChildProcessError(f"{' '.join(self.command)} ended:\n{self.log.read_text()}")
         found = re.search(r"(?:http://|TCP address )127\.0\.0\.1:(\d+)", self.log.read_text())
         if found:
             self.port = int(found[1])
         return bool(found)
 
-    def _answers(self) -> bool:
-        try:
-            return self.read("/health") == "well"
-        except OSError:
-            return False
+    def answers(self) -> bool:
+        return self.read("/health") == "well"
 
     def read(self, path: str) -> str:
-        """Return the body of a GET."""
+        """Return the body of a GET.
+
+        Raises:
+            OSError: See `get`.
+        """
         return get(f"http://127.0.0.1:{self.port}{path}").decode()
 
     def rest(self) -> None:

@@ -22,6 +22,8 @@ from .asking import faults, fresh, requests, routes
 from .contract import Framework
 from .made import INSTALLED, Made, make, middleware
 
+pytestmark = pytest.mark.once
+
 REQUESTS = 1000
 FEWER = {"django-ASGI": 150}
 """What takes longest: Django makes a thread for each request by ASGI."""
