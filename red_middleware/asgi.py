@@ -12,7 +12,7 @@ from typing import Any, Final, NoReturn
 
 from .asgi_watched import Watched, kept
 from .asgi_websocket import serve_websocket
-from .counting.exchange import Exchange, start
+from .counting.exchange import Exchange, start, start_apart
 from .counting.labels import SERVER_ERROR
 from .exclusion import Exclude
 from .exposition import Answer, Authorize, Endpoint, Request, answer, ask
@@ -80,6 +80,7 @@ class RedASGIMiddleware:
         self.metrics: RedMetrics = self.mounting.metrics
         self.recorder: Recorder = self.mounting.recorder
         options = self.recorder.options
+        self.start: Callable[..., Exchange | None] = start_apart if options.counts_apart() else start
         watches = options.first_byte or options.event_streams
         if watches:
             self.mounting.counted = Watched(app, self.recorder.fault)
@@ -107,7 +108,7 @@ class RedASGIMiddleware:
                 return await answer_metrics(mounting.endpoint, scope, send)
             if purpose is Purpose.EXCLUDED:
                 return await self.app(scope, receive, send)
-        exchange = start(self.recorder, method, scope, path)
+        exchange = self.start(self.recorder, method, scope, path)
         if exchange is None:
             return await self.app(scope, receive, send)
         call = _Call()  # filled here: an __init__ would cost as much as all of this

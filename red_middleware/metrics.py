@@ -10,7 +10,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final, NoReturn
+from typing import Final, Literal, NoReturn
 
 from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.metrics_core import Metric
@@ -54,6 +54,11 @@ class RedMetrics(Collector):
             has numbers of its own.
         multiprocess_name: All processes of this user with the same name form one group, whoever started them. By
             default the environment variable `RED_MULTIPROCESS_NAME`, else the server that runs the app tells.
+        own_metrics: `"shared"`: the application's own prometheus_client metrics of this registry are those of all
+            workers of the group. `"worker"`: they are those of the worker that answers. See `docs/workers.md`.
+        own_series_limit: How many series of these are shared, 1 to 1,000,000: so many that add up, a histogram's
+            buckets and sum each, and so many others. What is beyond stays the worker's own. It takes 64 bytes of each
+            worker's file.
         scrape_timeout_seconds: How long a scrape waits for the other collectors of the registry, where the scraper
             does not say how long it waits itself, as Prometheus does. Seconds > 0, at most 120.
         clock: Monotonic seconds, as a finite float. Called once here, then three times a request. For tests.
@@ -81,6 +86,8 @@ class RedMetrics(Collector):
         websocket_messages: bool = False,
         multiprocess_dir: str | os.PathLike[str] | None = "auto",
         multiprocess_name: str | None = None,
+        own_metrics: Literal["shared", "worker"] = "shared",
+        own_series_limit: int = 10_000,
         scrape_timeout_seconds: float = 9.0,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
@@ -95,6 +102,8 @@ class RedMetrics(Collector):
             websocket_messages=websocket_messages,
             multiprocess_dir=multiprocess_dir,
             multiprocess_name=multiprocess_name,
+            own_metrics=own_metrics,
+            own_series_limit=own_series_limit,
             scrape_timeout_seconds=scrape_timeout_seconds,
             clock=clock,
         )
@@ -108,6 +117,8 @@ class RedMetrics(Collector):
         self.websocket_messages: Final = checked.websocket_messages
         self.multiprocess_dir: Final = checked.multiprocess_dir
         self.multiprocess_name: Final = checked.multiprocess_name
+        self.own_metrics: Final = checked.own_metrics
+        self.own_series_limit: Final = checked.own_series_limit
         self.scrape_timeout_seconds: Final = checked.scrape_timeout_seconds
         self.clock: Final = checked.clock
         _share_or_register(self, checked)

@@ -9,9 +9,11 @@ import math
 import os
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from numbers import Real
 from typing import Any, Concatenate, Final, ParamSpec
+
+from .counting.layout import Choices
 
 P = ParamSpec("P")
 Constructor = Callable[Concatenate[Any, P], None]
@@ -22,6 +24,12 @@ MAX_TIMEOUT_SECONDS: Final = 120.0
 
 MAX_LABEL_SETS: Final = 1_000_000
 """The most that `max_label_sets` may be. With the default buckets its cells take 272 MB, at construction."""
+
+OWN_METRICS: Final = ("shared", "worker")
+"""What `own_metrics` may be."""
+
+MAX_OWN_SERIES: Final = 1_000_000
+"""The most that `own_series_limit` may be. Its cells take 64 MB of each worker's file."""
 
 LEAST_LIKELY_BUCKET_SECONDS: Final = 1.0
 """A first bucket from here on leaves most requests in it."""
@@ -52,6 +60,8 @@ class Options:
     websocket_messages: bool
     multiprocess_dir: str | os.PathLike[str] | None
     multiprocess_name: str | None
+    own_metrics: str
+    own_series_limit: int
     scrape_timeout_seconds: float
     clock: Callable[[], float]
     born: float = field(init=False, compare=False)
@@ -66,6 +76,9 @@ class Options:
         for name in ("first_byte", "event_streams", "websocket_messages"):
             if not isinstance(getattr(self, name), bool):
                 raise refusal(TypeError, owner, name, getattr(self, name), "must be True or False")
+        if self.own_metrics not in OWN_METRICS:
+            raise refusal(ValueError, owner, "own_metrics", self.own_metrics, 'must be "shared" or "worker"')
+        check_count(owner, "own_series_limit", self.own_series_limit, MAX_OWN_SERIES)
         if self.multiprocess_name is not None:
             check_type(owner, "multiprocess_name", self.multiprocess_name, str)
         kept: dict[str, object] = {
@@ -83,8 +96,7 @@ class Options:
     def difference(self, other: "Options") -> str:
         """Return the name of an option that differs in another one that is not equal."""
         names = ["buckets", "slo_seconds"] if self.bounds != other.bounds else []
-        names += ["namespace", "max_label_sets", "first_byte", "event_streams", "websocket_messages"]
-        names += ["multiprocess_dir", "multiprocess_name", "scrape_timeout_seconds", "clock"]
+        names += [one.name for one in fields(self) if one.compare]
         return next(name for name in names if getattr(self, name) != getattr(other, name))
 
     def doubts(self) -> Iterator[str]:
@@ -94,6 +106,23 @@ class Options:
             yield f"RedMetrics(buckets={list(self.buckets)}): {rule}"
         if self.slo_seconds and self.slo_seconds[-1] > LONGEST_LIKELY_OBJECTIVE_SECONDS:
             yield f"RedMetrics(slo_seconds={list(self.slo_seconds)}): {rule}"
+
+    def choices(self) -> Choices:
+        """Return what is to be counted."""
+        is_shared = self.own_metrics == "shared" and self.multiprocess_dir is not None
+        own_series = self.own_series_limit if is_shared else 0
+        return Choices(
+            bounds=self.bounds,
+            max_label_sets=self.max_label_sets,
+            first_byte=self.first_byte,
+            event_streams=self.event_streams,
+            websocket_messages=self.websocket_messages,
+            own_series=own_series,
+        )
+
+    def counts_apart(self) -> bool:
+        """Tell whether more is to be known of a request than `exchange.start` remembers."""
+        return False
 
     def group_name(self) -> str | None:
         """Return the name that makes a group of all processes that give it; `None` where the server tells."""
@@ -173,10 +202,15 @@ def check_plain_callable(owner: str, option: str, value: object) -> None:
 
 def check_label_sets(value: object) -> None:
     """Refuse what is no number of rows."""
-    check_type("RedMetrics", "max_label_sets", value, int)
-    if isinstance(value, int) and not 1 <= value <= MAX_LABEL_SETS:
-        rule = "must be at least 1" if value < 1 else f"must be at most {MAX_LABEL_SETS}"
-        raise refusal(ValueError, "RedMetrics", "max_label_sets", value, rule)
+    check_count("RedMetrics", "max_label_sets", value, MAX_LABEL_SETS)
+
+
+def check_count(owner: str, option: str, value: object, most: int) -> None:
+    """Refuse what is no number from 1 to the most that is allowed."""
+    check_type(owner, option, value, int)
+    if isinstance(value, int) and not 1 <= value <= most:
+        rule = "must be at least 1" if value < 1 else f"must be at most {most}"
+        raise refusal(ValueError, owner, option, value, rule)
 
 
 def first_seconds(owner: str, option: str, clock: Any) -> float:

@@ -24,6 +24,7 @@ from .families import Bound, Family, Reading, bound
 from .families import families as families_of
 from .faults import Faults, log
 from .options import Options
+from .own_metrics.sharing import OwnMetrics
 from .routes import FRAMEWORKS
 from .workers import Membership
 
@@ -60,13 +61,14 @@ class Recorder:
         self.clock: Callable[[], float] = options.clock
         self.bounds: tuple[float, ...] = options.bounds
         self.first_bound: float = self.bounds[0]
-        optional = options.first_byte, options.event_streams, options.websocket_messages
-        self.kinds: Sequence[Kind] = kinds or layout(options.bounds, options.max_label_sets, *optional)
-        self.families: Sequence[Family] = families or families_of(*optional)
+        choices = options.choices()
+        self.kinds: Sequence[Kind] = kinds or layout(choices)
+        self.families: Sequence[Family] = families or families_of(choices)
         self.names: list[str] = [self.full_name(family) for family in self.families]
         self.faults: Faults = Faults(lambda: self.table.add(self.table.own, "faults"))
         self.fault: Callable[[str, BaseException], None] = self.faults.fault
-        self.membership: Membership = Membership(options, self.kinds, self.faults)
+        self.own: OwnMetrics = OwnMetrics(self.registry, choices.own_series, self.faults)
+        self.membership: Membership = Membership(options, self.kinds, self.faults, self.own)
         self.methods: Mapping[object, Method] = {}  # the table's from `begin` on, so that the first request meets it
         self._mountings: list[weakref.ref[Mounted]] = []  # those that have not declared their routes yet
         self._knows_routes = False

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable
 from http import HTTPStatus
 from typing import Any, NoReturn
 
-from .counting.exchange import start
+from .counting.exchange import Exchange, start, start_apart
 from .exclusion import Exclude
 from .exposition import Authorize, Endpoint, Request, answer
 from .metrics import RedMetrics
@@ -74,6 +74,7 @@ class RedWSGIMiddleware:
         self.metrics: RedMetrics = self.mounting.metrics
         self.recorder: Recorder = self.mounting.recorder
         options = self.recorder.options
+        self.start: Callable[..., Exchange | None] = start_apart if options.counts_apart() else start
         watches = options.first_byte or options.event_streams
         self.response_class: type[OpenResponse] = WatchedResponse if watches else OpenResponse
         self.file_class: type | None = None
@@ -96,7 +97,7 @@ class RedWSGIMiddleware:
                 return answer_metrics(mounting.endpoint, environ, start_response)
             if purpose is Purpose.EXCLUDED:
                 return self.app(environ, start_response)
-        exchange = start(self.recorder, method, environ, path)
+        exchange = self.start(self.recorder, method, environ, path)
         if exchange is None:
             return self.app(environ, start_response)
         response = self.response_class()  # filled here: an __init__ would cost as much as all of this

@@ -83,6 +83,11 @@ def metrics(clock: Clock) -> RedMetrics:
         ({"multiprocess_dir": BytesPath()}, TypeError, 'must be a path, "auto" or None'),
         ({"multiprocess_dir": True}, TypeError, "RedMetrics(multiprocess_dir=True): must be a path"),
         ({"multiprocess_name": 7}, TypeError, "RedMetrics(multiprocess_name=7): must be of type str"),
+        ({"own_metrics": "yes"}, ValueError, 'RedMetrics(own_metrics=\'yes\'): must be "shared" or "worker"'),
+        ({"own_metrics": None}, ValueError, "RedMetrics(own_metrics=None): must be"),
+        ({"own_series_limit": 0}, ValueError, "RedMetrics(own_series_limit=0): must be at least 1"),
+        ({"own_series_limit": 1_000_001}, ValueError, "must be at most 1000000"),
+        ({"own_series_limit": "10"}, TypeError, "RedMetrics(own_series_limit='10'): must be of type int"),
         ({"scrape_timeout_seconds": "9"}, TypeError, "RedMetrics(scrape_timeout_seconds='9'): must be seconds"),
         ({"scrape_timeout_seconds": True}, TypeError, "RedMetrics(scrape_timeout_seconds=True): must be seconds"),
         ({"scrape_timeout_seconds": 0}, ValueError, "(scrape_timeout_seconds=0): must be seconds > 0 and <= 120"),
@@ -167,6 +172,8 @@ def test_a_second_one_with_equal_options_shares_the_numbers() -> None:
         ({"multiprocess_dir": None}, "RedMetrics(multiprocess_dir=None): the registry holds a RedMetrics with"),
         ({"multiprocess_dir": "/run"}, "a RedMetrics with multiprocess_dir='auto'; pass that one as metrics=,"),
         ({"multiprocess_name": "shop"}, "RedMetrics(multiprocess_name='shop'): the registry holds a RedMetrics with"),
+        ({"own_metrics": "worker"}, "RedMetrics(own_metrics='worker'): the registry holds a RedMetrics with"),
+        ({"own_series_limit": 5}, "RedMetrics(own_series_limit=5): the registry holds a RedMetrics with"),
     ],
 )
 def test_a_second_one_with_other_options_is_refused(options: dict[str, Any], message: str) -> None:

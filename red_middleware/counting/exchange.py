@@ -72,6 +72,14 @@ def start(recorder: Recorder, method: object, source: Source, path: str = "") ->
     return exchange
 
 
+def start_apart(recorder: Recorder, method: object, source: Source, path: str = "") -> "Exchange | None":
+    """Begin a request as `start` does, where an option asks for more than a common one tells: it counts as uncommon."""
+    exchange = start(recorder, method, source, path)
+    if exchange is not None:
+        exchange._set_apart().source = source
+    return exchange
+
+
 def exclude(recorder: Recorder, source: Source, path: str) -> None:
     """Tell middlewares further in that a request is not counted. See `start`."""
     exchange = Exchange()
@@ -377,17 +385,18 @@ def _add(outcome: Outcome, bucket_cell: int, seconds: float, failed: float = 0.0
 
 
 def _is_accepted(outcome: Outcome) -> bool:
-    return 0 < outcome.row.code_of(outcome.status_cell) < CLIENT_ERROR
+    return 0 < outcome.code < CLIENT_ERROR
 
 
 class Apart:
     """What happened to a request beyond the common case."""
 
-    __slots__ = ("answering", "error", "first_byte", "forgotten", "gone", "is_socket", "outer", "served", "stream",
-                 "unanswered")  # fmt: skip
+    __slots__ = ("answering", "error", "first_byte", "forgotten", "gone", "is_socket", "outer", "served", "source",
+                 "stream", "unanswered")  # fmt: skip
 
     def __init__(self, outer: Enclosing | None = None) -> None:
         self.outer: Enclosing | None = outer
+        self.source: Source | None = None  # where `start_apart` began it
         self.error: tuple[int, str] | None = None
         self.answering: BaseException | None = None
         self.gone: bool = False

@@ -87,9 +87,22 @@ def close_code(code: object) -> int:
     return int(code) if isinstance(code, int) and 1000 <= code < 5000 else OTHER_STATUS
 
 
+def status_class(code: int) -> int:
+    """Return the class of a code from `status_code`: 1 to 5 of 1xx to 5xx, or 0 (`OTHER_STATUS`)."""
+    return code // 100
+
+
 def status_label(code: int) -> str:
-    """Return the label of a code from `status_code` or `close_code`: its digits, or `_OTHER`."""
-    return str(code) if code else OTHER
+    """Return the label of a code from `status_code` or `close_code`: its digits, or `_OTHER`; `2xx` of a class."""
+    return OTHER if not code else f"{code}xx" if code < 100 else str(code)
+
+
+def value_label(value: object) -> str:
+    """Return the text of a value that is none of a closed set, or `_OTHER` where it is none, empty or too long.
+
+    What is no text, as a number or a member of an enumeration, counts as its text. Lone surrogates become `?`.
+    """
+    return _closed(value if isinstance(value, str) else str(value), OTHER) if value not in (None, "") else OTHER
 
 
 def route_label(route: object) -> str:

@@ -23,6 +23,18 @@ class Unit(Enum):
     """A sum of seconds. Adds up as a count does, rounded down so that the sum is exact."""
     GAUGE = "gauge"
     """What is the case now. Adds up over the living workers only."""
+    TOTAL = "total"
+    """Any number that only grows, in two cells: the number, and what of an exact sum did not fit in there. Adds up over
+    all workers, exactly, so that no order of theirs makes it a bit less."""
+    LARGEST = "largest"
+    """What several workers may say alike: what is farthest from zero counts, and once. The dead are asked too."""
+    STATE = "state"
+    """A part of what a worker says of a gauge of the application. See `own_metrics.merging`."""
+
+    @property
+    def moves(self) -> bool:
+        """Whether what a worker says comes along when it takes new cells: the rest counts where it is."""
+        return self in (Unit.GAUGE, Unit.LARGEST, Unit.STATE)
 
 
 class Field(NamedTuple):
@@ -37,6 +49,15 @@ class Field(NamedTuple):
     is_coded: bool = False
     """Whether each cell counts one code (an HTTP status). A row's first codes take cells from the last one down, so
     that the first code lies next to the field behind; the first cell counts all other codes."""
+    is_classed: bool = False
+    """Whether the codes are classes of statuses, from `labels.status_class`."""
+    slots: int = 1
+    """How many times the field is there in a row, one behind the other: for one status or class of statuses each."""
+
+    @property
+    def slot_width(self) -> int:
+        """Return how many cells one slot takes."""
+        return self.width // self.slots
 
 
 class Kind:
@@ -53,6 +74,9 @@ class Kind:
         key: Makes a key of a method and a route, for kinds of which declared routes reserve rows; `None` for a method
             of another kind.
         is_quiet: Whether rows are shown only once they have counted something, even if all of them are sentinels.
+        is_shared: Whether there are rows among workers only, and none in a table that is alone.
+        most_values: Of each label how many values it may have, those that come first; 0 where something else bounds
+            them. By default nothing else does so.
     """
 
     def __init__(
@@ -65,7 +89,11 @@ class Kind:
         fallback: Callable[[Key], Key] | None = None,
         key: Callable[[str, str], Key | None] | None = None,
         is_quiet: bool = False,
+        is_shared: bool = False,
+        most_values: Sequence[int] = (),
     ) -> None:
+        self.most_values: tuple[int, ...] = tuple(most_values)
+        self.is_shared = is_shared
         self.is_closed: bool = key is None and capacity <= len(sentinels)
         """Whether the sentinels are all rows that there can be."""
         if fallback is None and not self.is_closed:
@@ -115,6 +143,10 @@ class Extent(NamedTuple):
     """Which cells of the vector are seconds."""
     gauges: tuple[slice, ...]
     """Which cells of the vector are gauges."""
+    own: tuple[int, int]
+    """Where in the vector the rows of the application's own metrics begin: those that add up, and those that do not."""
+    modes: Sequence[str]
+    """How each row of the latter merges, see `own_metrics.merging`."""
 
     def split(self, vector: Sequence[float]) -> list[Sequence[float]]:
         """Return the vector's part of each kind."""
@@ -125,18 +157,22 @@ class Extent(NamedTuple):
         return parts
 
 
-def extent(regions: Iterable[tuple[Kind, int, int]]) -> Extent:
+def extent(regions: Iterable[tuple[Kind, int, int]], modes: Sequence[str] = ()) -> Extent:
     """Return where the used rows of each kind are, given each kind with its capacity and how many rows are used."""
     spans, found = [], {Unit.SECONDS: [], Unit.GAUGE: []}  # type: tuple[list[tuple[int, int]], dict[Unit, list[slice]]]
+    own = []
     first = start = 0
     for kind, capacity, used in regions:
         length = used * kind.width
+        if kind.is_shared:
+            own.append(start)
         for unit, slices in found.items():
             slices += [slice(start + cell, start + length, kind.width) for cell in kind.cells(unit)]
         spans.append((first, length))
         first += capacity * kind.width
         start += length
-    return Extent(first, tuple(spans), tuple(found[Unit.SECONDS]), tuple(found[Unit.GAUGE]))
+    sums, states = own or (start, start)
+    return Extent(first, tuple(spans), tuple(found[Unit.SECONDS]), tuple(found[Unit.GAUGE]), (sums, states), modes)
 
 
 NOTHING: Final = extent(())
@@ -144,11 +180,20 @@ NOTHING: Final = extent(())
 
 def mark(kinds: Iterable[Kind]) -> str:
     """Return what tells tables apart whose cells mean different things: their workers cannot be one group."""
-    return repr([(kind.name, kind.labels, kind.fields, kind.capacity, kind.in_order) for kind in kinds])
+    return repr(
+        [(kind.name, kind.labels, kind.fields, kind.capacity, kind.in_order, kind.most_values) for kind in kinds]
+    )
 
+
+SUM_CELLS: Final = 4
+STATE_CELLS: Final = 4
+"""Of a number of the application that adds up, `own_metrics.merging.Sum`, and of any other, `State`."""
 
 STATUS_CELLS: Final = 16
 """Statuses that a row of requests tells apart: its first 15 codes, then `_OTHER`."""
+
+CLASS_CELLS: Final = 6
+"""Classes of statuses, `1xx` to `5xx`, and `_OTHER`."""
 
 EXCEPTION_ROWS: Final = 257
 """Pairs of (route, exception class) that are told apart, 256, and one row for the rest."""
@@ -163,6 +208,13 @@ STREAM_ROWS: Final = 128
 
 LIFETIME_BOUNDS: Final = (1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 86400.0)
 """Upper bounds of the buckets for how long a WebSocket or an event stream lasts: from a reply in pieces to a day."""
+
+OWN_SUM: Final = "own_sum"
+OWN_STATE: Final = "own_state"
+"""The kinds of the application's own metrics: a row for each number that adds up, and one for each other."""
+
+UNTOLD: Final = ("",)
+"""In whose place no row of the application is: what finds no room stays in the worker's memory."""
 
 _LIFETIME: Final = (
     Field("seconds", Unit.SECONDS),
@@ -183,30 +235,47 @@ _STREAM: Final = Kind(
 )
 
 
-def layout(
-    bounds: tuple[float, ...],
-    max_label_sets: int,
-    first_byte: bool = False,
-    event_streams: bool = False,
-    websocket_messages: bool = False,
-) -> tuple[Kind, ...]:
-    """Return the kinds of row of a table, in the order of their regions.
+class CustomLabel(NamedTuple):
+    """A label of the user's own on the rows of requests."""
 
-    Args:
-        bounds: Upper bounds of the latency buckets, in seconds, without +Inf.
-        max_label_sets: How many label sets of requests there can be at least.
-        first_byte: Whether the time to the first byte is counted.
-        event_streams: Whether event streams are.
-        websocket_messages: Whether the messages of WebSockets are, and their bytes.
-    """
-    optional = []
-    if first_byte:
-        optional += [
-            Field("first_byte_seconds", Unit.SECONDS),
-            Field("first_byte_buckets", width=len(bounds) + 1, bounds=bounds),
-        ]
+    name: str
+    default: str
+    """The value where there is no other one, or no room for it. Rows are reserved with it."""
+    most_values: int
+    """How many values it may have, those that come first; 0 where they are listed, or there is only the default."""
+    families: frozenset[str]
+    """The families that show it. The others show the sum over its values."""
+
+
+class Choices(NamedTuple):
+    """What the options ask to be counted, which decides the cells of the rows and the families that show them."""
+
+    bounds: tuple[float, ...]
+    """Upper bounds of the latency buckets, in seconds, without +Inf."""
+    max_label_sets: int
+    """How many label sets of requests there can be at least."""
+    first_byte: bool = False
+    """Whether the time to the first byte is counted."""
+    event_streams: bool = False
+    """Whether event streams are."""
+    websocket_messages: bool = False
+    """Whether the messages of WebSockets are, and their bytes."""
+    own_series: int = 0
+    """How many series of the application's own metrics are shared with other workers."""
+    labels: tuple[CustomLabel, ...] = ()
+    """In the order of their values in a key."""
+    size_bounds: tuple[float, ...] = ()
+    """Upper bounds of the buckets for the sizes of bodies, in bytes; empty where no sizes are counted."""
+    duration_status: str | None = None
+    """`class` or `code`, if durations are told apart by it."""
+    status_classes: bool = False
+    """Whether requests are counted by class of status."""
+
+
+def layout(choices: Choices) -> tuple[Kind, ...]:
+    """Return the kinds of row of a table, in the order of their regions."""
     return (
-        *([_STREAMS, _STREAM] if event_streams else []),
+        *([_STREAMS, _STREAM] if choices.event_streams else []),
         Kind(
             "own",
             (),
@@ -243,26 +312,62 @@ def layout(
             [
                 Field("close_code", width=STATUS_CELLS, is_coded=True),
                 *_LIFETIME,
-                *(_MESSAGES if websocket_messages else ()),
+                *(_MESSAGES if choices.websocket_messages else ()),
             ],
         ),
-        Kind(
-            "http",
-            ("method", "route"),
-            [  # what a common request adds to lies side by side: its status, the sum of seconds, the first bucket
-                Field("status", width=STATUS_CELLS, is_coded=True),
-                Field("seconds", Unit.SECONDS),
-                Field("buckets", width=len(bounds) + 1, bounds=bounds),
-                Field("errors"),
-                Field("disconnects"),
-                *optional,
-            ],
-            capacity=max_label_sets,
-            sentinels=_METHOD_SENTINELS,
-            fallback=lambda key: (key[0], OVERFLOW),
-            key=lambda method, route: None if method == WEBSOCKET else (method, route),
-        ),
+        _of_requests(choices),
+        *(_of_application(choices.own_series) if choices.own_series else ()),
     )
+
+
+def _of_requests(choices: Choices) -> Kind:
+    """Return the kind of the rows that most requests add to."""
+    bounds, sizes = choices.bounds, choices.size_bounds
+    codes = CLASS_CELLS if choices.status_classes else STATUS_CELLS
+    slots = {None: 1, "class": CLASS_CELLS, "code": codes}[choices.duration_status]
+    fields = [  # what a common request adds to lies side by side: its status, the sum of seconds, the first bucket
+        Field("status", width=codes, is_coded=True, is_classed=choices.status_classes),
+        Field("seconds", Unit.SECONDS, width=slots, slots=slots),
+        Field("buckets", width=(len(bounds) + 1) * slots, bounds=bounds, slots=slots),
+        Field("errors"),
+        Field("disconnects"),
+    ]
+    if choices.first_byte:
+        fields += [
+            Field("first_byte_seconds", Unit.SECONDS),
+            Field("first_byte_buckets", width=len(bounds) + 1, bounds=bounds),
+        ]
+    for size in ("request_size", "response_size") if sizes else ():
+        fields += [Field(f"{size}_bytes"), Field(f"{size}_buckets", width=len(sizes) + 1, bounds=sizes)]
+    defaults = tuple(label.default for label in choices.labels)
+    return Kind(
+        "http",
+        ("method", "route", *(label.name for label in choices.labels)),
+        fields,
+        capacity=choices.max_label_sets,
+        sentinels=[(*key, *defaults) for key in _METHOD_SENTINELS],
+        fallback=lambda key: (*(key[:2] if key[2:] != defaults else (key[0], OVERFLOW)), *defaults),
+        key=lambda method, route: None if method == WEBSOCKET else (method, route, *defaults),
+        most_values=(0, 0, *(label.most_values for label in choices.labels)) if choices.labels else (),
+    )
+
+
+def _of_application(limit: int) -> Iterable[Kind]:
+    """Yield the kinds of the application's own metrics. They are the last ones: `Extent.own` says where they begin."""
+    fields = {
+        OWN_SUM: [Field("total", Unit.TOTAL, width=2), Field("shared", Unit.LARGEST, width=SUM_CELLS - 2)],
+        OWN_STATE: [Field("state", Unit.STATE, width=STATE_CELLS)],
+    }
+    for name, cells in fields.items():
+        yield Kind(
+            name,
+            ("family", "type", "labels"),
+            cells,
+            capacity=limit + 1,
+            sentinels=[UNTOLD],
+            fallback=lambda key: UNTOLD,
+            is_shared=True,
+        )
 
 
 def _of_sockets(name: str, fields: Sequence[Field]) -> Kind:

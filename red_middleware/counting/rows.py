@@ -8,7 +8,7 @@ from _thread import RLock
 from collections.abc import Iterable, MutableSequence
 from typing import TYPE_CHECKING, Final, SupportsIndex
 
-from .labels import OTHER_STATUS
+from .labels import OTHER_STATUS, SERVER_ERROR, status_class
 from .layout import Key, Kind
 
 if TYPE_CHECKING:
@@ -33,15 +33,23 @@ class Row:
         self.start: int = number * kind.width
         self.codes: tuple[int, ...] = ()  # in the order in which they came
         self.code_cells: dict[int, int] = {OTHER_STATUS: self.cell(kind.coded.name)} if kind.coded else {}
-        self.outcomes: dict[tuple[int, bool], Outcome] = {}  # by status cell, and whether it is an error
+        self.outcomes: dict[tuple[int, bool, int], Outcome] = {}  # by status cell, whether it is an error, and slot
 
     def cell(self, field: str) -> int:
         """Return the first cell of a field."""
         return self.start + self.kind.offsets[field]
 
-    def code_of(self, cell: int) -> int:
-        """Return the code that a cell counts."""
-        return next(code for code, counted in self.code_cells.items() if counted == cell)
+    def slot(self, code: int, code_cell: int) -> int:
+        """Return which slot of the durations a request has: that of its class, or the one beside the cell of its code.
+
+        Args:
+            code: Its status.
+            code_cell: The cell that counts it.
+        """
+        slots = self.kind.field("seconds").slots
+        if slots == 1 or self.kind.coded is None:
+            return 0
+        return status_class(code) if slots != self.kind.coded.width else code_cell - self.cell(self.kind.coded.name)
 
     def next_code_cell(self) -> int | None:
         """Return the cell that the next new code takes, `None` where only the one of the other codes is left."""
@@ -54,15 +62,18 @@ class Row:
 class Outcome:
     """How requests of one row end, with one status: all that counting a common one takes. Small, to stay in caches."""
 
-    __slots__ = ("bucket_cell", "cells", "is_error", "row", "seconds_cell", "status_cell")
+    __slots__ = ("bucket_cell", "cells", "code", "is_error", "row", "seconds_cell", "status_cell")
 
-    def __init__(self, row: Row, status_cell: int, is_error: bool, cells: MutableSequence[float]) -> None:
+    def __init__(self, row: Row, code: int, status_cell: int, cells: MutableSequence[float]) -> None:
+        slot = row.slot(code, status_cell)
         self.row: Row = row
+        self.code: int = OTHER_STATUS if status_cell == row.code_cells[OTHER_STATUS] else code
+        """The status, or where classes are counted, one of its class."""
         self.cells: MutableSequence[float] = cells
-        self.bucket_cell: int = row.cell("buckets")  # the first
-        self.seconds_cell: int = row.cell("seconds")
+        self.bucket_cell: int = row.cell("buckets") + slot * row.kind.field("buckets").slot_width  # the first
+        self.seconds_cell: int = row.cell("seconds") + slot
         self.status_cell: int = status_cell
-        self.is_error: bool = is_error
+        self.is_error: bool = code >= SERVER_ERROR
 
 
 class Method:

@@ -35,16 +35,37 @@ from .labels import (
     WEBSOCKET,
     method_label,
     route_label,
+    status_class,
 )
-from .layout import Extent, Key, Kind, Unit, extent
+from .layout import OWN_STATE, Extent, Key, Kind, Unit, extent
 from .rows import IS_LOCKED, LockedPublishedList, Method, Open, Outcome, PublishedList, Row
 
 Change = (
     tuple[Literal["declare"], dict[str, list[str]]]
     | tuple[Literal["row"], str, Key]
+    | tuple[Literal["rows"], str, Sequence[Key]]
     | tuple[Literal["code"], str, int, int]
 )
-"""Routes with their method labels; the kind and the key of a row; the kind and the number of a row, and a code."""
+"""Routes with their method labels; the kind and the key of a row; those of several; the kind and the number of a row,
+and a code."""
+
+
+class Found(NamedTuple):
+    """The cells of all workers."""
+
+    parts: Sequence[Sequence[float]]
+    """By kind, added up; of `OWN_STATE` what the dead left."""
+    workers: int
+    """How many live."""
+    states: Sequence[tuple[int, Sequence[float]]] = ()
+    """The cells of `OWN_STATE` of each that lives, with its pid."""
+
+
+class Holder(Protocol):
+    """Who adds to the cells of a row without asking the table."""
+
+    def move(self, cells: MutableSequence[float]) -> None:
+        """Add to these cells from now on."""
 
 
 class Sharing(Protocol):
@@ -63,8 +84,8 @@ class Sharing(Protocol):
     def catch_up(self, table: "Table") -> bool:
         """Replay what the others changed; tell whether that was possible."""
 
-    def read(self, table: "Table", extent: Extent) -> tuple[Sequence[Sequence[float]], int]:
-        """Return the sums of the cells of all workers, by kind, and how many workers live."""
+    def read(self, table: "Table", extent: Extent) -> Found:
+        """Add up the cells of all workers."""
 
     def abandon(self) -> None:
         """Let go, in a forked child, of what belongs to the parent."""
@@ -81,11 +102,10 @@ class Alone:
     def catch_up(self, table: "Table") -> bool:
         return True
 
-    def read(self, table: "Table", extent: Extent) -> tuple[Sequence[Sequence[float]], int]:
+    def read(self, table: "Table", extent: Extent) -> Found:
         for kind, number, counted in table.in_progress():
             table.regions[kind].cells[number] = len(counted.in_progress)
-        spans = zip(table.regions.values(), extent.spans, strict=True)
-        return [region.cells[:length] for region, (_, length) in spans], 1
+        return table.alone(extent)
 
     def abandon(self) -> None:
         pass
@@ -97,7 +117,7 @@ ALONE: Final = Alone()
 class Region:
     """The rows of one kind, and their cells."""
 
-    __slots__ = ("capacity", "cells", "free", "index", "kind", "reserved", "rows", "used")
+    __slots__ = ("capacity", "cells", "free", "holders", "index", "kind", "reserved", "rows", "used", "values")
 
     def __init__(self, kind: Kind) -> None:
         self.kind: Kind = kind
@@ -108,6 +128,32 @@ class Region:
         self.used: int = 0
         self.index: dict[Key, Row] = {}
         self.cells: MutableSequence[float] = []
+        self.holders: dict[int, Holder] = {}  # by the number of their row
+        self.values: tuple[frozenset[str], ...] = tuple(frozenset() for _ in kind.most_values)
+        """Of each label that may have so many values, those that rows have."""
+
+    def fits(self, key: Key) -> bool:
+        """Tell whether no label gets more values by this key than it may have."""
+        return all(map(self._has_value, range(len(self.values)), key))
+
+    def _has_value(self, label: int, value: str) -> bool:
+        """Tell whether a label has a value, or may have one more."""
+        most, known = self.kind.most_values[label], self.values[label]
+        return not most or value in known or value == OTHER or len(known) < most
+
+    def values_with(self, key: Key) -> tuple[frozenset[str], ...]:
+        """Return the values that labels have once there is a row for a key."""
+        return tuple(
+            known | {value} if most and value != OTHER and value not in known else known
+            for most, known, value in zip(self.kind.most_values, self.values, key, strict=False)
+        )
+
+    def folded(self, key: Key) -> Key:
+        """Return the key that counts in place of one that finds no room."""
+        if self.fits(key):
+            return self.kind.fallback(key)
+        number = len(self.values)
+        return (*(key[n] if self._has_value(n, key[n]) else OTHER for n in range(number)), *key[number:])
 
     def cost(self, key: Key) -> int:
         """Return how many free rows a new key takes: none if one is reserved for it."""
@@ -121,6 +167,8 @@ class Counted(NamedTuple):
     cells: Mapping[str, Sequence[float]]
     workers: int
     """How many processes are added up here."""
+    states: Sequence[tuple[int, Sequence[float]]]
+    """See `Found`."""
 
 
 class Table:
@@ -145,6 +193,7 @@ class Table:
         self.methods: dict[object, Method] = {label: Method(self, label) for label in METHODS}
         self.sockets: Open = Open()
         self.streams: Open = Open()
+        self.has_classes: bool = self.http.kind.field("status").is_classed
         self.has_first_byte: bool = "first_byte_seconds" in self.http.kind.offsets
         self.has_streams: bool = "stream" in self.regions
         self.has_messages: bool = "sent_messages" in self.regions["connection"].kind.offsets
@@ -159,8 +208,11 @@ class Table:
     def extent(self, used: Iterable[int] | None = None) -> Extent:
         """Return which cells count by now, given how many rows of each kind are used, by default all that are."""
         rows = [region.used for region in self.regions.values()] if used is None else used
-        found = zip(self.regions.values(), rows, strict=True)
-        return extent((region.kind, region.capacity, used) for region, used in found)
+        found = list(zip(self.regions.values(), rows, strict=True))
+        modes = [
+            row.key[2] for region, used in found if region.kind.name == OWN_STATE for row in region.rows[1:used]
+        ]  # not of the first one, which stands for those that found no room
+        return extent(((region.kind, region.capacity, used) for region, used in found), ["", *modes])
 
     def declare(self, routes: Iterable[tuple[str, Iterable[str] | None]]) -> int:
         """Reserve rows for the routes that an app declares, before clients can fill the table.
@@ -237,27 +289,33 @@ class Table:
                     region.free = spare + missing
                     return
 
-    def row(self, method: Method, route: object) -> Row:
+    def row(self, method: Method, route: object, more: Key = ()) -> Row:
         """Return the row of requests for a route that `method.rows` does not hold.
 
         Nothing is refused: what finds no room is counted in the row of `_overflow`. The answer is remembered under
         no more names than the rows and the declared routes bound. It is a row of `earlier` where the other workers
         cannot be told of a new one at the moment.
+
+        Args:
+            method: The request's.
+            route: As the readers say it.
+            more: The values of the user's own labels, in their order.
         """
         method = self.methods[method.label]  # an exchange from before a fork has one of another table
         name = route_label(route)
         declared = self.declared.get(name, frozenset()) - {WEBSOCKET}
         if not declared or method.label in declared:
-            key = (method.label, name)
+            key = (method.label, name, *more)
         elif OTHER in declared:
-            key = (OTHER, name)
+            key = (OTHER, name, *more)
         else:
-            key = (method.label, UNMATCHED)
+            key = (method.label, UNMATCHED, *more)
         row = self.admit(self.http, key)
         if row.key[1] == OVERFLOW or row.table is not self:
             return row  # the next request may find room, or an index that nobody holds
-        if route is None or (route in (name, name[1:]) and (declared or row.key[1] == name)):
-            method.rows[route] = row
+        is_bounded = route is None or (route in (name, name[1:]) and (declared or row.key[1] == name))
+        if is_bounded and row.key[2:] == more:
+            method.rows[(route, more) if more else route] = row
         return row
 
     def admit(self, region: Region, key: Key) -> Row:
@@ -274,15 +332,26 @@ class Table:
             row = region.index.get(key)
             if row is not None:
                 return row
-            key = region.kind.fallback(key)
+            key = region.folded(key)
+
+    def admit_all(self, kind: str, keys: Sequence[Key]) -> list[Row | None]:
+        """Return the rows of several keys, all in one change; `None` for those that find no room.
+
+        It is `None` as well where the other workers cannot be told at the moment.
+        """
+        change: Change = ("rows", kind, keys)
+        if self.lacks(change):
+            self.sharing.change(self, change)
+        return [self.regions[kind].index.get(key) for key in keys]
 
     def _add_row(self, region: Region, key: Key) -> None:
         lock = self.methods[key[0]].lock if region.kind.labels[:1] == ("method",) else self.lock
         while True:
             used, free = region.used, region.free  # first: what another thread adds from here on is noticed below
             cost = region.cost(key)
-            if key in region.index or cost > free:
+            if key in region.index or cost > free or not region.fits(key):
                 return
+            values = region.values_with(key)
             row = Row(self, region.kind, used, key, lock)
             addition = (row,)
             with self.lock:
@@ -290,6 +359,7 @@ class Table:
                     region.rows += addition
                     region.index[key] = row
                     region.free = free - cost
+                    region.values = values
                     region.used = used + 1  # last: who sees it finds the row
                     return
 
@@ -298,12 +368,12 @@ class Table:
 
         It belongs to a row of `earlier` where there is room, but the other workers cannot be told at the moment.
         """
-        row, cell = self._coded(row, code)
-        is_error = code >= SERVER_ERROR
-        outcome = row.outcomes.get((cell, is_error))
+        row, cell = self._coded(row, status_class(code) if self.has_classes else code)
+        key = cell, code >= SERVER_ERROR, row.slot(code, cell)
+        outcome = row.outcomes.get(key)
         if outcome is None:
             http = row.table.http
-            outcome = row.outcomes.setdefault((cell, is_error), Outcome(row, cell, is_error, http.cells))
+            outcome = row.outcomes.setdefault(key, Outcome(row, code, cell, http.cells))
             with row.lock:
                 outcome.cells = http.cells  # asked again: `use` may have passed by meanwhile
         return outcome
@@ -325,6 +395,9 @@ class Table:
 
     def code_cell(self, row: Row, code: int) -> int:
         """Return the cell that counts a code of a row: that of all other codes when the row's cells are taken."""
+        known = row.code_cells.get(code)
+        if known is not None:
+            return known
         change: Change = ("code", row.kind.name, row.number, code)
         if self.lacks(change):
             self.sharing.change(self, change)
@@ -346,12 +419,17 @@ class Table:
     def lacks(self, change: Change) -> bool:
         """Tell whether a change has an effect."""
         if change[0] == "row":
-            region = self.regions[change[1]]
-            return change[2] not in region.index and region.cost(change[2]) <= region.free
+            return self._has_room(self.regions[change[1]], change[2])
+        if change[0] == "rows":
+            return any(self._has_room(self.regions[change[1]], key) for key in change[2])
         if change[0] == "code":
             row = self.regions[change[1]].rows[change[2]]
             return change[3] not in row.code_cells and row.next_code_cell() is not None
         return any(not self.declared.get(route, frozenset()).issuperset(change[1][route]) for route in change[1])
+
+    def _has_room(self, region: Region, key: Key) -> bool:
+        """Tell whether a key has no row yet, and can have one."""
+        return key not in region.index and region.cost(key) <= region.free and region.fits(key)
 
     def is_untold(self, change: Change) -> bool:
         """Tell whether a change for which there is room is still to be made, since the others could not be told."""
@@ -361,6 +439,9 @@ class Table:
         """Make a change of the log."""
         if change[0] == "row":
             self._add_row(self.regions[change[1]], change[2])
+        elif change[0] == "rows":
+            for key in change[2]:
+                self._add_row(self.regions[change[1]], key)
         elif change[0] == "code":
             self._add_code(self.regions[change[1]].rows[change[2]], change[3])
         else:
@@ -374,8 +455,11 @@ class Table:
             for region, (first, _) in zip(self.regions.values(), self.extent().spans, strict=True):
                 before, region.cells = region.cells, cells[first : first + region.capacity * region.kind.width]
                 if before:  # what is the case now is the case in the new cells too
-                    for cell in [row.start + gauge for row in region.rows for gauge in region.kind.cells(Unit.GAUGE)]:
+                    moving = region.kind.cells(*(unit for unit in Unit if unit.moves))
+                    for cell in [row.start + moved for row in region.rows for moved in moving]:
                         region.cells[cell] = before[cell]
+                for holder in list(region.holders.values()):
+                    holder.move(region.cells)
             for outcome in self._outcomes():
                 outcome.cells = self.http.cells
         for kind, number, counted in self.in_progress():
@@ -396,7 +480,8 @@ class Table:
 
     def _take_own_cells(self) -> None:
         for region in self.regions.values():
-            region.cells = [0.0] * (region.capacity * region.kind.width)
+            region.holders = {}
+            region.cells = [] if region.kind.is_shared else [0.0] * (region.capacity * region.kind.width)
 
     def add(self, row: Row, field: str, amount: float = 1.0, number: int = 0) -> None:
         """Add to one of the rare cells, those that no exchange adds to itself: the one of this number in its field."""
@@ -424,8 +509,19 @@ class Table:
         """Copy what a scrape needs, without a lock: it never stalls a request."""
         self.sharing.catch_up(self)
         rows = {name: region.rows[: region.used] for name, region in self.regions.items()}
-        parts, workers = self.sharing.read(self, self.extent(map(len, rows.values())))
-        return Counted(rows, dict(zip(rows, parts, strict=True)), workers)
+        parts, workers, states = self.sharing.read(self, self.extent(map(len, rows.values())))
+        return Counted(rows, dict(zip(rows, parts, strict=True)), workers, states)
+
+    def alone(self, extent: Extent) -> Found:
+        """Return the cells of this worker only."""
+        parts = {
+            kind: region.cells[:length]
+            for (kind, region), (_, length) in zip(self.regions.items(), extent.spans, strict=True)
+        }
+        if OWN_STATE not in parts:
+            return Found(list(parts.values()), 1)
+        states, parts[OWN_STATE] = parts[OWN_STATE], [0.0] * len(parts[OWN_STATE])
+        return Found(list(parts.values()), 1, [(os.getpid(), states)])
 
     def clear(self) -> None:
         """Set every cell to zero but the gauges. For tests: counters never go backwards."""

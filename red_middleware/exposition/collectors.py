@@ -17,10 +17,10 @@ from prometheus_client.registry import Collector
 
 from ..metrics import RedMetrics
 from ..recorder import Recorder
-from ..workers import GroupProcesses
+from ..workers import GroupProcesses, multiprocess
 
 
-def collectors(registry: CollectorRegistry, recorder: Recorder, workers: int) -> list[tuple[str, Collector]]:
+def collectors(registry: CollectorRegistry, recorder: Recorder) -> list[tuple[str, Collector]]:
     """Return the collectors of the registry, with their names: `target_info`, as OpenMetrics has it, ours, the others.
 
     They are collected one by one, so that a broken one does not take the others with it, and without the registry's
@@ -41,21 +41,19 @@ def collectors(registry: CollectorRegistry, recorder: Recorder, workers: int) ->
             if not isinstance(one, GCCollector)
         ]
     own = [one for _, one in found if isinstance(one, MetricWrapperBase)]
-    if multiprocess_dir() is not None:
+    if multiprocess.directory() is not None:
         shown = None if registry is prometheus_client.REGISTRY else {name for one in own for name in names[one]}
         found = [(name, one) for name, one in found if not isinstance(one, MetricWrapperBase)]
         if (shown is None or shown) and not any(map(_is_of_all_workers, names)):  # else the user registered one
             found.append(("PROMETHEUS_MULTIPROC_DIR", _Multiprocess(shown)))
-    elif own and workers > 1:
-        recorder.faults.warn_once(
-            "own metrics",
-            "the application's own prometheus_client metrics are those of one worker of %d: set "
-            "PROMETHEUS_MULTIPROC_DIR before it starts, and they are shown for all",
-            workers,
-        )
     target_info = getattr(registry, "_target_info", None)
     found.sort(key=lambda named: not isinstance(named[1], RedMetrics))
     return [("target_info", TargetInfo(target_info)), *found] if target_info else found
+
+
+def family_of(collector: Collector) -> tuple[str, str]:
+    """Return the name and the type of one of prometheus_client's own metrics; nothing of any other collector."""
+    return (collector._name, collector._type or "") if isinstance(collector, MetricWrapperBase) else ("", "")
 
 
 def _named(names: Mapping[Collector, Sequence[str]]) -> Iterator[tuple[str, Collector]]:
@@ -112,10 +110,5 @@ class _Multiprocess(Collector):
     def collect(self) -> Iterator[Metric]:
         from prometheus_client.multiprocess import MultiProcessCollector  # it costs 1 ms, and few have use for it
 
-        found: Iterable[Metric] = MultiProcessCollector(None, multiprocess_dir()).collect()  # type: ignore[no-untyped-call]  # it has no annotations
+        found: Iterable[Metric] = MultiProcessCollector(None, multiprocess.directory()).collect()  # type: ignore[no-untyped-call]  # it has no annotations
         return (family for family in found if self.shown is None or family.name in self.shown)
-
-
-def multiprocess_dir() -> str | None:
-    """Return where prometheus_client shares the application's metrics, `None` where it does not."""
-    return os.environ.get("PROMETHEUS_MULTIPROC_DIR") or None

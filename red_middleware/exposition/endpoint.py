@@ -8,6 +8,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from time import perf_counter
 from typing import Final, NamedTuple
 from urllib.parse import parse_qs
@@ -20,7 +21,8 @@ from prometheus_client.registry import Collector
 from ..metrics import RedMetrics, recorder_of
 from ..recorder import Recorder
 from .access import Access
-from .collectors import TargetInfo, collectors
+from .collectors import TargetInfo, collectors, family_of
+from .formats.own import Look, OwnFamily, OwnText, Shown
 from .formats.text import Text, openmetrics_metadata, text_metadata
 from .negotiate import OPENMETRICS, Format, accepts_gzip, choose_format
 from .scraping import Collecting, Queue, seconds_left
@@ -115,6 +117,8 @@ class _Kept:
     def __init__(self, recorder: Recorder) -> None:
         self.queue: Queue[Answer] = Queue()
         self.text = Text(recorder.families, recorder.names, recorder.kinds)  # what it formatted once
+        # By whose they are. Scrapes of one recorder run one at a time, but not those of two, so each has its own.
+        self.own: weakref.WeakKeyDictionary[Recorder, OwnText] = weakref.WeakKeyDictionary()
         self.hanging: dict[str, Collecting] = {}  # by the names of collectors that have not returned
 
 
@@ -171,13 +175,17 @@ def _gather(metrics: RedMetrics, chosen: Format, asked: frozenset[str], seconds:
     except Exception as error:
         recorder.fault("collector RedMetrics", error)
         ours = None
-    others: list[tuple[str, Collector]] = []
+    others: list[tuple[str, Callable[[], bytes]]] = []
+    own: dict[tuple[str, str], tuple[OwnFamily, Look]] = {}  # the application's metrics of all workers
     seen: set[str] = set()
 
     def write(collector: Collector) -> bytes:
         return _written(_once(_asked(collector.collect(), asked), seen), chosen)
 
-    for name, collector in collectors(metrics.registry, recorder, 1 if ours is None else ours.workers):
+    def write_own(shown: Shown) -> bytes:
+        return _written_shown(shown, asked, seen, chosen)
+
+    for name, collector in collectors(metrics.registry, recorder):
         try:
             if isinstance(collector, RedMetrics):
                 shown = recorder_of(collector)
@@ -185,27 +193,35 @@ def _gather(metrics: RedMetrics, chosen: Format, asked: frozenset[str], seconds:
                 seen.update(family.removesuffix("_total") for family in shown.names)
                 if reading is not None:
                     parts += _kept_for(shown).text.render(reading, metadata, asked)
+                    text = _kept_for(recorder).own.setdefault(shown, OwnText())
+                    look = text.look(reading, shown.table)
+                    if look is not None:
+                        own.update((key, (family, look)) for key, family in text.families.items())
             elif isinstance(collector, TargetInfo):
                 parts.append(_written(_asked(collector.collect(), asked), chosen))
             else:
-                others.append((name, collector))
+                found = own.pop(family_of(collector), None)
+                collect = partial(write, collector) if found is None else partial(write_own, Shown(*found, collector))
+                others.append((name, collect))
         except Exception as error:
             recorder.fault(f"collector {name}", error)
-    parts += _of_others(others, recorder, write, seconds)
+    foreign = (Shown(family, look, None) for family, look in own.values() if family.describe(look) is not None)
+    others += [(shown.family.name, partial(write_own, shown)) for shown in foreign]
+    parts += _of_others(others, recorder, seconds)
     if chosen is OPENMETRICS:
         parts.append(_EOF)
     return b"".join(parts)
 
 
 def _of_others(
-    others: Sequence[tuple[str, Collector]], recorder: Recorder, write: Callable[[Collector], bytes], seconds: float
+    others: Sequence[tuple[str, Callable[[], bytes]]], recorder: Recorder, seconds: float
 ) -> Iterator[bytes]:
     """Yield what other collectors yield in time. One that hangs is left out until it returns."""
     hanging = _kept_for(recorder).hanging
     for name, collecting in list(hanging.items()):
         if collecting.hung() != name:
             del hanging[name]
-    collecting = Collecting([(name, one) for name, one in others if name not in hanging], write)
+    collecting = Collecting([(name, one) for name, one in others if name not in hanging])
     for name, result in collecting.wait(seconds):
         if isinstance(result, BaseException):
             recorder.fault(f"collector {name}", result)
@@ -225,6 +241,14 @@ def _once(families: Iterable[Metric], seen: set[str]) -> Iterator[Metric]:
             raise ValueError(f"another collector shows a family {family.name} already")
         seen.add(family.name)
         yield family
+
+
+def _written_shown(shown: Shown, asked: frozenset[str], seen: set[str], chosen: Format) -> bytes:
+    """Write a family of the application, of all workers."""
+    if asked and not asked & shown.family.names():
+        return b""
+    list(_once([Metric(shown.family.name, "", shown.family.type)], seen))
+    return shown.write(lambda families: _written(families, chosen), chosen, chosen is OPENMETRICS)
 
 
 class _Families(Collector):

@@ -11,12 +11,12 @@ from _thread import LockType
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Final, Generic, TypeVar
 
-from prometheus_client.registry import Collector
-
 from ..options import MAX_TIMEOUT_SECONDS
 
-MAX_WAITING: Final = 8
-"""How many scrapes wait at once. Two Prometheus servers and a person make three; further ones are answered 503."""
+MAX_SCRAPES: Final = 8
+"""How many different scrapes run or wait at once. Two Prometheus servers and a person make three; further ones are
+answered 503. Who asks for the same makes no more work, and is always let in: a worker that was busy for long finds all
+at once what a Prometheus has asked meanwhile and given up, and must not refuse the one who still waits."""
 
 MARGIN_SECONDS: Final = 0.5
 """How long before a scraper gives up it is answered, or half of its time if that is less."""
@@ -65,7 +65,7 @@ class Queue(Generic[Result]):
         self.jobs: dict[Hashable, _Job[Result]] = {}  # in the order in which they came; the first one runs
 
     def ask(self, key: Hashable, work: Callable[[], Result], done: Callable[[Result], None]) -> bool:
-        """Let a scrape run, or share one that asks for the same.
+        """Let a scrape run, or share one that runs or waits and asks for the same.
 
         Args:
             key: What is asked for.
@@ -76,11 +76,11 @@ class Queue(Generic[Result]):
             Whether there was room. If not, `done` is never called.
         """
         with self.lock:
-            if sum(len(job.waiting) for job in self.jobs.values()) >= MAX_WAITING:
-                return False
             if key in self.jobs:
                 self.jobs[key].waiting.append(done)
                 return True
+            if len(self.jobs) >= MAX_SCRAPES:
+                return False
             self.jobs[key] = _Job(work, done)
             is_first = len(self.jobs) == 1
         if is_first:
@@ -104,13 +104,11 @@ class Collecting:
     """Asks collectors one after the other, in a thread of its own. One that hangs keeps that thread.
 
     Args:
-        collectors: With their names.
-        write: Collects one.
+        collectors: What collects and writes each, with its name.
     """
 
-    def __init__(self, collectors: Sequence[tuple[str, Collector]], write: Callable[[Collector], bytes]) -> None:
+    def __init__(self, collectors: Sequence[tuple[str, Callable[[], bytes]]]) -> None:
         self.collectors = collectors
-        self.write = write
         self.results: list[bytes | BaseException] = []  # of the first so many collectors
         self.is_over: bool = False
         self.ended: threading.Event = threading.Event()
@@ -130,11 +128,11 @@ class Collecting:
 
     def _run(self) -> None:
         try:
-            for _, collector in self.collectors:
+            for _, collect in self.collectors:
                 if self.is_over:
                     break
                 try:
-                    self.results.append(self.write(collector))
+                    self.results.append(collect())
                 except BaseException as error:  # SystemExit, too, is the collector's
                     self.results.append(error)
         finally:

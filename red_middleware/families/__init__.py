@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from ..counting.layout import Choices
 from . import red, streams, websocket
 from .family import Bound, Family, Reading, Sample, bound, sample_text, samples
 from .red import UPTIME
@@ -23,11 +24,11 @@ FAMILIES: Final = (*red.FAMILIES, *websocket.FAMILIES)
 """Those that no option asks for."""
 
 
-def families(first_byte: bool, event_streams: bool, websocket_messages: bool) -> tuple[Family, ...]:
-    """Return the families that these options ask for. Their meaning is that of `layout.layout`."""
+def families(choices: Choices) -> tuple[Family, ...]:
+    """Return the families that options ask for."""
     return (
         *FAMILIES,
-        *(websocket.MESSAGES if websocket_messages else ()),
-        *(streams.FIRST_BYTE if first_byte else ()),
-        *(streams.EVENT_STREAMS if event_streams else ()),
+        *(websocket.MESSAGES if choices.websocket_messages else ()),
+        *(streams.FIRST_BYTE if choices.first_byte else ()),
+        *(streams.EVENT_STREAMS if choices.event_streams else ()),
     )

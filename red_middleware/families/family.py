@@ -24,6 +24,8 @@ class Reading(NamedTuple):
     """By the name of their kind: the sums over all workers."""
     workers: int
     """How many processes are added up here."""
+    states: Sequence[tuple[int, Sequence[float]]]
+    """What each worker says of the application's gauges, with its pid."""
     uptime_seconds: float
     isolated: bool
     """Whether this process has other workers beside it and shares no numbers."""
@@ -76,7 +78,7 @@ class Bound(NamedTuple):
     rows: int
     """Label sets: `max_label_sets`, or what the declared routes, `_unmatched` and `_overflow` need, if that is more."""
     cells: int
-    """Numbers held, 8 bytes each in a file."""
+    """Numbers held, 8 bytes each in a file, beside those of the application's own metrics."""
     series: int
     """Time series exposed."""
 
@@ -167,7 +169,8 @@ def bound(families: Sequence[Family], kinds: Sequence[Kind], capacities: Mapping
     """Return the most that rows of these kinds can hold and show, given how many rows of each kind there can be."""
     series = sum(family.value is not None for family in families)
     series += sum(capacities[kind.name] * most_series(family, kind) for kind in kinds for family in families)
-    return Bound(capacities["http"], sum(capacities[kind.name] * kind.width for kind in kinds), series)
+    cells = sum(capacities[kind.name] * kind.width for kind in kinds if not kind.is_shared)
+    return Bound(capacities["http"], cells, series)
 
 
 def samples(families: Sequence[Family], kinds: Iterable[Kind], reading: Reading) -> dict[Family, list[Sample]]:

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from ..counting.labels import SERVER_ERROR
 from ..counting.layout import NOTHING, Extent
-from ..counting.table import Change, Table
+from ..counting.table import Change, Found, Table
 from .cells import WorkerFile
 from .directory import Directory
 from .index import NAME as INDEX
@@ -220,19 +220,18 @@ class Member:
         self.index.append(fd, _record(change))
         self._replay(table, fd)
 
-    def read(self, table: Table, extent: Extent) -> tuple[Sequence[Sequence[float]], int]:
+    def read(self, table: Table, extent: Extent) -> Found:
         """Return the sums of the cells of all workers, the retired ones included; of gauges, of the living.
 
         Raises:
             OSError: The group's files cannot be read.
         """
         if not self._stay(table):
-            spans = zip(table.regions.values(), extent.spans, strict=True)
-            return [region.cells[:length] for region, (_, length) in spans], 1
+            return table.alone(extent)
         self._retire(table)
         self.directory.touch()  # a cleaner looks at times, and writing to a mapping changes none
         found = self.sums.read(extent, self.file.name)
-        return extent.split(found.totals), len(found.workers.living)
+        return Found(extent.split(found.totals), len(found.workers.living), found.states)
 
     def _retire(self, table: Table, batches: int | None = None) -> None:
         def measure() -> Extent | None:
@@ -303,7 +302,7 @@ def let_go(files: Sequence[WorkerFile], directory: Directory) -> None:
 
 
 def _record(change: Change) -> bytes:
-    return json.dumps(change, ensure_ascii=False).encode()
+    return json.dumps(change, ensure_ascii=False).encode(errors="surrogatepass")  # `json.loads` reads it so
 
 
 def _log_bytes(table: Table) -> int:
@@ -325,4 +324,6 @@ def _change(record: list[Any]) -> Change:
     """Return a change as it was before it was written as JSON, which has no tuples."""
     if record[0] == "row":
         return ("row", record[1], tuple(record[2]))
+    if record[0] == "rows":
+        return ("rows", record[1], [tuple(key) for key in record[2]])
     return tuple(record)

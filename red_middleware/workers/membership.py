@@ -21,7 +21,8 @@ from ..counting.layout import Kind
 from ..counting.table import ALONE, Table
 from ..faults import Faults, log
 from ..options import Options
-from . import generations
+from ..own_metrics.sharing import OwnMetrics
+from . import generations, multiprocess
 from .carry import carry
 from .cells import WorkerFile
 from .directory import Directory, clean_stale, open_directory, records, remove
@@ -61,12 +62,14 @@ class Membership:
         options: Where groups lie, and what makes one.
         kinds: The layout of the table.
         faults: Told what goes wrong.
+        own: The application's own metrics, which join with this process.
     """
 
-    def __init__(self, options: Options, kinds: Sequence[Kind], faults: Faults) -> None:
+    def __init__(self, options: Options, kinds: Sequence[Kind], faults: Faults, own: OwnMetrics) -> None:
         self.options = options
         self.kinds = kinds
         self.faults = faults
+        self.own = own
         self.identity: Identity | None = Identity("", "")  # `None` where nothing tells which of an app's tables this is
         self.state: State = State.EARLY
         self.table: Table = Table(kinds)
@@ -94,11 +97,14 @@ class Membership:
         if self.state is State.EARLY and self.pid != os.getpid():
             self.table.restart()  # uWSGI forks without Python's hooks: what is in the table is the master's
             self.restart()
+            self.own.restart()
         if self.state is State.EARLY and is_early():
             return False
         if self.state in (State.EARLY, State.LEFT) or self.is_kept_out:
             self._seek(may_settle)
         self._carry()  # at each scrape: what had begun outside of the group ends there
+        if self.own.is_pending:
+            self.own.look()
         return self.state is not State.EARLY
 
     def _seek(self, may_settle: bool) -> None:
@@ -179,6 +185,8 @@ class Membership:
         self._carry()
         self.table.earlier = self.table
         self.table = table
+        if not self.is_watcher and multiprocess.directory() is None:
+            self.own.share(table, f"{member.directory.path} {member.index.id.hex()}")
 
     def leave(self, reason: OSError) -> None:
         """Go on alone with the table as it is, since the group's directory is gone."""

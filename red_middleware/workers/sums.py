@@ -7,14 +7,17 @@ A file that is none of ours is set aside and reported: no scrape fails or waits 
 
 import os
 import time
+from array import array
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
 from ..counting.layout import NOTHING as NO_CELLS
 from ..counting.layout import Extent
+from ..own_metrics.merging import leave, totals
 from . import cells
 from .cells import ASIDE, DRAFT, LOCK, NEW, RETIRED, WORKER, Contents
 from .directory import Directory
+from .multiprocess import bury
 from .proc import NOBODY
 from .processes import Workers
 
@@ -33,14 +36,56 @@ ABANDONED_SECONDS: Final = 60.0
 BATCH: Final = 32
 """How many dead workers are folded in one step. A worker that enters folds one batch, in a few milliseconds."""
 
-NOTHING: Final = Contents(NOBODY, [], frozenset())
+NOTHING: Final = Contents(NOBODY, array("d"), frozenset())
 
 
 class Found(NamedTuple):
     """What a scrape found of the group."""
 
     totals: list[float]
+    """See `Extent`. Of the application's gauges, what the dead left."""
     workers: Workers
+    states: list[tuple[int, Sequence[float]]]
+    """What the living say of the application's gauges, with their pids."""
+
+
+class Files:
+    """What the files of several workers come to. They are added one by one.
+
+    Args:
+        extent: Which cells are read.
+        retired: What was folded before.
+    """
+
+    def __init__(self, extent: Extent, retired: Contents) -> None:
+        self.extent = extent
+        self.sums: int = extent.own[0]
+        self.states: int = extent.own[1]
+        size = sum(length for _, length in extent.spans)
+        cells = retired.cells or _zeros(size)
+        self.plain: Sequence[float] = cells[: self.sums]
+        self.totals: list[Sequence[float]] = [cells[self.sums : self.states]]
+        self.left: Sequence[float] = cells[self.states :]
+        self.living: list[tuple[int, Sequence[float]]] = []
+        self.cpu_seconds: float = retired.cpu_seconds
+
+    def add(self, contents: Contents, lives: bool) -> None:
+        """Add a worker's file; of a worker that has died, without what is the case now."""
+        numbers = contents.cells
+        if not lives:
+            _drop(numbers, self.extent.gauges)
+        self.plain = cells.added(self.plain, numbers[: self.sums])
+        self.cpu_seconds += cells.grained(contents.cpu_seconds)
+        if len(numbers) > self.sums:  # the application's own metrics
+            self.totals.append(numbers[self.sums : self.states])
+            if lives:
+                self.living.append((contents.process.pid, numbers[self.states :]))
+            else:
+                self.left = leave(self.extent.modes, self.left, numbers[self.states :])
+
+    def cells(self, has_rests: bool = True) -> list[float]:
+        """Return what all come to, as one vector; what is shown and not kept needs no rests, see `totals`."""
+        return [*self.plain, *totals(self.totals, has_rests), *self.left]
 
 
 class Sums:
@@ -76,8 +121,7 @@ class Sums:
                 except ValueError as error:  # the next worker that folds sets it aside
                     self._tell(RETIRED, error)
                     retired = NOTHING
-                totals = retired.cells or [0.0] * sum(length for _, length in extent.spans)
-                living, cpu_seconds = [], retired.cpu_seconds
+                files, living = Files(extent, retired), []
                 names = self.directory.names()
                 self.told.intersection_update(names)
                 for name in names:
@@ -87,15 +131,12 @@ class Sums:
                         except ValueError as error:
                             self._tell(name, error)
                             continue
-                        if lives or name == ours:
-                            if contents.process.pid:  # else it only watches
-                                living.append(contents.process)
-                        else:
-                            _drop(contents.cells, extent.gauges)
-                        cpu_seconds += cells.grained(contents.cpu_seconds)
-                        totals = cells.added(totals, contents.cells)
+                        lives = lives or name == ours
+                        files.add(contents, lives)
+                        if lives and contents.process.pid:  # else it only watches
+                            living.append(contents.process)
                 if self._folded() == retired.ids:  # compared by its ids, since the number of an inode may be used again
-                    return Found(totals, Workers(living, cpu_seconds))
+                    return Found(files.cells(has_rests=False), Workers(living, files.cpu_seconds), files.living)
             except FileNotFoundError:  # the worker retired while its file was read
                 continue
         raise TimeoutError("workers retire faster than their cells can be read")
@@ -147,9 +188,7 @@ class Sums:
 
     def _commit(self, dead: Sequence[str], extent: Extent) -> None:
         """Retire some workers in one step."""
-        retired = self._retired(extent)
-        totals = retired.cells or [0.0] * sum(length for _, length in extent.spans)
-        cpu_seconds = retired.cpu_seconds
+        files = Files(extent, self._retired(extent))
         readable = []
         for name in dead:
             try:
@@ -159,13 +198,15 @@ class Sums:
             except ValueError as error:
                 self._set_aside(name, error)
                 continue
-            _drop(contents.cells, extent.gauges)
-            totals = cells.added(totals, contents.cells)
-            cpu_seconds += cells.grained(contents.cpu_seconds)
+            files.add(contents, lives=False)
             readable.append(name)
+            try:
+                bury(contents.process)
+            except OSError as error:
+                self.fault("live gauges of a worker that has died", error)
         if readable:
             ids = [name.removeprefix(WORKER) for name in readable]
-            cells.write_retired(self.directory, extent, totals, ids, cpu_seconds, self.index)
+            cells.write_retired(self.directory, extent, files.cells(), ids, files.cpu_seconds, self.index)
             for name in readable:
                 self.directory.unlink(name)
 
@@ -250,7 +291,11 @@ class Sums:
                 self.fault("files of workers", error)
 
 
-def _drop(numbers: list[float], parts: Iterable[slice]) -> None:
+def _drop(numbers: "array[float]", parts: Iterable[slice]) -> None:
     """Set the cells of these parts to zero."""
     for part in parts:
-        numbers[part] = [0.0] * len(numbers[part])
+        numbers[part] = _zeros(len(numbers[part]))
+
+
+def _zeros(count: int) -> "array[float]":
+    return array("d", bytes(8 * count))

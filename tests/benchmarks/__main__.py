@@ -3,7 +3,8 @@
 Each table has, for every candidate, the median microseconds of a request in total, what it adds to the bare app (the
 median of the differences within a round, give or take), and both as ratios to one of the candidates. Of all frameworks
 there is one table, with a line for each. On real servers it is the requests a second and the CPU of a request, as
-ratios to the bare app. Below stand the project's targets. Nothing fails where one is not met.
+ratios to the bare app. Of the application's own metrics it is a call, as a ratio to the same in memory, and a scrape.
+Below stand the project's targets. Nothing fails where one is not met.
 """
 
 import argparse
@@ -14,8 +15,9 @@ from pathlib import Path
 
 from . import peers
 from .frameworks import FrameworkTable, Row
+from .own_metrics import MEMORY, MULTIPROCESS, SHARED, Increment, OwnTable, Scrape
 from .rounds import Figure
-from .runs import FRAMEWORKS, SERVERS, TABLES, measured
+from .runs import FRAMEWORKS, OWN, SERVERS, TABLES, measured
 from .servers import Served, ServerTable
 from .tables import MANY_ROUTES, Effort, Table, Target
 
@@ -32,8 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "table",
         nargs="*",
-        choices=[[], *TABLES, FRAMEWORKS, SERVERS],
-        help=f"of {names}, all by default; or {FRAMEWORKS}, or {SERVERS}",
+        choices=[[], *TABLES, OWN, FRAMEWORKS, SERVERS],
+        help=f"of {names}, all by default; or {OWN}, {FRAMEWORKS}, {SERVERS}",
     )
     parser.add_argument("--rounds", type=int, help=f"how often each candidate is measured, {ROUNDS} by default")
     parser.add_argument("--quick", action="store_true", help="a rough look: few and short rounds")
@@ -57,9 +59,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"\n{sum(target.met for target in targets)} of {len(targets)} targets are met.")
 
 
-def _markdown(table: Table | ServerTable | FrameworkTable) -> str:
+def _markdown(table: Table | ServerTable | FrameworkTable | OwnTable) -> str:
     if isinstance(table, FrameworkTable):
         figures = _frameworks(table.rows)
+    elif isinstance(table, OwnTable):
+        figures = _own(table.rows)
     else:
         figures = _served(table.served) if isinstance(table, ServerTable) else _figures(table)
     lines = [f"### {table.title}", "", *figures]
@@ -111,6 +115,25 @@ def _framework(row: Row) -> str:
         for bare, least, figure in zip(bare, least, (row.few, row.many), strict=True)
     ]
     return f"| {row.name} | {' | '.join(cells)} | {row.ratio:.2f} |"
+
+
+def _own(rows: Sequence[Increment] | Sequence[Scrape]) -> list[str]:
+    increments = [row for row in rows if isinstance(row, Increment)]
+    scrapes = [row for row in rows if isinstance(row, Scrape)]
+    if increments:
+        head = f"| microseconds a call | {MEMORY} | {SHARED} | ratio | ± | {MULTIPROCESS} | ratio | ± |"
+        return [head, f"|---{'|--:' * 7}|", *map(_increment, increments)]
+    return ["| | ms | ratio | ± |", "|---|--:|--:|--:|", *map(_scrape, scrapes)]
+
+
+def _increment(row: Increment) -> str:
+    shared = f"{row.shared:.3f} | {row.shared_ratio:.2f} | {row.shared_margin:.2f}"
+    multiprocess = f"{row.multiprocess:.3f} | {row.multiprocess_ratio:.2f} | {row.multiprocess_margin:.2f}"
+    return f"| `{row.statement}` | {row.memory:.3f} | {shared} | {multiprocess} |"
+
+
+def _scrape(row: Scrape) -> str:
+    return f"| {row.name} | {row.milliseconds:.2f} | {row.ratio:.2f} | {row.margin:.2f} |"
 
 
 def _served(served: Sequence[Served]) -> list[str]:

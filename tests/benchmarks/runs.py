@@ -13,6 +13,7 @@ from statistics import median
 
 from .frameworks import FRAMEWORKS as READ
 from .frameworks import FrameworkTable, summary
+from .own_metrics import OwnTable, own_metrics
 from .peers import NotInstalledError
 from .servers import ServerTable, servers
 from .tables import TABLES as ALONE
@@ -25,6 +26,9 @@ SERVERS = "servers"
 FRAMEWORKS = "frameworks"
 """Measured when it is asked for, too: it takes ten to twenty minutes more."""
 
+OWN = "own"
+"""Measured when it is asked for, too: it takes a minute or two."""
+
 PROCESSES = 11
 REQUESTS = ("asgi", "wsgi", "starlette", "fastapi", "flask", "django")
 """Tables that are measured in so many processes, each with a fifth of the rounds."""
@@ -34,10 +38,12 @@ PROCESSES_OF_FRAMEWORK = 5
 Compare = Callable[[Effort, asyncio.AbstractEventLoop], Iterator[Table]]
 
 
-def measured(name: str, effort: Effort) -> Iterable[Table | ServerTable | FrameworkTable]:
+def measured(name: str, effort: Effort) -> Iterable[Table | ServerTable | FrameworkTable | OwnTable]:
     """Return the tables of one name, measured; some as soon as each is."""
     if name == SERVERS:
         return servers(effort)
+    if name == OWN:
+        return own_metrics(effort)
     share = effort._replace(rounds=max(5, effort.rounds // 5))
     if name == FRAMEWORKS:
         return [_frameworks(READ, share)]

@@ -14,7 +14,7 @@ from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 
 from red_middleware.counting.labels import OVERFLOW, UNMATCHED
-from red_middleware.counting.layout import Field, Key, Kind, Unit, extent, layout, mark
+from red_middleware.counting.layout import Choices, Field, Key, Kind, Unit, extent, layout, mark
 from red_middleware.counting.rows import Row
 from red_middleware.counting.table import Table
 from red_middleware.exposition.formats.text import Text, openmetrics_metadata, text_metadata
@@ -59,7 +59,7 @@ def session(capacity: int = 5) -> Kind:
 
 def kinds(max_label_sets: int = 30) -> tuple[Kind, ...]:
     """Return the layout with both."""
-    *others, http = layout(BOUNDS, max_label_sets)
+    *others, http = layout(Choices(BOUNDS, max_label_sets))
     return (*others, with_first_byte(http), session())
 
 
@@ -94,6 +94,8 @@ def options(base: Path | None = None) -> Options:
         websocket_messages=False,
         multiprocess_dir=None if base is None else str(base),
         multiprocess_name=None if base is None else "chat",
+        own_metrics="shared",
+        own_series_limit=10,
         scrape_timeout_seconds=9.0,
         clock=Clock(),
     )
@@ -369,9 +371,9 @@ def test_what_tells_tables_apart_follows() -> None:
     same = mark(kinds())
     assert mark([*others, http, chat]) == same
     unlike = [
-        mark(layout(BOUNDS, 30)),
+        mark(layout(Choices(BOUNDS, 30))),
         mark([*others, http]),
-        mark([*layout(BOUNDS, 30), chat]),
+        mark([*layout(Choices(BOUNDS, 30)), chat]),
         mark([*others, http, session(capacity=6)]),
         mark([*others, chat, http]),
         mark(kinds(max_label_sets=31)),

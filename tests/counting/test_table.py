@@ -5,7 +5,7 @@ import threading
 from _thread import RLock
 from array import array
 from collections import Counter
-from collections.abc import Callable, MutableSequence, Sequence
+from collections.abc import Callable, MutableSequence
 from functools import partial
 from typing import Any, cast
 
@@ -14,9 +14,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from red_middleware.counting.labels import METHODS, OTHER, OVERFLOW, UNDECLARED_METHODS, UNMATCHED
-from red_middleware.counting.layout import EXCEPTION_ROWS, SENTINEL_ROUTES, STATUS_CELLS, Extent, layout
+from red_middleware.counting.layout import (
+    EXCEPTION_ROWS,
+    OWN_STATE,
+    SENTINEL_ROUTES,
+    STATUS_CELLS,
+    Choices,
+    Extent,
+    layout,
+)
 from red_middleware.counting.rows import LockedPublishedList, PublishedList, Row
-from red_middleware.counting.table import ALONE, Change, Sharing, Table
+from red_middleware.counting.table import ALONE, Change, Found, Sharing, Table
 from red_middleware.metrics import recorder_of
 
 from ..counts import fresh_metrics
@@ -28,7 +36,7 @@ SENTINEL_ROWS = len(METHODS) * len(SENTINEL_ROUTES)
 
 def table_of(max_label_sets: int, sharing: Sharing = ALONE, bounds: tuple[float, ...] = (1.0,)) -> Table:
     """Return a table without rows of requests."""
-    return Table(layout(bounds, max_label_sets), sharing)
+    return Table(layout(Choices(bounds, max_label_sets, own_series=5)), sharing)
 
 
 def row(table: Table, method: str, route: str | None) -> Row:
@@ -45,6 +53,11 @@ def exception_row(table: Table, route: str, exception: str) -> Row:
 def cells_for(table: Table) -> MutableSequence[float]:
     """Return cells as a worker maps them from its file: of a fixed size, and a part of them shares their memory."""
     return cast("MutableSequence[float]", memoryview(array("d", [0.0]) * table.extent().size))
+
+
+def first_cell(table: Table) -> int:
+    """Return where the rows of requests begin among the cells of all kinds."""
+    return table.extent().spans[list(table.regions).index("http")][0]
 
 
 def gauge(table: Table, method: str = "GET") -> float:
@@ -297,7 +310,7 @@ def test_cells_that_are_exchanged_are_those_of_every_outcome_from_then_on() -> N
     cells = cells_for(table)
     table.use(cells)
     known.cells[known.status_cell] += 1.0
-    assert list(cells).index(1.0) == table.extent().spans[-1][0] + known.status_cell
+    assert list(cells).index(1.0) == first_cell(table) + known.status_cell
     assert known.cells is table.http.cells
     assert table.outcome(known.row, 200) is known
 
@@ -335,7 +348,7 @@ def test_nothing_is_added_to_cells_that_were_exchanged(monkeypatch: pytest.Monke
     run_at_once([exchange, *(partial(record, path) for path in ("/a", "/b", "/c"))])
     assert [list(cells) for cells in used[:-1]] == left
     errors = [row.cell("errors") for row in table.http.rows]
-    (start, _) = table.extent().spans[-1]
+    start = first_cell(table)
     assert sum(cells[start + cell] for cells in used for cell in errors) == 600.0
 
 
@@ -402,8 +415,8 @@ class Log:
         self.replayed[table] = len(self.changes)
         return True
 
-    def read(self, table: Table, extent: Extent) -> tuple[Sequence[Sequence[float]], int]:
-        return extent.split([0.0] * sum(length for _, length in extent.spans)), 1
+    def read(self, table: Table, extent: Extent) -> Found:
+        return Found(extent.split([0.0] * sum(length for _, length in extent.spans)), 1)
 
     def abandon(self) -> None:
         pass
@@ -414,6 +427,7 @@ steps = st.one_of(
     st.tuples(st.just("row"), st.tuples(methods, routes)),
     st.tuples(st.just("code"), st.tuples(st.integers(0, 20), st.integers(100, 130))),
     st.tuples(st.just("exception"), st.tuples(st.text(max_size=2), st.sampled_from("EF"))),
+    st.tuples(st.just("own"), st.lists(st.tuples(st.sampled_from("abcdefg"), st.just("gauge"), st.just("min")))),
 )
 
 
@@ -433,14 +447,17 @@ def test_tables_that_replay_one_log_are_equal(max_label_sets: int, taken: list[t
             table.code_cell(table.http.rows[asked[0]], asked[1])
         elif kind == "exception":
             exception_row(table, *asked)
+        elif kind == "own":
+            rows = table.admit_all(OWN_STATE, asked)
+            assert all(found is None or found.key == key for key, found in zip(asked, rows, strict=True))
     tables.append(log.table(max_label_sets))  # one that comes last
     seen = []
     for table in tables:
         table.read()
         regions = list(table.regions.values())
-        rows = [[(found.key, found.start, found.codes) for found in region.rows] for region in regions]
+        known = [[(found.key, found.start, found.codes) for found in region.rows] for region in regions]
         room = [(region.used, region.free, region.capacity, region.reserved) for region in regions]
-        seen.append((rows, table.declared, room))
+        seen.append((known, table.declared, room))
         assert all(region.used == len(region.rows) == len(region.index) <= region.capacity for region in regions)
     assert seen[0] == seen[1] == seen[2]
 

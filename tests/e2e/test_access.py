@@ -81,7 +81,7 @@ WORKERS = {
 }
 
 
-@pytest.mark.prefork
+@pytest.mark.once
 @pytest.mark.parametrize("kind", WORKERS.values(), ids=WORKERS)
 def test_every_worker_asks_for_the_secret(
     kind: Kind, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -2,9 +2,13 @@
 
 import subprocess
 
+import pytest
+
 from . import require_program
 from .conftest import Watched
 from .mix import Expected
+
+pytestmark = pytest.mark.once
 
 ELSEWHERE = 'route!~"/events|/paced"'  # asked by test_durations, at the same servers
 

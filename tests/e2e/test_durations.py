@@ -4,9 +4,13 @@ import asyncio
 import re
 import time
 
+import pytest
+
 from .clients import Http1
 from .conftest import Watched
 from .servers import Server
+
+pytestmark = pytest.mark.once
 
 
 def test_an_event_stream_is_timed_at_its_start(watched: Watched) -> None:

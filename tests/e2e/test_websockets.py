@@ -226,7 +226,7 @@ def test_a_session_over_wsgi_is_no_request_and_who_only_asks_for_one_is_counted(
     assert re.search(r'^websocket_connections_total\{close_code="_OTHER",route="/echo"\}', text, re.MULTILINE)
 
 
-@pytest.mark.prefork
+@pytest.mark.once
 def test_a_thousand_connections_count_once_each_across_a_kill_and_a_shutdown(tmp_path: Path) -> None:
     """Those of a killed worker are open no more, and have no end that anybody saw; all others have one."""
     options = ("--worker-class=uvicorn_worker.UvicornWorker", "--workers=3")

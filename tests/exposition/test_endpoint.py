@@ -5,7 +5,7 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
@@ -20,7 +20,7 @@ from prometheus_client.registry import Collector
 
 from red_middleware import RedASGIMiddleware, RedMetrics, RedWSGIMiddleware
 from red_middleware.counting.layout import Extent
-from red_middleware.counting.table import Alone, Table
+from red_middleware.counting.table import Alone, Found, Table
 from red_middleware.metrics import recorder_of
 
 from .. import drive
@@ -374,7 +374,7 @@ def test_a_broken_collector_takes_only_itself_away(
 class Unreadable(Alone):
     """Other workers whose files cannot be read."""
 
-    def read(self, table: Table, extent: Extent) -> tuple[Sequence[Sequence[float]], int]:
+    def read(self, table: Table, extent: Extent) -> Found:
         raise OSError
 
 

@@ -51,7 +51,7 @@ def files(directory: Path) -> list[Path]:
     return [directory / f"{number}.txt" for number in range(len(FORMS))]
 
 
-@pytest.mark.prefork
+@pytest.mark.once
 def test_the_exposition_of_a_mix_is_what_was_recorded(tmp_path: Path) -> None:
     """A dashboard built on any release reads the next one."""
     require_packages("flask", "starlette")

@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from red_middleware import RedMetrics
 from red_middleware.counting.connection import count_session
 from red_middleware.counting.labels import METHODS, OTHER, OVERFLOW, UNMATCHED
-from red_middleware.counting.layout import EXCEPTION_ROWS, SENTINEL_ROUTES, SOCKET_ROUTES, STATUS_CELLS, layout
+from red_middleware.counting.layout import EXCEPTION_ROWS, SENTINEL_ROUTES, SOCKET_ROUTES, STATUS_CELLS, Choices, layout
 from red_middleware.counting.table import Table
 from red_middleware.families import FAMILIES, Bound, Family, Reading, Sample, bound, sample_text, samples
 from red_middleware.families.family import Shown, counted_rows, most_series, number
@@ -38,7 +38,7 @@ ROW_FAMILIES = (REQUESTS, ERRORS, DURATION, DISCONNECTS)
 
 def table_of(*routes: str | None, bounds: tuple[float, ...] = (1.0, 10.0)) -> Table:
     """Return a table with a row for GET on each route and two buckets and +Inf."""
-    table = Table(layout(bounds, ROWS))
+    table = Table(layout(Choices(bounds, ROWS)))
     for route in routes:
         table.row(table.methods["GET"], route)
     return table

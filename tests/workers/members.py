@@ -25,7 +25,7 @@ from prometheus_client import CollectorRegistry
 
 from red_middleware import RedMetrics
 from red_middleware.counting.enclosing import Source
-from red_middleware.counting.layout import Key, layout
+from red_middleware.counting.layout import Choices, Key, layout
 from red_middleware.counting.rows import Row
 from red_middleware.counting.table import ALONE, Table
 from red_middleware.metrics import recorder_of
@@ -49,7 +49,7 @@ ROWS: Final = 60
 MANY: Final = 40
 
 BOUNDS: Final = (1.0,)
-SENTINEL_ROWS: Final = len(layout(BOUNDS, 1)[-1].sentinels)
+SENTINEL_ROWS: Final = len(layout(Choices(BOUNDS, 1))[-1].sentinels)
 """How many label sets are always there: those of `_unmatched` and `_overflow`."""
 
 LEFT: Final = "this worker's numbers are its own from now on"
@@ -69,7 +69,7 @@ class Worker:
             self.carry,
             clock=lambda: self.seconds,
         )
-        kinds = layout(BOUNDS, max_label_sets)
+        kinds = layout(Choices(BOUNDS, max_label_sets))
         self.table = Table(kinds, self.member, Table(kinds))
 
     def _leave(self, reason: OSError) -> None:
@@ -284,7 +284,7 @@ def is_file(prefix: str) -> Callable[..., bool]:
     return matches
 
 
-DRAFT_WRITES: Final = 2 + len(layout(BOUNDS, 1))
+DRAFT_WRITES: Final = 2 + len(layout(Choices(BOUNDS, 1)))
 """How many writes make `retired`: the header, the ids, and the cells of each kind of row."""
 
 

@@ -1,7 +1,7 @@
 """What a worker counted alone is carried to its group: all of it, once, under the same labels where there is room."""
 
 from red_middleware.counting.labels import OTHER, OVERFLOW, UNMATCHED
-from red_middleware.counting.layout import STATUS_CELLS, Field, Kind, Unit, layout
+from red_middleware.counting.layout import STATUS_CELLS, Choices, Field, Kind, Unit, layout
 from red_middleware.counting.rows import Row
 from red_middleware.counting.table import Table
 from red_middleware.workers.carry import carry
@@ -34,7 +34,7 @@ def shown(table: Table, row: Row, *fields: str) -> list[float]:
 
 def test_all_that_was_counted_is_carried_once(join: Join) -> None:
     """Rows lie elsewhere in the group, and it has counted some of the same itself."""
-    group, alone = join({"/b": ["GET"]}), Table(layout(BOUNDS, 100))
+    group, alone = join({"/b": ["GET"]}), Table(layout(Choices(BOUNDS, 100)))
     group.count("/c")
     group.count("/a")
     for route in ("/a", "/b", None):
@@ -66,7 +66,7 @@ def test_all_that_was_counted_is_carried_once(join: Join) -> None:
 
 def test_what_finds_no_room_in_the_group_is_folded_there(join: Join) -> None:
     """Rows, statuses, and what was folded before."""
-    group, alone = join(max_label_sets=SENTINEL_ROWS + 1), Table(layout(BOUNDS, SENTINEL_ROWS + 2))
+    group, alone = join(max_label_sets=SENTINEL_ROWS + 1), Table(layout(Choices(BOUNDS, SENTINEL_ROWS + 2)))
     for route in ("/a", "/b", "/c"):
         count(alone, route)
     for n in range(STATUS_CELLS):
@@ -83,7 +83,7 @@ def test_what_finds_no_room_in_the_group_is_folded_there(join: Join) -> None:
 def test_what_is_the_case_now_is_not_carried() -> None:
     """A gauge beside counters in one row: it goes down where it went up."""
     fields = [Field("open", Unit.GAUGE), Field("opened")]
-    kinds = (*layout(BOUNDS, 100), Kind("site", ("site",), fields, 3, [(OTHER,)], lambda key: (OTHER,)))
+    kinds = (*layout(Choices(BOUNDS, 100)), Kind("site", ("site",), fields, 3, [(OTHER,)], lambda key: (OTHER,)))
     here, there = Table(kinds), Table(kinds)
     for table, site in ((there, "b"), (here, "a"), (here, "b")):
         row = table.admit(table.regions["site"], (site,))

@@ -48,7 +48,7 @@ SINGLE: Final = {
 }
 
 
-@pytest.mark.prefork
+@pytest.mark.once
 @pytest.mark.parametrize("kind", SINGLE.values(), ids=SINGLE)
 def test_servers_that_only_share_a_parent_are_single_unless_a_name_groups_them(kind: Kind, tmp_path: Path) -> None:
     """They are scrape targets of their own; where they share a socket, only the user knows."""
@@ -65,7 +65,7 @@ def test_servers_that_only_share_a_parent_are_single_unless_a_name_groups_them(k
         assert other.key != one.key
 
 
-@pytest.mark.prefork
+@pytest.mark.once
 def test_the_first_processes_of_two_pid_namespaces_are_two_masters(tmp_path: Path) -> None:
     """As in two containers: both masters are process 1, and may have started at the same tick."""
     kind = gunicorn()

@@ -653,7 +653,7 @@ def forked(tmp_path: Path) -> Iterator[Callable[[int], list[Forked]]]:
         worker.end()
 
 
-@pytest.mark.prefork
+@pytest.mark.once
 @pytest.mark.parametrize("is_over", [True, False], ids=["the old ones have ended", "the old ones live"])
 def test_workers_that_come_at_once_after_a_reload_are_one_group(
     forked: Callable[[int], list[Forked]], is_over: bool, tmp_path: Path

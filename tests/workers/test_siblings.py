@@ -49,7 +49,7 @@ def wait_for(servers: Servers) -> None:
     poll("an answer", answers)
 
 
-@pytest.mark.prefork
+@pytest.mark.once
 @pytest.mark.parametrize("way", ["forking wsgiref", "forking Werkzeug", "forked uvicorn", "spawned uvicorn"])
 def test_a_process_that_is_one_of_several_says_so(way: str, tmp_path: Path) -> None:
     """Each shows its own numbers only. The log tells what to set."""
@@ -59,7 +59,7 @@ def test_a_process_that_is_one_of_several_says_so(way: str, tmp_path: Path) -> N
         assert SAYS in servers.log.read_text()
 
 
-@pytest.mark.prefork
+@pytest.mark.once
 @pytest.mark.parametrize(
     "way", ["plain wsgiref", "reloading Werkzeug", "one forked uvicorn", "uvicorn beside an heir", "single uvicorn"]
 )
@@ -71,7 +71,7 @@ def test_a_process_that_serves_alone_gives_no_alarm(way: str, tmp_path: Path) ->
         assert SAYS not in servers.log.read_text()
 
 
-@pytest.mark.prefork
+@pytest.mark.once
 def test_an_endpoint_in_the_master_of_gunicorn_tells_of_its_workers(tmp_path: Path) -> None:
     """It is none of them. Until one has served something, it says that it has nothing of theirs."""
     (tmp_path / "conf.py").write_text(MASTER)

@@ -32,7 +32,7 @@ PREFORK: Final = {
 }
 
 
-@pytest.mark.prefork
+@pytest.mark.once
 @pytest.mark.parametrize("kind", PREFORK.values(), ids=PREFORK)
 def test_the_workers_of_one_master_are_one_group(kind: Kind, tmp_path: Path) -> None:
     """So are those that replace a killed one or follow a reload; the workers of another master are not."""
@@ -58,7 +58,7 @@ def test_the_workers_of_one_master_are_one_group(kind: Kind, tmp_path: Path) -> 
     assert not is_alive(group.master)
 
 
-@pytest.mark.prefork
+@pytest.mark.once
 @pytest.mark.parametrize("name", PREFORK)
 def test_what_a_worker_forks_is_no_worker(name: str, tmp_path: Path) -> None:
     """A child that does some work and records it would found a group that nobody ever scrapes."""

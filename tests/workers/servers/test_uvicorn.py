@@ -8,7 +8,7 @@ from ...e2e.servers import poll
 from ..running import Servers, uvicorn
 
 
-@pytest.mark.prefork
+@pytest.mark.once
 def test_a_reloader_and_its_server_are_one_group(tmp_path: Path) -> None:
     """Counts go on after a change of the code."""
     watched = tmp_path / "watched.py"

@@ -12,7 +12,7 @@ from red_middleware.workers.servers import find_master
 from ..running import WSGI, Servers, uwsgi
 
 
-@pytest.mark.prefork
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("options", "imports_early"), [(["--master"], True), (["--master", "--lazy-apps"], False), ([], True)], ids=str
 )
@@ -24,7 +24,7 @@ def test_uwsgi_is_early_while_its_workers_are_still_to_come(
         assert servers.one().imported_early is imports_early
 
 
-@pytest.mark.prefork
+@pytest.mark.once
 @pytest.mark.parametrize(("options", "groups"), [((), 2), (("--single-interpreter",), 1)], ids=str)
 def test_apps_that_one_uwsgi_mounts_are_groups_of_their_own(
     options: tuple[str, ...], groups: int, tmp_path: Path
@@ -39,7 +39,7 @@ def test_apps_that_one_uwsgi_mounts_are_groups_of_their_own(
     assert len(found) == groups
 
 
-@pytest.mark.prefork
+@pytest.mark.once
 def test_a_worker_of_one_uwsgi_process_needs_a_master_to_be_a_group(tmp_path: Path) -> None:
     """With a master, the worker's successor goes on where it ended; without one, there is no successor."""
     single = uwsgi("--processes=1")
