@@ -24,6 +24,9 @@ from .recorder import Recorder, serving
 from .settings import BUCKETS, MAX_LABEL_SETS, NAMESPACE, Setting, chosen
 from .workers import Identity
 
+SIZE_BUCKETS: Final = (256.0, 1024.0, 4096.0, 16384.0, 65536.0, 1048576.0, 8388608.0, 67108864.0)
+"""Upper bounds of the histograms of sizes, in bytes: from a short answer to a large upload."""
+
 
 class RedMetrics(Collector):
     """The numbers that one or several middlewares feed, registered as one prometheus_client collector.
@@ -49,6 +52,20 @@ class RedMetrics(Collector):
             150 rows at most, and one.
         websocket_messages: Whether the messages of WebSockets and their bytes are shown, by direction: 4 series for
             each of 34 routes, or of more if more are declared.
+        sizes: Whether the sizes of bodies are counted, as they were really transferred: `http_request_size_bytes` and
+            `http_response_size_bytes`, each with its buckets and three series more for every row.
+        size_buckets: Upper bounds of these histograms, bytes, strictly increasing, > 0; +Inf is implied. By default 8
+            bounds from 256 bytes to 64 MiB.
+        duration_status: Whether durations are told apart by the label `status`: by `"class"` (`2xx`), or by `"code"`,
+            of which a row has 16 as in `http_requests_total`. Each that a row has counted makes its buckets again.
+        status_classes: Whether `http_requests_total` counts classes of statuses (`2xx`) in place of codes.
+        in_progress_by_route: Whether `http_requests_in_progress` has the label `route`, where the app declares its
+            routes.
+        saturation: Whether it is shown how busy the workers are: `http_oldest_request_seconds`, `red_workers_busy` and
+            `red_workers_capacity`.
+        slo_availability: The share of requests that must not fail, > 0 and < 1, such as 0.999. It becomes a series of
+            `red_slo_info` and of `red_slo_ratio`; it changes nothing that is counted.
+        slo_latency: The share of requests that must be within each of `slo_seconds`, > 0 and < 1.
         multiprocess_dir: The directory where prefork workers keep the files that they share. `"auto"` is shared
             memory, or the absolute path in the environment variable `RED_MULTIPROCESS_DIR`; with `None` every worker
             has numbers of its own.
@@ -84,6 +101,14 @@ class RedMetrics(Collector):
         first_byte: bool = False,
         event_streams: bool = False,
         websocket_messages: bool = False,
+        sizes: bool = False,
+        size_buckets: Sequence[float] = SIZE_BUCKETS,
+        duration_status: Literal["class", "code"] | None = None,
+        status_classes: bool = False,
+        in_progress_by_route: bool = False,
+        saturation: bool = False,
+        slo_availability: float | None = None,
+        slo_latency: float = 0.99,
         multiprocess_dir: str | os.PathLike[str] | None = "auto",
         multiprocess_name: str | None = None,
         own_metrics: Literal["shared", "worker"] = "shared",
@@ -100,6 +125,14 @@ class RedMetrics(Collector):
             first_byte=first_byte,
             event_streams=event_streams,
             websocket_messages=websocket_messages,
+            sizes=sizes,
+            size_buckets=size_buckets,
+            duration_status=duration_status,
+            status_classes=status_classes,
+            in_progress_by_route=in_progress_by_route,
+            saturation=saturation,
+            slo_availability=slo_availability,
+            slo_latency=slo_latency,
             multiprocess_dir=multiprocess_dir,
             multiprocess_name=multiprocess_name,
             own_metrics=own_metrics,
@@ -115,6 +148,14 @@ class RedMetrics(Collector):
         self.first_byte: Final = checked.first_byte
         self.event_streams: Final = checked.event_streams
         self.websocket_messages: Final = checked.websocket_messages
+        self.sizes: Final = checked.sizes
+        self.size_buckets: Final = checked.size_buckets
+        self.duration_status: Final = checked.duration_status
+        self.status_classes: Final = checked.status_classes
+        self.in_progress_by_route: Final = checked.in_progress_by_route
+        self.saturation: Final = checked.saturation
+        self.slo_availability: Final = checked.slo_availability
+        self.slo_latency: Final = checked.slo_latency
         self.multiprocess_dir: Final = checked.multiprocess_dir
         self.multiprocess_name: Final = checked.multiprocess_name
         self.own_metrics: Final = checked.own_metrics

@@ -25,6 +25,12 @@ MAX_TIMEOUT_SECONDS: Final = 120.0
 MAX_LABEL_SETS: Final = 1_000_000
 """The most that `max_label_sets` may be. With the default buckets its cells take 272 MB, at construction."""
 
+SWITCHES: Final = (
+    "first_byte", "event_streams", "websocket_messages", "sizes", "status_classes", "in_progress_by_route",
+    "saturation",
+)  # fmt: skip
+"""The options that are on or off."""
+
 OWN_METRICS: Final = ("shared", "worker")
 """What `own_metrics` may be."""
 
@@ -58,6 +64,14 @@ class Options:
     first_byte: bool
     event_streams: bool
     websocket_messages: bool
+    sizes: bool
+    size_buckets: Sequence[float]
+    duration_status: str | None
+    status_classes: bool
+    in_progress_by_route: bool
+    saturation: bool
+    slo_availability: float | None
+    slo_latency: float
     multiprocess_dir: str | os.PathLike[str] | None
     multiprocess_name: str | None
     own_metrics: str
@@ -73,18 +87,28 @@ class Options:
         owner = "RedMetrics"
         check_namespace(self.namespace)
         check_label_sets(self.max_label_sets)
-        for name in ("first_byte", "event_streams", "websocket_messages"):
+        for name in SWITCHES:
             if not isinstance(getattr(self, name), bool):
                 raise refusal(TypeError, owner, name, getattr(self, name), "must be True or False")
         if self.own_metrics not in OWN_METRICS:
             raise refusal(ValueError, owner, "own_metrics", self.own_metrics, 'must be "shared" or "worker"')
         check_count(owner, "own_series_limit", self.own_series_limit, MAX_OWN_SERIES)
+        if self.duration_status not in (None, "class", "code"):
+            rule = 'must be "class", "code" or None'
+            raise refusal(ValueError, owner, "duration_status", self.duration_status, rule)
+        if self.duration_status == "code" and self.status_classes:
+            rule = 'needs the codes, which status_classes=True leaves out; "class" goes with it'
+            raise refusal(ValueError, owner, "duration_status", self.duration_status, rule)
+        if self.slo_availability is not None:
+            check_share(owner, "slo_availability", self.slo_availability)
+        check_share(owner, "slo_latency", self.slo_latency)
         if self.multiprocess_name is not None:
             check_type(owner, "multiprocess_name", self.multiprocess_name, str)
         kept: dict[str, object] = {
             "born": first_seconds(owner, "clock", self.clock),
             "buckets": bucket_bounds(self.buckets),
             "slo_seconds": objectives(owner, self.slo_seconds),
+            "size_buckets": increasing(owner, "size_buckets", self.size_buckets, "bytes"),
             "multiprocess_dir": directory(owner, "multiprocess_dir", self.multiprocess_dir),
             "scrape_timeout_seconds": timeout(owner, "scrape_timeout_seconds", self.scrape_timeout_seconds),
         }
@@ -117,6 +141,9 @@ class Options:
             first_byte=self.first_byte,
             event_streams=self.event_streams,
             websocket_messages=self.websocket_messages,
+            size_bounds=tuple(self.size_buckets) if self.sizes else (),
+            duration_status=self.duration_status,
+            status_classes=self.status_classes,
             own_series=own_series,
         )
 
@@ -296,15 +323,27 @@ def directory_of_environment() -> str | None:
 
 
 def bucket_bounds(buckets: Sequence[float]) -> tuple[float, ...]:
-    """Return the upper bounds of buckets, seconds in increasing order, without +Inf."""
-    owner = "RedMetrics"
-    bounds = _seconds(owner, "buckets", buckets)
+    """Return the upper bounds of latency buckets, in seconds."""
+    return increasing("RedMetrics", "buckets", buckets, "seconds")
+
+
+def increasing(owner: str, option: str, values: Sequence[float], unit: str) -> tuple[float, ...]:
+    """Return the upper bounds of buckets, in increasing order, without +Inf."""
+    bounds = _numbers(owner, option, values, unit)
     if bounds and bounds[-1] == math.inf:
         bounds.pop()
-    increasing = all(low < high for low, high in zip([0.0, *bounds], [*bounds, math.inf], strict=True))
-    if not bounds or not increasing:
-        raise refusal(ValueError, owner, "buckets", buckets, "must be strictly increasing seconds > 0")
+    is_increasing = all(low < high for low, high in zip([0.0, *bounds], [*bounds, math.inf], strict=True))
+    if not bounds or not is_increasing:
+        raise refusal(ValueError, owner, option, values, f"must be strictly increasing {unit} > 0")
     return tuple(bounds)
+
+
+def check_share(owner: str, option: str, value: Any) -> None:
+    """Refuse what is no share of requests that is aimed at: all of them leave no budget for errors."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise refusal(TypeError, owner, option, value, "must be a share of requests, such as 0.999")
+    if not 0.0 < value < 1.0:
+        raise refusal(ValueError, owner, option, value, "must be a share of requests > 0 and < 1, such as 0.999")
 
 
 def timeout(owner: str, option: str, seconds: Any) -> float:
@@ -318,14 +357,14 @@ def timeout(owner: str, option: str, seconds: Any) -> float:
 
 def objectives(owner: str, slo_seconds: Sequence[float]) -> tuple[float, ...]:
     """Return objectives, seconds in increasing order."""
-    found = _seconds(owner, "slo_seconds", slo_seconds)
+    found = _numbers(owner, "slo_seconds", slo_seconds, "seconds")
     if not all(0.0 < objective < math.inf for objective in found):
         raise refusal(ValueError, owner, "slo_seconds", slo_seconds, "must be finite seconds > 0")
     return tuple(sorted(set(found)))
 
 
-def _seconds(owner: str, option: str, values: object) -> list[float]:
-    rule = "must be a sequence of seconds"
+def _numbers(owner: str, option: str, values: object, unit: str) -> list[float]:
+    rule = f"must be a sequence of {unit}"
     if isinstance(values, str | bytes) or not isinstance(values, Iterable):
         raise refusal(TypeError, owner, option, values, rule)
     found = []

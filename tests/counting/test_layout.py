@@ -13,12 +13,14 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 
+from red_middleware import RedMetrics
 from red_middleware.counting.labels import OVERFLOW, UNMATCHED
 from red_middleware.counting.layout import Choices, Field, Key, Kind, Unit, extent, layout, mark
 from red_middleware.counting.rows import Row
 from red_middleware.counting.table import Table
 from red_middleware.exposition.formats.text import Text, openmetrics_metadata, text_metadata
 from red_middleware.families import FAMILIES, Family, samples
+from red_middleware.metrics import recorder_of
 from red_middleware.options import Options
 from red_middleware.recorder import Recorder
 from red_middleware.workers import Identity, State
@@ -84,21 +86,16 @@ ALL = (FIRST_BYTE, *FAMILIES, CLOSED, SECONDS, OPEN)
 
 def options(base: Path | None = None) -> Options:
     """Return options; with a directory, those of a worker of a group."""
-    return Options(
-        namespace="",
+    metrics = RedMetrics(
+        registry=CollectorRegistry(),
         buckets=BOUNDS,
-        slo_seconds=(),
         max_label_sets=30,
-        first_byte=False,
-        event_streams=False,
-        websocket_messages=False,
         multiprocess_dir=None if base is None else str(base),
         multiprocess_name=None if base is None else "chat",
-        own_metrics="shared",
         own_series_limit=10,
-        scrape_timeout_seconds=9.0,
         clock=Clock(),
     )
+    return recorder_of(metrics).options
 
 
 class Worker:
