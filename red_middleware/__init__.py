@@ -7,6 +7,8 @@ if TYPE_CHECKING:
     from .asgi import RedASGIMiddleware
     from .endpoint_app import metrics_app
     from .exposition import BasicCredentials, BearerToken
+    from .label import Label
+    from .labelling import set_label
     from .metrics import RedMetrics
     from .serving import serve_metrics
     from .wsgi import RedWSGIMiddleware
@@ -16,11 +18,13 @@ __version__ = "0.1.0"
 __all__ = [
     "BasicCredentials",
     "BearerToken",
+    "Label",
     "RedASGIMiddleware",
     "RedMetrics",
     "RedWSGIMiddleware",
     "metrics_app",
     "serve_metrics",
+    "set_label",
 ]
 
 
@@ -31,11 +35,13 @@ if not TYPE_CHECKING:  # pragma: no branch  # a type checker would take any name
         homes = {
             "BasicCredentials": ".exposition",
             "BearerToken": ".exposition",
+            "Label": ".label",
             "RedASGIMiddleware": ".asgi",
             "RedMetrics": ".metrics",
             "RedWSGIMiddleware": ".wsgi",
             "metrics_app": ".endpoint_app",
             "serve_metrics": ".serving",
+            "set_label": ".labelling",
         }
         if name not in homes:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -9,7 +9,8 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Final, Literal, NoReturn
 
 from prometheus_client import REGISTRY, CollectorRegistry
@@ -18,14 +19,17 @@ from prometheus_client.registry import Collector
 
 from . import options
 from .counting.layout import mark
-from .families import UPTIME, Bound, Family, sample_text, samples
+from .families import UPTIME, Bound, Family, families, sample_text, samples
 from .faults import log
+from .label import Label, check_families, check_labels
 from .recorder import Recorder, serving
 from .settings import BUCKETS, MAX_LABEL_SETS, NAMESPACE, Setting, chosen
 from .workers import Identity
 
 SIZE_BUCKETS: Final = (256.0, 1024.0, 4096.0, 16384.0, 65536.0, 1048576.0, 8388608.0, 67108864.0)
 """Upper bounds of the histograms of sizes, in bytes: from a short answer to a large upload."""
+
+NO_LABELS: Final[Mapping[str, Label]] = MappingProxyType({})
 
 
 class RedMetrics(Collector):
@@ -46,6 +50,7 @@ class RedMetrics(Collector):
         max_label_sets: Rows of the table, one a (method, route), 1 to 1,000,000. It is raised where declared routes
             need more, beside the 22 rows of `_unmatched` and `_overflow`. See `bound` for the series they can make. By
             default the environment variable `RED_MAX_LABEL_SETS`, else 1000.
+        labels: Labels of the user's own by their names, see `Label`. They make no rows beside `max_label_sets`.
         first_byte: Whether `http_time_to_first_byte_seconds` is shown, with the same buckets: as many series for a row
             again, and three more.
         event_streams: Whether the families of event streams are shown, see `docs/semantics.md`: 15 series for each of
@@ -98,6 +103,7 @@ class RedMetrics(Collector):
         buckets: Sequence[float] | Setting[Sequence[float]] = BUCKETS,
         slo_seconds: Sequence[float] = (),
         max_label_sets: int | Setting[int] = MAX_LABEL_SETS,
+        labels: Mapping[str, Label] = NO_LABELS,
         first_byte: bool = False,
         event_streams: bool = False,
         websocket_messages: bool = False,
@@ -122,6 +128,7 @@ class RedMetrics(Collector):
             buckets=chosen(buckets, options.bucket_bounds),
             slo_seconds=slo_seconds,
             max_label_sets=chosen(max_label_sets, options.check_label_sets),
+            labels=check_labels("RedMetrics", labels),
             first_byte=first_byte,
             event_streams=event_streams,
             websocket_messages=websocket_messages,
@@ -140,11 +147,14 @@ class RedMetrics(Collector):
             scrape_timeout_seconds=scrape_timeout_seconds,
             clock=clock,
         )
+        shown = [family.name for family in families(checked.choices()) if family.kind == "http"]
+        check_families("RedMetrics", checked.labels, shown)
         self.registry: Final = registry
         self.namespace: Final = checked.namespace
         self.buckets: Final = checked.buckets
         self.slo_seconds: Final = checked.slo_seconds
         self.max_label_sets: Final = checked.max_label_sets
+        self.labels: Final = checked.labels
         self.first_byte: Final = checked.first_byte
         self.event_streams: Final = checked.event_streams
         self.websocket_messages: Final = checked.websocket_messages

@@ -8,12 +8,15 @@ import inspect
 import math
 import os
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from numbers import Real
-from typing import Any, Concatenate, Final, ParamSpec
+from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec
 
-from .counting.layout import Choices
+from .counting.layout import Choices, CustomLabel
+
+if TYPE_CHECKING:
+    from .label import Label
 
 P = ParamSpec("P")
 Constructor = Callable[Concatenate[Any, P], None]
@@ -61,6 +64,7 @@ class Options:
     buckets: Sequence[float] = field(compare=False)
     slo_seconds: Sequence[float] = field(compare=False)
     max_label_sets: int
+    labels: Mapping[str, "Label"]
     first_byte: bool
     event_streams: bool
     websocket_messages: bool
@@ -145,11 +149,15 @@ class Options:
             duration_status=self.duration_status,
             status_classes=self.status_classes,
             own_series=own_series,
+            labels=tuple(
+                CustomLabel(name, label.default, label.max_values or 0, label.families)
+                for name, label in self.labels.items()
+            ),
         )
 
     def counts_apart(self) -> bool:
         """Tell whether more is to be known of a request than `exchange.start` remembers."""
-        return False
+        return any(label.constant is None for label in self.labels.values())
 
     def group_name(self) -> str | None:
         """Return the name that makes a group of all processes that give it; `None` where the server tells."""

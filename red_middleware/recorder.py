@@ -16,13 +16,14 @@ from typing import Final, Protocol
 
 from prometheus_client import CollectorRegistry
 
-from .counting.enclosing import Source
+from .counting.enclosing import LabelReader, Source
 from .counting.layout import Kind, layout
 from .counting.rows import Method
 from .counting.table import Table
 from .families import Bound, Family, Reading, bound
 from .families import families as families_of
 from .faults import Faults, log
+from .labelling import Labels
 from .options import Options
 from .own_metrics.sharing import OwnMetrics
 from .routes import FRAMEWORKS
@@ -67,6 +68,7 @@ class Recorder:
         self.names: list[str] = [self.full_name(family) for family in self.families]
         self.faults: Faults = Faults(lambda: self.table.add(self.table.own, "faults"))
         self.fault: Callable[[str, BaseException], None] = self.faults.fault
+        self.labels: LabelReader | None = Labels(options.labels, self.fault) if options.counts_apart() else None
         self.own: OwnMetrics = OwnMetrics(self.registry, choices.own_series, self.faults)
         self.membership: Membership = Membership(options, self.kinds, self.faults, self.own)
         self.methods: Mapping[object, Method] = {}  # the table's from `begin` on, so that the first request meets it

@@ -3,9 +3,10 @@
 Middlewares may stand inside of one another. Each recorder counts a request once, in its outermost middleware.
 """
 
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapping
 from typing import Any, Final, Protocol
 
+from .layout import Key
 from .rows import Method
 
 Source = MutableMapping[str, Any]
@@ -38,8 +39,30 @@ class Enclosing(Protocol):
         """Leave it, and what encloses it, uncounted."""
 
 
+class LabelReader(Protocol):
+    """The labels of the user's own."""
+
+    @property
+    def names(self) -> Collection[str]:
+        """Those that an application may set."""
+
+    def read(
+        self, source: Source | None, headers: Iterable[tuple[Any, Any]], given: Mapping[str, object] | None
+    ) -> Key:
+        """Return their values for one request, in the order of the labels in a key. It raises nothing.
+
+        Args:
+            source: The environ or scope.
+            headers: Of the response, in the protocol's form.
+            given: What the application said.
+        """
+
+
 class Recorder(Protocol):
     """What an exchange is counted by."""
+
+    labels: LabelReader | None
+    """`None` where there are none that a request decides."""
 
     clock: Callable[[], float]
     bounds: tuple[float, ...]

@@ -93,28 +93,28 @@ def exclude(recorder: Recorder, source: Source, path: str) -> None:
 
 def answering(source: Source, error: BaseException) -> None:
     """Say which exception the response that begins is the answer to: it is named if the status is an error."""
-    for exchange in _exchanges(source):
+    for exchange in exchanges(source):
         exchange._set_apart().answering = error
 
 
 def asks_for_socket(source: Source) -> None:
     """Say that a request came to a route of WebSockets: it is counted as one only if it is refused."""
-    for exchange in _exchanges(source):
+    for exchange in exchanges(source):
         exchange._set_apart().is_socket = True
 
 
 def serves(source: Source, route: str) -> None:
     """Say which route serves a request on the other side of a bridge between ASGI and WSGI: "" while it has none."""
-    for exchange in _exchanges(source):
+    for exchange in exchanges(source):
         exchange._set_apart().served = route
 
 
 def served(source: Source) -> str | None:
     """Return the route that serves a request on the other side of a bridge, `None` if it did not come there."""
-    return next((exchange.apart.served for exchange in _exchanges(source) if exchange.apart is not None), None)
+    return next((exchange.apart.served for exchange in exchanges(source) if exchange.apart is not None), None)
 
 
-def _exchanges(source: Source) -> Iterator["Exchange"]:
+def exchanges(source: Source) -> Iterator["Exchange"]:
     """Yield the exchanges of a request, the innermost first. A WebSocket has connections instead."""
     exchange = source.get(KEY)
     while isinstance(exchange, Exchange):
@@ -182,6 +182,11 @@ class Exchange:
         except Exception:  # a label that is new, or a clock that fails
             self._respond_anew(status, route)
 
+    def label(self, name: str, value: object) -> None:
+        """Say which value one of the user's own labels has. The last one holds, until the request is counted."""
+        apart = self._set_apart()
+        apart.given = {**(apart.given or {}), name: value}
+
     def fail(self) -> None:
         """Say that the server sends a 500 in place of the response that had begun, of which no byte was sent."""
         row = self.outcome.row  # type: ignore[union-attr]  # one had begun
@@ -199,7 +204,7 @@ class Exchange:
         """Say that the response that has begun is an event stream."""
         table = self.method.table
         if table.has_streams and not self.finished and self.outcome is not None and self._set_apart().stream is None:
-            row = table.admit(table.regions["stream"], self.outcome.row.key)
+            row = table.admit(table.regions["stream"], self.outcome.row.key[:2])
             row.table.add(row, "begun")
             self._set_apart().stream = row
             table.streams.in_progress.append(None)
@@ -328,6 +333,9 @@ class Exchange:
         left = 1.0 if apart.gone else 0.0
         if apart.unanswered:
             outcome = outcome.row.table.outcome(outcome.row, CLIENT_GONE)
+        if recorder.labels is not None:
+            row = outcome.row.table.labelled(outcome.row, recorder.labels.read(apart.source, self.headers, apart.given))
+            self.outcome = outcome = row.table.outcome(row, outcome.code)
         try:
             seconds, bucket_cell = self._observe(outcome, recorder.clock() - self.started)
         except Exception as error:
@@ -364,6 +372,8 @@ class Exchange:
                 self.method.table.streams.in_progress.pop()
             except IndexError:  # as above
                 pass
+        if self.apart is not None:
+            self.apart.source = None  # which holds this exchange
 
     def _set_apart(self) -> "Apart":
         if self.apart is None:
@@ -391,12 +401,13 @@ def _is_accepted(outcome: Outcome) -> bool:
 class Apart:
     """What happened to a request beyond the common case."""
 
-    __slots__ = ("answering", "error", "first_byte", "forgotten", "gone", "is_socket", "outer", "served", "source",
-                 "stream", "unanswered")  # fmt: skip
+    __slots__ = ("answering", "error", "first_byte", "forgotten", "given", "gone", "is_socket", "outer", "served",
+                 "source", "stream", "unanswered")  # fmt: skip
 
     def __init__(self, outer: Enclosing | None = None) -> None:
         self.outer: Enclosing | None = outer
-        self.source: Source | None = None  # where `start_apart` began it
+        self.source: Source | None = None  # where `start_apart` began it, until it is counted
+        self.given: dict[str, object] | None = None  # what the application said of the user's own labels
         self.error: tuple[int, str] | None = None
         self.answering: BaseException | None = None
         self.gone: bool = False

@@ -4,7 +4,7 @@ A `Kind` of row says what its key names, which fields its rows have, and how man
 kind a region of cells of its own. Families name fields, workers add regions up, and the bound is a product of both.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from enum import Enum
 from typing import Final, NamedTuple
 
@@ -243,8 +243,8 @@ class CustomLabel(NamedTuple):
     """The value where there is no other one, or no room for it. Rows are reserved with it."""
     most_values: int
     """How many values it may have, those that come first; 0 where they are listed, or there is only the default."""
-    families: frozenset[str]
-    """The families that show it. The others show the sum over its values."""
+    families: Collection[str] | None
+    """The families that show it. The others show the sum over its values. `None`: requests, errors and durations."""
 
 
 class Choices(NamedTuple):

@@ -22,7 +22,7 @@ collections wait for the next call, so a common request is counted without a loc
 class Row:
     """One label set, and where its cells begin in the cells of its kind."""
 
-    __slots__ = ("code_cells", "codes", "key", "kind", "lock", "number", "outcomes", "start", "table")
+    __slots__ = ("beside", "code_cells", "codes", "key", "kind", "lock", "number", "outcomes", "start", "table")
 
     def __init__(self, table: "Table", kind: Kind, number: int, key: Key, lock: RLock) -> None:
         self.table: Table = table
@@ -33,7 +33,8 @@ class Row:
         self.start: int = number * kind.width
         self.codes: tuple[int, ...] = ()  # in the order in which they came
         self.code_cells: dict[int, int] = {OTHER_STATUS: self.cell(kind.coded.name)} if kind.coded else {}
-        self.outcomes: dict[tuple[int, bool, int], Outcome] = {}  # by status cell, whether it is an error, and slot
+        self.outcomes: dict[tuple[int, int], Outcome] = {}  # by status and its cell, of which it may get one later
+        self.beside: dict[Key, Row] = {}  # of the same method and route, by the values of the user's own labels
 
     def cell(self, field: str) -> int:
         """Return the first cell of a field."""
@@ -67,8 +68,7 @@ class Outcome:
     def __init__(self, row: Row, code: int, status_cell: int, cells: MutableSequence[float]) -> None:
         slot = row.slot(code, status_cell)
         self.row: Row = row
-        self.code: int = OTHER_STATUS if status_cell == row.code_cells[OTHER_STATUS] else code
-        """The status, or where classes are counted, one of its class."""
+        self.code: int = code
         self.cells: MutableSequence[float] = cells
         self.bucket_cell: int = row.cell("buckets") + slot * row.kind.field("buckets").slot_width  # the first
         self.seconds_cell: int = row.cell("seconds") + slot

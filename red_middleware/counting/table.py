@@ -29,7 +29,6 @@ from .labels import (
     METHODS,
     OTHER,
     OVERFLOW,
-    SERVER_ERROR,
     UNDECLARED_METHODS,
     UNMATCHED,
     WEBSOCKET,
@@ -193,6 +192,8 @@ class Table:
         self.methods: dict[object, Method] = {label: Method(self, label) for label in METHODS}
         self.sockets: Open = Open()
         self.streams: Open = Open()
+        self.defaults: Key = self.http.kind.in_order[0][2:]
+        """What the user's own labels are in a row that has no other value of them."""
         self.has_classes: bool = self.http.kind.field("status").is_classed
         self.has_first_byte: bool = "first_byte_seconds" in self.http.kind.offsets
         self.has_streams: bool = "stream" in self.regions
@@ -289,7 +290,7 @@ class Table:
                     region.free = spare + missing
                     return
 
-    def row(self, method: Method, route: object, more: Key = ()) -> Row:
+    def row(self, method: Method, route: object) -> Row:
         """Return the row of requests for a route that `method.rows` does not hold.
 
         Nothing is refused: what finds no room is counted in the row of `_overflow`. The answer is remembered under
@@ -299,24 +300,37 @@ class Table:
         Args:
             method: The request's.
             route: As the readers say it.
-            more: The values of the user's own labels, in their order.
         """
         method = self.methods[method.label]  # an exchange from before a fork has one of another table
         name = route_label(route)
         declared = self.declared.get(name, frozenset()) - {WEBSOCKET}
         if not declared or method.label in declared:
-            key = (method.label, name, *more)
+            key = (method.label, name)
         elif OTHER in declared:
-            key = (OTHER, name, *more)
+            key = (OTHER, name)
         else:
-            key = (method.label, UNMATCHED, *more)
-        row = self.admit(self.http, key)
+            key = (method.label, UNMATCHED)
+        row = self.admit(self.http, key + self.defaults)
         if row.key[1] == OVERFLOW or row.table is not self:
             return row  # the next request may find room, or an index that nobody holds
-        is_bounded = route is None or (route in (name, name[1:]) and (declared or row.key[1] == name))
-        if is_bounded and row.key[2:] == more:
-            method.rows[(route, more) if more else route] = row
+        if route is None or (route in (name, name[1:]) and (declared or row.key[1] == name)):
+            method.rows[route] = row
         return row
+
+    def labelled(self, row: Row, values: Key) -> Row:
+        """Return the row beside one of `row`, which has these values of the user's own labels.
+
+        Args:
+            row: A row of this table.
+            values: In the order of the labels.
+        """
+        found = row.beside.get(values)
+        if found is None:
+            key = row.key[:2] + values
+            found = self.admit(self.http, key)
+            if found.key == key and found.table is self:  # else the values are not bounded, or it may find room later
+                row.beside[values] = found
+        return found
 
     def admit(self, region: Region, key: Key) -> Row:
         """Return the row of a key, which is admitted where there is room; else that of its fallback.
@@ -369,11 +383,10 @@ class Table:
         It belongs to a row of `earlier` where there is room, but the other workers cannot be told at the moment.
         """
         row, cell = self._coded(row, status_class(code) if self.has_classes else code)
-        key = cell, code >= SERVER_ERROR, row.slot(code, cell)
-        outcome = row.outcomes.get(key)
+        outcome = row.outcomes.get((code, cell))
         if outcome is None:
             http = row.table.http
-            outcome = row.outcomes.setdefault(key, Outcome(row, code, cell, http.cells))
+            outcome = row.outcomes.setdefault((code, cell), Outcome(row, code, cell, http.cells))
             with row.lock:
                 outcome.cells = http.cells  # asked again: `use` may have passed by meanwhile
         return outcome

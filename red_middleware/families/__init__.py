@@ -24,11 +24,27 @@ FAMILIES: Final = (*red.FAMILIES, *websocket.FAMILIES)
 """Those that no option asks for."""
 
 
+LABELLED: Final = ("http_requests_total", "http_errors_total", "http_request_duration_seconds")
+"""The families that show a label of the user's own if nothing else is said."""
+
+
 def families(choices: Choices) -> tuple[Family, ...]:
     """Return the families that options ask for."""
-    return (
+    found = (
         *FAMILIES,
         *(websocket.MESSAGES if choices.websocket_messages else ()),
         *(streams.FIRST_BYTE if choices.first_byte else ()),
         *(streams.EVENT_STREAMS if choices.event_streams else ()),
+    )
+    return tuple(
+        family._replace(hidden=_hidden(family, choices)) if family.kind == "http" else family for family in found
+    )
+
+
+def _hidden(family: Family, choices: Choices) -> frozenset[str]:
+    """Return the labels of the user's own that a family does not show."""
+    return frozenset(
+        label.name
+        for label in choices.labels
+        if family.name not in (LABELLED if label.families is None else label.families)
     )

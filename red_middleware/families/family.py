@@ -49,6 +49,8 @@ class Family(NamedTuple):
     """Whether it leaves out what is zero: a code that has not come, a client that has not left."""
     is_quiet: bool = False
     """Whether it is left out as a whole while it has no series."""
+    hidden: frozenset[str] = frozenset()
+    """The labels of its rows that it does not show: it shows the sum over their values."""
     value: Callable[[Reading, int], float] | None = None
     """Its value, given the reading and the number of series that are shown in all."""
 
@@ -113,7 +115,8 @@ class Shown:
 
     def series(self, row: Row, codes: tuple[int, ...]) -> list[Series]:
         """Return the series that a row can show, given its codes: others may have come meanwhile."""
-        labels = dict(zip(self.kind.labels, row.key, strict=True))
+        hidden = self.family.hidden
+        labels = {name: value for name, value in zip(self.kind.labels, row.key, strict=True) if name not in hidden}
         if self.kind.field(self.family.fields[0]).is_coded:
             return [Series("", {**labels, self.family.code_label: status_label(code)}) for code in (*codes, 0)]
         return [Series(suffix, {**labels, **more}) for suffix, more in self.named]
@@ -187,11 +190,24 @@ def samples(families: Sequence[Family], kinds: Iterable[Kind], reading: Reading)
                     for (suffix, labels), value in zip(view.series(row, codes), values, strict=True)
                     if value or not view.family.is_sparse
                 ]
+    for family in families:
+        if family.hidden:
+            found[family] = _added_up(found[family])
     computed = [family for family in families if family.value is not None]
     series = sum(map(len, found.values())) + len(computed)
     for family in computed:
         found[family] = [Sample("", {}, family.value(reading, series))]  # type: ignore[misc]  # it is not None
     return {family: shown for family, shown in found.items() if shown or not family.is_quiet}
+
+
+def _added_up(found: Iterable[Sample]) -> list[Sample]:
+    """Return samples of which each comes once, by adding up those that differ in hidden labels only."""
+    totals: dict[tuple[str, frozenset[tuple[str, str]]], Sample] = {}
+    for sample in found:
+        name = sample.suffix, frozenset(sample.labels.items())
+        before = totals.get(name)
+        totals[name] = sample if before is None else sample._replace(value=before.value + sample.value)
+    return list(totals.values())
 
 
 def number(value: float) -> str:

@@ -70,7 +70,8 @@ class _View:
 
     def __init__(self, kind: Kind, named: Sequence[tuple[str, Shown]]) -> None:
         self.kind = kind
-        self.named = named
+        self.named = [(name, shown) for name, shown in named if not shown.family.hidden]
+        self.added_up = [(name, shown) for name, shown in named if shown.family.hidden]
         self.rows: dict[int, _RowLines] = {}
 
     def add(self, reading: Reading, lines: Mapping[str, list[bytes]]) -> int:
@@ -79,11 +80,13 @@ class _View:
         kept = self.rows
         cells = reading.cells[self.kind.name]
         into = [lines[name].append for name, _ in self.named]
-        for row in counted_rows(self.kind, reading) if into else ():
+        totals: list[dict[bytes, float]] = [{} for _ in self.added_up]
+        for row in counted_rows(self.kind, reading) if into or totals else ():
             codes, start = row.codes, row.start
             formatted = kept.get(row.number)
             if formatted is None or formatted[0] is not row.key or formatted[1] is not codes:
-                formatted = kept[row.number] = (row.key, codes, [self._format(*one, row, codes) for one in self.named])
+                shown = [self._format(*one, row, codes) for one in (*self.named, *self.added_up)]
+                formatted = kept[row.number] = (row.key, codes, shown)
             count = len(codes)
             for add, (values, block, single) in zip(into, formatted[2]):  # noqa: B905  # of one length, in a hot loop
                 numbers = values(cells, start, count)
@@ -95,6 +98,13 @@ class _View:
                         if value:
                             add(line % value)
                             series += 1
+            for total, (values, _, single) in zip(totals, formatted[2][len(into) :]):  # noqa: B905
+                for line, value in zip(single, values(cells, start, count), strict=True):
+                    total[line] = total.get(line, 0.0) + value
+        for (name, one), total in zip(self.added_up, totals, strict=True):
+            found = [line % value for line, value in total.items() if value or not one.family.is_sparse]
+            lines[name] += found
+            series += len(found)
         return series
 
     def _format(self, name: str, shown: Shown, row: Row, codes: tuple[int, ...]) -> "_FamilyLines":

@@ -1,0 +1,159 @@
+"""Which values a request has of the labels of the user's own, and how an application says one.
+
+`counting.exchange` asks `Labels` when it counts a request. A value outside of a label's set becomes its default, never
+a new value.
+"""
+
+import logging
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any, Final
+
+from .counting.enclosing import KEY, Source
+from .counting.exchange import Exchange, exchanges
+from .counting.labels import MAX_VALUE_BYTES, OTHER, value_label
+from .counting.layout import Key
+from .faults import log
+from .label import Label
+
+Read = Callable[[Source, Iterable[tuple[Any, Any]]], object]
+"""Returns what a request says, given its environ or scope, and the headers of its response."""
+
+
+class Labels:
+    """Says which values a request has.
+
+    Args:
+        labels: By their names, in the order of a key.
+        fault: Takes the kind and the exception of what goes wrong.
+    """
+
+    def __init__(self, labels: Mapping[str, Label], fault: Callable[[str, BaseException], None]) -> None:
+        self.names: frozenset[str] = frozenset(name for name, label in labels.items() if label.constant is None)
+        """Of those that an application may set."""
+        self.fault = fault
+        self._labels: list[tuple[str, Read, Callable[[object], str]]] = [
+            (name, _read(label), _close(label)) for name, label in labels.items()
+        ]
+
+    def read(
+        self, source: Source | None, headers: Iterable[tuple[Any, Any]], given: Mapping[str, object] | None
+    ) -> Key:
+        """Return the values of one request. See `counting.enclosing.Labels`."""
+        found = []
+        for name, read, close in self._labels:
+            try:
+                value = given[name] if given and name in given else read(source or {}, headers)
+                found.append(close(value))
+            except Exception as error:
+                self.fault(f"label {name}", error)
+                found.append(OTHER)  # a constant cannot fail
+        return tuple(found)
+
+
+def _read(label: Label) -> Read:
+    """Return what reads a label's value from where it stands."""
+    if label.header is not None:
+        wsgi_key = label.header.upper().replace("-", "_")
+        if wsgi_key not in ("CONTENT_TYPE", "CONTENT_LENGTH"):  # PEP 3333: CGI's variables for these two
+            wsgi_key = f"HTTP_{wsgi_key}"
+        in_request = _in_headers(label.header)
+
+        def header(source: Source, headers: Iterable[tuple[Any, Any]]) -> object:
+            found = source.get("headers")
+            return source.get(wsgi_key) if found is None else in_request(found)
+
+        return header
+    if label.response_header is not None:
+        in_response = _in_headers(label.response_header)
+        return lambda source, headers: in_response(headers)
+    key, function = label.key, label.of
+    if key is not None:
+        return lambda source, headers: source.get(key)
+    if function is not None:
+        return lambda source, headers: function(source)
+    return lambda source, headers: None
+
+
+def _in_headers(name: str) -> Callable[[Iterable[tuple[Any, Any]]], str | None]:
+    wanted = (name.lower(), name.lower().encode())
+
+    def find(headers: Iterable[tuple[Any, Any]]) -> str | None:
+        found = [value for name, value in headers if name.lower() in wanted]
+        return ",".join(map(_text, found)) if found else None
+
+    return find
+
+
+def _text(value: Any) -> str:
+    text: str = value.decode("latin-1") if isinstance(value, bytes) else value
+    return text
+
+
+def _close(label: Label) -> Callable[[object], str]:
+    """Return what makes one of a label's values of anything."""
+    if label.constant is not None:
+        constant = label.constant
+        return lambda value: constant
+    if label.values is None:
+        return lambda value: value_label(_text(value))
+    allowed = {value: value for value in label.values}
+
+    def closed(value: object) -> str:
+        return allowed.get(value if type(value) is str else str(_text(value)), OTHER)
+
+    return closed
+
+
+def set_label(request: Any, name: str, value: object) -> None:
+    """Say which value a label has for a request, any time until the request is counted. The last one holds.
+
+    It counts with every `RedMetrics(labels=)` that has a label of this name and counts the request. It raises nothing:
+    what has no effect is logged once. Outside of a middleware, as in a test of a view, it does nothing.
+
+    Args:
+        request: The environ (WSGI), the scope (ASGI), or a request object of a framework that holds one: those of
+            Flask, Starlette, FastAPI, Django, Quart, Litestar, Falcon, Bottle and Pyramid.
+        name: The label's.
+        value: Its value. What is no text counts as its text, as a number does; `None` as `_OTHER`.
+    """
+    try:
+        found = list(exchanges(_source(request)))
+        named = [exchange for exchange in found if name in _names(exchange)]
+        for exchange in named:
+            exchange.label(name, value)
+        if not named and any(not exchange.is_forgotten for exchange in found):
+            _doubt(name, "no RedMetrics(labels=) that counts this request has such a label, or it is a constant")
+        elif any(exchange.finished and not exchange.is_forgotten for exchange in named):
+            _doubt(name, "the request has been counted already")
+    except Exception as error:
+        _doubt(name, f"{type(error).__name__}: {error}")
+
+
+def _source(request: Any) -> Source:
+    """Return the environ or scope of a request."""
+    if isinstance(request, Mapping) and KEY in request:
+        return request  # type: ignore[return-value]  # it is only read
+    for name in ("scope", "environ", "META", "env"):
+        held = getattr(request, name, None)
+        if isinstance(held, Mapping) and KEY in held:
+            return held  # type: ignore[return-value]  # as above
+    return {}
+
+
+def _names(exchange: Exchange) -> Collection[str]:
+    labels = exchange.recorder.labels
+    return labels.names if labels is not None else ()
+
+
+def _doubt(name: object, why: str) -> None:
+    """Log once for each reason that a label was not set."""
+    said = str(name)[:MAX_VALUE_BYTES], why
+    if said not in _doubted and len(_doubted) < MAX_DOUBTS:
+        _doubted.add(said)
+        log(logging.WARNING, "set_label(%r) has no effect: %s", *said)
+
+
+MAX_DOUBTS: Final = 100
+"""How many warnings of `set_label` there can be: an application may take names from clients."""
+
+_doubted: Final[set[tuple[str, str]]] = set()
