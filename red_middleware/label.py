@@ -20,7 +20,7 @@ HELD_NAMES: Final = frozenset(
 """Names of labels that Prometheus adds to every series, or that mean something to it or to us."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Label:
     """A label of your own, with a bounded number of values.
 
@@ -55,15 +55,14 @@ class Label:
     key: str | None = None
     of: Callable[[Any], object] | None = None
     families: Collection[str] | None = None
-    default: str = field(init=False, repr=False, compare=False)
+    default: str = field(init=False, compare=False)
     """What counts in place of a value that is none of the label's."""
 
     def __post_init__(self) -> None:
         kinds = [name for name in ("values", "max_values", "constant") if getattr(self, name) is not None]
         if len(kinds) != 1:
-            raise ValueError(
-                f"Label({', '.join(f'{name}=' for name in kinds)}): needs one of values=, max_values= and constant="
-            )
+            given = ", ".join(f"{name}=" for name in kinds)
+            raise ValueError(f"Label({given}): needs exactly one of values=, max_values= and constant=")
         sources = [name for name in ("header", "response_header", "key", "of") if getattr(self, name) is not None]
         if len(sources) > 1:
             given = ", ".join(f"{name}=" for name in sources)
@@ -94,6 +93,10 @@ class Label:
         if self.families is not None:
             object.__setattr__(self, "families", frozenset(self._texts("families")))
         object.__setattr__(self, "default", OTHER if self.constant is None else self.constant)
+
+    def __repr__(self) -> str:
+        given = [f"{name}={value!r}" for name, value in vars(self).items() if name != "default" and value is not None]
+        return f"Label({', '.join(given)})"
 
     def _texts(self, option: str) -> list[str]:
         given = getattr(self, option)
@@ -127,7 +130,7 @@ def check_labels(owner: str, labels: object) -> dict[str, Label]:
             raise options.refusal(ValueError, owner, "labels", {name: label}, rule)
         if name in HELD_NAMES:
             raise options.refusal(
-                ValueError, owner, "labels", {name: label}, f"the name {name} is held; choose another"
+                ValueError, owner, "labels", {name: label}, f"the name {name} is taken, by Prometheus or by us"
             )
     return dict(sorted(labels.items()))
 

@@ -29,11 +29,13 @@ def test_the_public_names_are_few() -> None:
     assert red_middleware.__all__ == [
         "BasicCredentials",
         "BearerToken",
+        "Label",
         "RedASGIMiddleware",
         "RedMetrics",
         "RedWSGIMiddleware",
         "metrics_app",
         "serve_metrics",
+        "set_label",
     ]
     for name in ("serving", "endpoint_app", "wsgi", "asgi"):  # no module takes the place of a name when it is imported
         importlib.import_module(f"red_middleware.{name}")

@@ -98,13 +98,13 @@ class _View:
                         if value:
                             add(line % value)
                             series += 1
-            for total, (values, _, single) in zip(totals, formatted[2][len(into) :]):  # noqa: B905
-                for line, value in zip(single, values(cells, start, count), strict=True):
-                    total[line] = total.get(line, 0.0) + value
-        for (name, one), total in zip(self.added_up, totals, strict=True):
-            found = [line % value for line, value in total.items() if value or not one.family.is_sparse]
-            lines[name] += found
-            series += len(found)
+            for total, (values, block, single) in zip(totals, formatted[2][len(into) :]):  # noqa: B905
+                for line, value in zip(single, values(cells, start, count)):  # noqa: B905
+                    if value or block is not None:
+                        total[line] = total.get(line, 0.0) + value
+        for (name, _), total in zip(self.added_up, totals, strict=True):
+            lines[name] += [line % value for line, value in total.items()]
+            series += len(total)
         return series
 
     def _format(self, name: str, shown: Shown, row: Row, codes: tuple[int, ...]) -> "_FamilyLines":
