@@ -94,6 +94,21 @@ def without_scrape(text: bytes) -> list[bytes]:
     return [line for line in text.split(b"\n") if b"red_scrape_duration_seconds_" not in line]
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"duration_status": "codes"}, "RedMetrics(duration_status='codes'): must be \"class\", \"code\" or None"),
+        ({"duration_status": True}, "RedMetrics(duration_status=True): must be"),
+        ({"duration_status": "code", "status_classes": True}, "(duration_status='code'): needs the codes, which status"),
+    ],
+)
+def test_a_status_that_cannot_be_shown_is_refused(options: dict[str, Any], message: str) -> None:
+    """At construction, and so are codes of durations where requests have none."""
+    with pytest.raises(ValueError) as refused:
+        fresh_metrics(**options)
+    assert message in str(refused.value)
+
+
 @every_option
 @pytest.mark.parametrize(("protocol", "scenario"), through(asgi=SCENARIOS, wsgi=SEEN_BY_WSGI))
 def test_a_scenario_counts_the_same_under_other_statuses(

@@ -1,5 +1,6 @@
 """Objectives as metrics: constant series, which rules join with what is counted, and which count nothing."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,19 @@ def test_what_is_aimed_at_nowhere_is_left_out(options: dict[str, Any], objective
     assert set(shown(metrics)) == {f"{name}{{{labels}}}" for name in NAMES for labels in objectives}
     assert ("red_slo_info" in answer(metrics, Request()).body.decode()) is bool(objectives)
     assert NAMES.issubset(metrics.registry._names_to_collectors) is bool(objectives)
+
+
+@pytest.mark.parametrize("option", ["slo_availability", "slo_latency"])
+@pytest.mark.parametrize(
+    ("share", "error"),
+    [(0.0, ValueError), (1.0, ValueError), (99.9, ValueError), (math.nan, ValueError), ("0.9", TypeError),
+     (True, TypeError)],
+)  # fmt: skip
+def test_what_is_no_share_to_aim_at_is_refused(option: str, share: object, error: type[Exception]) -> None:
+    """All requests would leave no budget for errors, and a percentage looks like a share."""
+    with pytest.raises(error) as refused:
+        fresh_metrics(**{option: share})
+    assert str(refused.value).startswith(f"RedMetrics({option}={share!r}): must be a share of requests")
 
 
 @given(
