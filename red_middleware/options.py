@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, fields
 from numbers import Real
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec
 
-from .counting.layout import Choices, CustomLabel
+from .counting.layout import Choices, CustomLabel, Objective
 
 if TYPE_CHECKING:
     from .label import Label
@@ -148,12 +148,20 @@ class Options:
             size_bounds=tuple(self.size_buckets) if self.sizes else (),
             duration_status=self.duration_status,
             status_classes=self.status_classes,
+            objectives=tuple(self._objectives()),
             own_series=own_series,
             labels=tuple(
                 CustomLabel(name, label.default, label.max_values or 0, label.families)
                 for name, label in self.labels.items()
             ),
         )
+
+    def _objectives(self) -> Iterator[Objective]:
+        """Yield what is aimed at."""
+        if self.slo_availability is not None:
+            yield Objective("availability", self.slo_availability, self.slo_availability)
+        for seconds in self.slo_seconds:
+            yield Objective("latency", seconds, self.slo_latency)
 
     def counts_apart(self) -> bool:
         """Tell whether more is to be known of a request than `exchange.start` remembers."""

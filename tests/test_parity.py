@@ -172,7 +172,7 @@ both = pytest.mark.parametrize("protocol", [WSGI, ASGI], ids=lambda protocol: pr
 
 
 def run(
-    protocol: Protocol, scenario: Scenario, wraps: bool = True, excluded: Iterable[str] = ()
+    protocol: Protocol, scenario: Scenario, wraps: bool = True, excluded: Iterable[str] = (), **options: Any
 ) -> tuple[RedMetrics, list[object]]:
     """Serve a scenario, with or without the middleware; return the numbers, and what the server saw.
 
@@ -180,7 +180,7 @@ def run(
     application, one watches it as a server.
     """
     clock, server = Clock(), protocol.server()
-    metrics = fresh_metrics(clock=clock)
+    metrics = fresh_metrics(clock=clock, **options)
     app = protocol.app(*scenario.steps, clock=clock, server=server)
     checked = scenario.legal and protocol is WSGI
     if checked:

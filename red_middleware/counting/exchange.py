@@ -15,6 +15,7 @@ from .enclosing import KEY, Enclosing, Recorder, Source, is_known, unfinished
 from .labels import (
     CLIENT_ERROR,
     CLIENT_GONE,
+    REGISTERED_CODES,
     SERVER_ERROR,
     STATUS_CODES,
     Headers,
@@ -310,7 +311,13 @@ class Exchange:
             apart = self._set_apart()
             if apart.answering is not None:
                 self.raised(apart.answering)
-        elif outcome.status_cell != row.code_cells[0] and status in STATUS_CODES and method.rows.get(route) is row:
+        elif (
+            outcome.status_cell != row.code_cells[0]
+            and status in STATUS_CODES
+            and method.rows.get(route) is row
+            # The cells of a row bound its codes, but not those of its classes.
+            and (not table.has_classes or status_code(status) in REGISTERED_CODES)
+        ):
             method.outcomes.setdefault(status, {})[route] = outcome
         if route is None and 200 <= status_code(status) < 300:
             self.recorder.unmatched(method.label, self.path, status)

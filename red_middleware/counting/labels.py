@@ -64,6 +64,10 @@ STATUS_CODES: Final[Mapping[object, int]] = {
 """The answers of `status_code` to what apps commonly say: a dictionary costs a third of a call."""
 
 
+REGISTERED_CODES: Final[frozenset[int]] = frozenset(HTTPStatus)
+"""The codes that have a name, about sixty. Of those that have none a client may invent hundreds."""
+
+
 def method_label(method: object) -> str:
     """Return one of `METHODS`: the method itself, or `_OTHER`."""
     return method if isinstance(method, str) and method in _METHODS else OTHER

@@ -112,6 +112,10 @@ class Kind:
         self.offsets: dict[str, int] = {field.name: start for field, start in zip(fields, starts, strict=True)}
         """Where in a row each field begins."""
         self.coded: Field | None = next((field for field in fields if field.is_coded), None)
+        self.slots: int = max((field.slots for field in fields), default=1)
+        """How many slots each field has that is there once for each status, or class of statuses."""
+        self.has_code_slots: bool = self.coded is not None and self.slots == self.coded.width
+        """Whether these slots lie beside the cells of the codes. Else their number is that of a class of statuses."""
 
     def keys(self, route: str, methods: Iterable[str]) -> list[Key]:
         """Return the keys that a declared route reserves."""
@@ -247,6 +251,17 @@ class CustomLabel(NamedTuple):
     """The families that show it. The others show the sum over its values. `None`: requests, errors and durations."""
 
 
+class Objective(NamedTuple):
+    """What is aimed at. It is shown beside what is counted, and changes nothing of it."""
+
+    name: str
+    """`availability` or `latency`."""
+    threshold: float
+    """The share of requests that must not fail, or the seconds within which they must be answered."""
+    ratio: float
+    """The share of requests that must keep it."""
+
+
 class Choices(NamedTuple):
     """What the options ask to be counted, which decides the cells of the rows and the families that show them."""
 
@@ -270,6 +285,7 @@ class Choices(NamedTuple):
     """`class` or `code`, if durations are told apart by it."""
     status_classes: bool = False
     """Whether requests are counted by class of status."""
+    objectives: tuple[Objective, ...] = ()
 
 
 def layout(choices: Choices) -> tuple[Kind, ...]:

@@ -47,10 +47,9 @@ class Row:
             code: Its status.
             code_cell: The cell that counts it.
         """
-        slots = self.kind.field("seconds").slots
-        if slots == 1 or self.kind.coded is None:
+        if self.kind.slots == 1:
             return 0
-        return status_class(code) if slots != self.kind.coded.width else code_cell - self.cell(self.kind.coded.name)
+        return code_cell - self.code_cells[OTHER_STATUS] if self.kind.has_code_slots else status_class(code)
 
     def next_code_cell(self) -> int | None:
         """Return the cell that the next new code takes, `None` where only the one of the other codes is left."""

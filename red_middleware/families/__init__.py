@@ -1,9 +1,9 @@
-"""What the numbers are called: a family is data (`family`); `red`, `websocket` and `streams` list them."""
+"""What the numbers are called: a family is data (`family`); the rooms beside it list them."""
 
 from typing import Final
 
 from ..counting.layout import Choices
-from . import red, streams, websocket
+from . import objectives, red, streams, websocket
 from .family import Bound, Family, Reading, Sample, bound, sample_text, samples
 from .red import UPTIME
 
@@ -35,6 +35,7 @@ def families(choices: Choices) -> tuple[Family, ...]:
         *(websocket.MESSAGES if choices.websocket_messages else ()),
         *(streams.FIRST_BYTE if choices.first_byte else ()),
         *(streams.EVENT_STREAMS if choices.event_streams else ()),
+        *(objectives.families(choices.objectives) if choices.objectives else ()),
     )
     return tuple(
         family._replace(hidden=_hidden(family, choices)) if family.kind == "http" else family for family in found

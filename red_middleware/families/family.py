@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from prometheus_client.utils import floatToGoString
 
-from ..counting.labels import status_label
+from ..counting.labels import OTHER_STATUS, status_label
 from ..counting.layout import Kind, Unit
 from ..counting.rows import Row
 
@@ -32,6 +32,14 @@ class Reading(NamedTuple):
     series_limit: int
 
 
+class Constant(NamedTuple):
+    """A series whose value is known at construction."""
+
+    labels: tuple[tuple[str, str], ...]
+    """Names and values."""
+    value: float
+
+
 class Family(NamedTuple):
     """One metric family. A counter's name ends in `_total`, here and in every format."""
 
@@ -40,11 +48,11 @@ class Family(NamedTuple):
     """`counter`, `gauge`, `histogram` or `summary`."""
     help: str
     kind: str = ""
-    """Which rows it shows; empty where `value` gives its only series."""
+    """Which rows it shows; empty where `value` gives its only series, or `constants` all of them."""
     fields: tuple[str, ...] = ()
     """Of these rows: one; of a histogram its buckets and its sum, of a summary its count and its sum."""
     code_label: str = ""
-    """The label for the codes of a coded field."""
+    """The label for the codes of a coded field, and for the slots of a field that has several."""
     is_sparse: bool = False
     """Whether it leaves out what is zero: a code that has not come, a client that has not left."""
     is_quiet: bool = False
@@ -53,6 +61,8 @@ class Family(NamedTuple):
     """The labels of its rows that it does not show: it shows the sum over their values."""
     value: Callable[[Reading, int], float] | None = None
     """Its value, given the reading and the number of series that are shown in all."""
+    constants: tuple[Constant, ...] = ()
+    """Its series, where neither rows nor the reading have a say."""
 
     def names(self, full_name: str) -> set[str]:
         """Return what the family and its samples are called in the text formats, given its name with the namespace."""
@@ -93,15 +103,23 @@ _SUFFIXES: Final[Mapping[str, tuple[str, ...]]] = {
 }
 
 Values = Callable[[Sequence[float], int, int], tuple[float, ...]]
-"""Returns what a family shows of a row, given the cells, where the row begins, and how many codes it has."""
+"""Returns what a family shows of a row, given the cells, where the row begins, and how many codes it has: nothing of a
+slot that has counted nothing."""
 
 
 class Shown:
-    """How one family shows the rows of a kind: the series of a row, and where their values are, in the same order."""
+    """How one family shows the rows of a kind: the series of a row, and where their values are, in the same order.
 
-    def __init__(self, family: Family, kind: Kind) -> None:
+    Args:
+        family: What is shown.
+        kind: Of which rows.
+        slot: Of a histogram that has one for each status: which; `None` where there is one only.
+    """
+
+    def __init__(self, family: Family, kind: Kind, slot: int | None = None) -> None:
         self.family = family
         self.kind = kind
+        self.slot = slot
         self.named: list[tuple[str, dict[str, str]]]
         first = kind.field(family.fields[0])
         if family.type == "histogram":
@@ -111,20 +129,36 @@ class Shown:
             self.named = [("_count", {}), ("_sum", {})]
         else:
             self.named = [("", {})]
-        self.values: Values = _values(kind, family)
+        self.values: Values = _values(kind, family, slot)
 
     def series(self, row: Row, codes: tuple[int, ...]) -> list[Series]:
         """Return the series that a row can show, given its codes: others may have come meanwhile."""
         hidden = self.family.hidden
         labels = {name: value for name, value in zip(self.kind.labels, row.key, strict=True) if name not in hidden}
+        if self.slot is not None:
+            labels[self.family.code_label] = status_label(self._code(self.slot, codes))
         if self.kind.field(self.family.fields[0]).is_coded:
             return [Series("", {**labels, self.family.code_label: status_label(code)}) for code in (*codes, 0)]
         return [Series(suffix, {**labels, **more}) for suffix, more in self.named]
 
+    def _code(self, slot: int, codes: tuple[int, ...]) -> int:
+        """Return the code, or the class, that a slot counts; 0 of a slot that waits for one, which shows nothing."""
+        if not self.kind.has_code_slots:
+            return slot
+        number = self.kind.slots - 1 - slot  # codes take their cells from the last one down
+        return codes[number] if slot and number < len(codes) else OTHER_STATUS
 
-def _values(kind: Kind, family: Family) -> Values:
-    offsets = [kind.offsets[name] for name in family.fields]
-    start, width = offsets[0], kind.field(family.fields[0]).width
+
+def views_of(family: Family, kind: Kind) -> list[Shown]:
+    """Return how a family shows the rows of a kind: as a whole, or each of their slots by itself."""
+    slots = kind.field(family.fields[0]).slots
+    return [Shown(family, kind)] if slots == 1 else [Shown(family, kind, slot) for slot in reversed(range(slots))]
+
+
+def _values(kind: Kind, family: Family, slot: int | None) -> Values:
+    offsets = [kind.offsets[name] + (slot or 0) * kind.field(name).slot_width for name in family.fields]
+    start, width = offsets[0], kind.field(family.fields[0]).slot_width
+    least_codes = kind.slots - slot if slot and kind.has_code_slots else 0  # with fewer, the slot waits for its code
 
     def single(cells: Sequence[float], row: int, codes: int) -> tuple[float, ...]:
         return (cells[row + start],)
@@ -144,8 +178,12 @@ def _values(kind: Kind, family: Family) -> Values:
         found += found[-1], float(cells[row + offsets[1]])  # as in `several`
         return tuple(found)
 
+    def histogram_of_slot(cells: Sequence[float], row: int, codes: int) -> tuple[float, ...]:
+        is_shown = codes >= least_codes and any(cells[row + start : row + start + width])
+        return histogram(cells, row, codes) if is_shown else ()
+
     if family.type == "histogram":
-        return histogram
+        return histogram if slot is None else histogram_of_slot
     if kind.field(family.fields[0]).is_coded:
         return coded
     return several if kind.field(family.fields[-1]).unit is Unit.SECONDS else single
@@ -155,8 +193,10 @@ def most_series(family: Family, kind: Kind) -> int:
     """Return how many series a row of a kind can make: none of a kind that the family does not show."""
     if family.kind != kind.name:
         return 0
-    width = kind.field(family.fields[0]).width
-    return width + 2 if family.type == "histogram" else 2 if family.type == "summary" else width
+    field = kind.field(family.fields[0])
+    if family.type == "histogram":
+        return (field.slot_width + 2) * field.slots
+    return 2 if family.type == "summary" else field.width
 
 
 def counted_rows(kind: Kind, reading: Reading) -> Iterable[Row]:
@@ -170,7 +210,7 @@ def counted_rows(kind: Kind, reading: Reading) -> Iterable[Row]:
 
 def bound(families: Sequence[Family], kinds: Sequence[Kind], capacities: Mapping[str, int]) -> Bound:
     """Return the most that rows of these kinds can hold and show, given how many rows of each kind there can be."""
-    series = sum(family.value is not None for family in families)
+    series = sum((family.value is not None) + len(family.constants) for family in families)
     series += sum(capacities[kind.name] * most_series(family, kind) for kind in kinds for family in families)
     cells = sum(capacities[kind.name] * kind.width for kind in kinds if not kind.is_shared)
     return Bound(capacities["http"], cells, series)
@@ -178,16 +218,18 @@ def bound(families: Sequence[Family], kinds: Sequence[Kind], capacities: Mapping
 
 def samples(families: Sequence[Family], kinds: Iterable[Kind], reading: Reading) -> dict[Family, list[Sample]]:
     """Return every family that is shown, with its samples."""
-    found: dict[Family, list[Sample]] = {family: [] for family in families}
+    found: dict[Family, list[Sample]] = {
+        family: [Sample("", dict(labels), value) for labels, value in family.constants] for family in families
+    }
     for kind in kinds:
-        views = [Shown(family, kind) for family in families if family.kind == kind.name]
+        views = [view for family in families if family.kind == kind.name for view in views_of(family, kind)]
         for row in counted_rows(kind, reading) if views else ():
             for view in views:
                 codes = row.codes
                 values = view.values(reading.cells[kind.name], row.start, len(codes))
                 found[view.family] += [
                     Sample(suffix, labels, float(value))
-                    for (suffix, labels), value in zip(view.series(row, codes), values, strict=True)
+                    for (suffix, labels), value in zip(view.series(row, codes) if values else (), values, strict=True)
                     if value or not view.family.is_sparse
                 ]
     for family in families:

@@ -34,7 +34,7 @@ FAMILIES: Final = (
     Family(
         "http_request_duration_seconds", "histogram",
         "Time from a request's arrival to its last byte, in seconds.",
-        kind="http", fields=("buckets", "seconds"),
+        kind="http", fields=("buckets", "seconds"), code_label="status",
     ),
     Family(
         "http_client_disconnects_total", "counter",

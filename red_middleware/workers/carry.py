@@ -55,5 +55,10 @@ def _pairs(row: Row, there: Row, new: Table) -> Iterator[tuple[int, int]]:
     for field in row.kind.fields:
         if field.is_coded:
             yield from ((cell, new.code_cell(there, code)) for code, cell in list(row.code_cells.items()))
+        elif field.slots > 1 and row.kind.has_code_slots:
+            for code, cell in list(row.code_cells.items()):
+                first = row.cell(field.name) + row.slot(code, cell) * field.slot_width
+                target = there.cell(field.name) + there.slot(code, new.code_cell(there, code)) * field.slot_width
+                yield from ((first + n, target + n) for n in range(field.slot_width))
         elif field.unit is not Unit.GAUGE:
             yield from ((row.cell(field.name) + n, there.cell(field.name) + n) for n in range(field.width))

@@ -6,10 +6,11 @@ room all digits, which is the same number for half the work. Called by `endpoint
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from ...counting.layout import Key, Kind, Unit
 from ...counting.rows import Row
-from ...families.family import Family, Reading, Shown, Values, counted_rows, number, sample_text
+from ...families.family import Family, Reading, Shown, Values, counted_rows, number, sample_text, views_of
 
 Metadata = Callable[[str, Family], str]
 
@@ -38,9 +39,16 @@ class Text:
         self.names = names
         named = list(zip(names, families, strict=True))
         self.views: list[_View] = [
-            _View(kind, [(name, Shown(family, kind)) for name, family in named if family.kind == kind.name])
+            _View(
+                kind,
+                [(name, shown) for name, one in named if one.kind == kind.name for shown in views_of(one, kind)],
+            )
             for kind in kinds
         ]
+        self.constants: dict[str, list[bytes]] = {
+            name: [f"{sample_text(name, dict(labels))} {number(value)}\n".encode() for labels, value in one.constants]
+            for name, one in named
+        }
 
     def render(self, reading: Reading, metadata: Metadata, asked: frozenset[str] = frozenset()) -> list[bytes]:
         """Return the families as pieces of UTF-8, which are to be joined once.
@@ -50,8 +58,8 @@ class Text:
             metadata: What introduces a family in the format at hand.
             asked: Names of families or samples; only these families are shown. Empty for all.
         """
-        lines: dict[str, list[bytes]] = {name: [] for name in self.names}
-        series = sum(family.value is not None for family in self.families)
+        lines: dict[str, list[bytes]] = {name: [*constants] for name, constants in self.constants.items()}
+        series = sum((family.value is not None) + len(family.constants) for family in self.families)
         for view in self.views:
             series += view.add(reading, lines)
         parts: list[bytes] = []
@@ -113,7 +121,18 @@ class _View:
             _line(name, suffix, labels, is_timed and suffix in ("", "_sum"))
             for suffix, labels in shown.series(row, codes)
         ]
-        return shown.values, None if shown.family.is_sparse else b"".join(single), single
+        block = b"".join(single) if shown.slot is None else _Slot(b"".join(single))
+        return shown.values, None if shown.family.is_sparse else block, single
+
+
+class _Slot(bytes):
+    """The lines of one slot in one: none of them are there while it has counted nothing.
+
+    It is asked for here, and not where the lines of all families are filled in: there it would cost a scrape.
+    """
+
+    def __mod__(self, numbers: Any) -> bytes:
+        return super().__mod__(numbers) if numbers else b""
 
 
 _FamilyLines = tuple[Values, bytes | None, list[bytes]]
