@@ -15,6 +15,7 @@ from .enclosing import KEY, Enclosing, Recorder, Source, is_known, unfinished
 from .labels import (
     CLIENT_ERROR,
     CLIENT_GONE,
+    OTHER_STATUS,
     REGISTERED_CODES,
     SERVER_ERROR,
     STATUS_CODES,
@@ -191,8 +192,8 @@ class Exchange:
     def fail(self) -> None:
         """Say that the server sends a 500 in place of the response that had begun, of which no byte was sent."""
         row = self.outcome.row  # type: ignore[union-attr]  # one had begun
-        self.outcome = row.table.outcome(row, SERVER_ERROR)
         self._set_apart()
+        self._settle(row, SERVER_ERROR)
 
     def begin_body(self) -> None:
         """Say that the first byte of the body is about to be sent."""
@@ -305,7 +306,7 @@ class Exchange:
             route = None
             row = table.row(method, route)
         self.answered = self.recorder.now()
-        self.outcome = outcome = row.table.outcome(row, status_code(status))
+        outcome = self._settle(row, status_code(status))
         row = outcome.row
         if outcome.is_error:
             apart = self._set_apart()
@@ -322,6 +323,13 @@ class Exchange:
         if route is None and 200 <= status_code(status) < 300:
             self.recorder.unmatched(method.label, self.path, status)
 
+    def _settle(self, row: Row, code: int) -> Outcome:
+        """Choose what counts a status of a row."""
+        self.outcome = outcome = row.table.outcome(row, code)
+        if self.apart is not None:
+            self.apart.status = code
+        return outcome
+
     def _finish_apart(self, complete: bool) -> None:
         """Count what is not the common case: an error, a disconnect, half a response."""
         self.finished = True
@@ -331,7 +339,7 @@ class Exchange:
         if outcome is None:  # never answered
             self.headers = ()
             row = self.method.table.row(self.method, None)
-            self.outcome = outcome = row.table.outcome(row, SERVER_ERROR)
+            outcome = self._settle(row, SERVER_ERROR)
         elif apart.is_socket and apart.error is None and _is_accepted(outcome):
             self._leave()
             count_session(self.method.table, outcome.row.key[1], recorder.now() - self.started)
@@ -339,10 +347,10 @@ class Exchange:
         failed = 1.0 if not apart.gone and (outcome.is_error or not complete) else 0.0
         left = 1.0 if apart.gone else 0.0
         if apart.unanswered:
-            outcome = outcome.row.table.outcome(outcome.row, CLIENT_GONE)
+            outcome = self._settle(outcome.row, CLIENT_GONE)
         if recorder.labels is not None:
-            row = outcome.row.table.labelled(outcome.row, recorder.labels.read(apart.source, self.headers, apart.given))
-            self.outcome = outcome = row.table.outcome(row, outcome.code)
+            values = recorder.labels.read(apart.source, self.headers, apart.given)
+            outcome = self._settle(outcome.row.table.labelled(outcome.row, values), outcome.code or apart.status)
         try:
             seconds, bucket_cell = self._observe(outcome, recorder.clock() - self.started)
         except Exception as error:
@@ -409,12 +417,13 @@ class Apart:
     """What happened to a request beyond the common case."""
 
     __slots__ = ("answering", "error", "first_byte", "forgotten", "given", "gone", "is_socket", "outer", "served",
-                 "source", "stream", "unanswered")  # fmt: skip
+                 "source", "status", "stream", "unanswered")  # fmt: skip
 
     def __init__(self, outer: Enclosing | None = None) -> None:
         self.outer: Enclosing | None = outer
         self.source: Source | None = None  # where `start_apart` began it, until it is counted
         self.given: dict[str, object] | None = None  # what the application said of the user's own labels
+        self.status: int = OTHER_STATUS  # which `Outcome.code` does not tell where it is `_OTHER`
         self.error: tuple[int, str] | None = None
         self.answering: BaseException | None = None
         self.gone: bool = False

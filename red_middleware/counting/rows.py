@@ -33,7 +33,7 @@ class Row:
         self.start: int = number * kind.width
         self.codes: tuple[int, ...] = ()  # in the order in which they came
         self.code_cells: dict[int, int] = {OTHER_STATUS: self.cell(kind.coded.name)} if kind.coded else {}
-        self.outcomes: dict[tuple[int, int], Outcome] = {}  # by status and its cell, of which it may get one later
+        self.outcomes: dict[tuple[int, bool, int], Outcome] = {}  # by status cell, whether it is an error, and slot
         self.beside: dict[Key, Row] = {}  # of the same method and route, by the values of the user's own labels
 
     def cell(self, field: str) -> int:
@@ -67,7 +67,8 @@ class Outcome:
     def __init__(self, row: Row, code: int, status_cell: int, cells: MutableSequence[float]) -> None:
         slot = row.slot(code, status_cell)
         self.row: Row = row
-        self.code: int = code
+        self.code: int = OTHER_STATUS if status_cell == row.code_cells[OTHER_STATUS] else code
+        """The status, or one of its class where classes are counted. Those that have no cell share this."""
         self.cells: MutableSequence[float] = cells
         self.bucket_cell: int = row.cell("buckets") + slot * row.kind.field("buckets").slot_width  # the first
         self.seconds_cell: int = row.cell("seconds") + slot

@@ -29,6 +29,7 @@ from .labels import (
     METHODS,
     OTHER,
     OVERFLOW,
+    SERVER_ERROR,
     UNDECLARED_METHODS,
     UNMATCHED,
     WEBSOCKET,
@@ -383,10 +384,11 @@ class Table:
         It belongs to a row of `earlier` where there is room, but the other workers cannot be told at the moment.
         """
         row, cell = self._coded(row, status_class(code) if self.has_classes else code)
-        outcome = row.outcomes.get((code, cell))
+        key = cell, code >= SERVER_ERROR, row.slot(code, cell)
+        outcome = row.outcomes.get(key)
         if outcome is None:
             http = row.table.http
-            outcome = row.outcomes.setdefault((code, cell), Outcome(row, code, cell, http.cells))
+            outcome = row.outcomes.setdefault(key, Outcome(row, code, cell, http.cells))
             with row.lock:
                 outcome.cells = http.cells  # asked again: `use` may have passed by meanwhile
         return outcome
