@@ -144,12 +144,14 @@ class Options:
             size_bounds=tuple(self.size_buckets) if self.sizes else (),
             duration_status=self.duration_status,
             status_classes=self.status_classes,
+            in_progress_by_route=self.in_progress_by_route,
+            saturation=self.saturation,
             own_series=own_series,
         )
 
     def counts_apart(self) -> bool:
         """Tell whether more is to be known of a request than `exchange.start` remembers."""
-        return False
+        return self.in_progress_by_route or self.saturation
 
     def group_name(self) -> str | None:
         """Return the name that makes a group of all processes that give it; `None` where the server tells."""

@@ -1,9 +1,9 @@
-"""What the numbers are called: a family is data (`family`); `red`, `websocket` and `streams` list them."""
+"""What the numbers are called: a family is data (`family`); `red`, `websocket` and the others list them."""
 
 from typing import Final
 
 from ..counting.layout import Choices
-from . import red, streams, websocket
+from . import red, saturation, streams, websocket
 from .family import Bound, Family, Reading, Sample, bound, sample_text, samples
 from .red import UPTIME
 
@@ -26,9 +26,11 @@ FAMILIES: Final = (*red.FAMILIES, *websocket.FAMILIES)
 
 def families(choices: Choices) -> tuple[Family, ...]:
     """Return the families that options ask for."""
+    replaced = {family.name: family for family in (saturation.IN_PROGRESS if choices.in_progress_by_route else ())}
     return (
-        *FAMILIES,
+        *(replaced.get(family.name, family) for family in FAMILIES),
         *(websocket.MESSAGES if choices.websocket_messages else ()),
         *(streams.FIRST_BYTE if choices.first_byte else ()),
         *(streams.EVENT_STREAMS if choices.event_streams else ()),
+        *(saturation.SATURATION if choices.saturation else ()),
     )
