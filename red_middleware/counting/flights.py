@@ -104,8 +104,8 @@ class Flights:
     def _row(self, routes: "Region", method: str, recorder: Recorder, path: str) -> Row:
         template = recorder.declared_route(method, path)
         name = route_label(template)
-        is_named = template is None or method in self.table.declared.get(name, ())
-        key = (method if is_named else OTHER, name)
+        declared = self.table.declared.get(name)
+        key = (method if declared is None or method in declared else OTHER, name)
         return routes.index.get(key) or self.table.admit(routes, key)
 
     def add(self, flight: Flight) -> None:
