@@ -1,20 +1,20 @@
-"""A WSGI application without a framework that hangs at `/hang` until the test leaves a mark."""
+"""A WSGI application without a framework that hangs at `/hang` until the test opens the other end of a pipe."""
 
-import time
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Final
 
 from red_middleware import RedMetrics, RedWSGIMiddleware
 
 from . import marks
 
+PIPE: Final = "pipe"
+
 
 def respond(environ: dict[str, Any], start_response: Callable[..., object]) -> Iterable[bytes]:
-    """Answer, after the mark where one is to be waited for."""
+    """Answer, after the pipe where that is to be waited for."""
     if environ["PATH_INFO"] == "/hang":
         marks.leave("hangs")
-        while not marks.is_left("go"):
-            time.sleep(0.01)
+        (marks.directory() / PIPE).read_text()
     start_response("200 OK", [("Content-Length", "4")])
     return [b"well"]
 

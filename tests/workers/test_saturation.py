@@ -12,6 +12,7 @@ from red_middleware import RedMetrics
 
 from ..drive import count, declare, restart
 from ..e2e.servers import STUCK, Kind, Server, poll
+from ..e2e.stuck_app import PIPE
 from .members import running
 
 HANGING: Final = 'http_requests_in_progress{method="GET",route="/items/<id>"}'
@@ -46,8 +47,9 @@ def test_the_oldest_request_of_a_stuck_worker_ages_until_it_is_killed(tmp_path: 
 def test_a_stuck_worker_of_gunicorn_is_seen_from_the_other_one(
     options: tuple[str, ...], slots: float, tmp_path: Path
 ) -> None:
-    """It waits for a mark of the test's; the other one says since when, how many are busy, and how many could be."""
+    """It waits for the end of a pipe; the other one says since when, how many are busy, and how many could be."""
     kind = Kind("gunicorn", STUCK, ("--workers=2", "--timeout=300", *options))
+    os.mkfifo(tmp_path / PIPE)
     with Server(kind, tmp_path) as server, ThreadPoolExecutor() as pool:
         answered = pool.submit(server.read, "/hang")
         poll("it hangs", lambda: server.has_left("hangs"))
@@ -61,6 +63,6 @@ def test_a_stuck_worker_of_gunicorn_is_seen_from_the_other_one(
         poll("both workers have answered", lambda: ages()["red_workers_capacity"] >= slots)
         (oldest,) = (text for text, value in first.items() if text.startswith("http_oldest") and value)
         poll("it ages", lambda: ages()[oldest] > first[oldest] > 0.0)
-        server.leave("go")
+        (tmp_path / PIPE).write_text("go on")
         assert answered.result() == "well"
         poll("nothing is in progress", lambda: ages()["red_workers_busy"] == 0.0)
