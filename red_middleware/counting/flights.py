@@ -147,9 +147,8 @@ class Flights:
         while self.worker is not None:
             cells, oldest, streams = self.cells, self._oldest(), len(self.streams)
             self.shown = oldest
-            if cells:  # a table gets them before it counts
-                cells[self.worker.kind.offsets["oldest"]] = 0.0 if oldest is None else oldest.started
-                cells[self.worker.kind.offsets["busy"]] = 0.0 if oldest is None and not streams else 1.0
+            cells[self.worker.kind.offsets["oldest"]] = 0.0 if oldest is None else oldest.started
+            cells[self.worker.kind.offsets["busy"]] = 0.0 if oldest is None and not streams else 1.0
             if cells is self.cells and oldest is self._oldest() and streams == len(self.streams):
                 return
 
