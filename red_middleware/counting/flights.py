@@ -63,6 +63,11 @@ class Flights:
         self.table = table
         self.routes: Region | None = table.regions.get(FLIGHT)
         self.worker: Region | None = table.regions.get(WORKER)
+        self.rows: dict[tuple[str, str | None], Row] = {}
+        """By method and declared template. There are no more of them than declared routes and methods."""
+        if self.worker is not None:
+            self.oldest_cell: int = self.worker.kind.offsets["oldest"]
+            self.busy_cell: int = self.worker.kind.offsets["busy"]
         self.restart()
 
     def restart(self) -> None:
@@ -103,10 +108,15 @@ class Flights:
 
     def _row(self, routes: "Region", method: str, recorder: Recorder, path: str) -> Row:
         template = recorder.declared_route(method, path)
+        known = self.rows.get((method, template))
+        if known is not None:
+            return known
         name = route_label(template)
         declared = self.table.declared.get(name)
-        key = (method if declared is None or method in declared else OTHER, name)
-        return routes.index.get(key) or self.table.admit(routes, key)
+        row = self.table.admit(routes, (method if declared is None or method in declared else OTHER, name))
+        if row.table is self.table and row.key[1] == name:  # else there may be room later
+            self.rows[method, template] = row
+        return row
 
     def add(self, flight: Flight) -> None:
         """Take one more."""
@@ -147,8 +157,8 @@ class Flights:
         while self.worker is not None:
             cells, oldest, streams = self.cells, self._oldest(), len(self.streams)
             self.shown = oldest
-            cells[self.worker.kind.offsets["oldest"]] = 0.0 if oldest is None else oldest.started
-            cells[self.worker.kind.offsets["busy"]] = 0.0 if oldest is None and not streams else 1.0
+            cells[self.oldest_cell] = 0.0 if oldest is None else oldest.started
+            cells[self.busy_cell] = 0.0 if oldest is None and not streams else 1.0
             if cells is self.cells and oldest is self._oldest() and streams == len(self.streams):
                 return
 

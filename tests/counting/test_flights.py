@@ -74,6 +74,20 @@ def test_requests_in_progress_are_counted_by_the_route_that_their_path_asks_for(
     assert f'{progress}{{method="GET",route="/items/<int:id>"}} 0.0' in answer(metrics, Request()).body.decode()
 
 
+def test_a_route_that_is_declared_when_no_row_is_left_counts_as_overflow() -> None:
+    """As in the other families. The next request looks again."""
+    metrics = fresh_metrics(in_progress_by_route=True, max_label_sets=1)
+    declare(metrics, [("/a", ["GET"])])
+    ended(begun(metrics))
+    declare(metrics, [("/late", ["GET"])])
+    late = [begun(metrics, "/late") for _ in range(2)]
+    overflow = 'http_requests_in_progress{method="GET",route="_overflow"}'
+    assert in_flight(metrics)[overflow] == len(late)
+    for exchange in late:
+        ended(exchange, "/late")
+    assert in_flight(metrics)[overflow] == 0.0
+
+
 def test_without_the_options_the_families_are_as_they_were() -> None:
     """The gauge has the method only, and nothing tells of the oldest request."""
     found = in_flight(fresh_metrics())
