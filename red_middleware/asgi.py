@@ -81,7 +81,7 @@ class RedASGIMiddleware:
         self.recorder: Recorder = self.mounting.recorder
         options = self.recorder.options
         self.start: Callable[..., Exchange | None] = start_apart if options.counts_apart() else start
-        watches = options.first_byte or options.event_streams
+        watches = options.first_byte or options.event_streams or options.saturation
         if watches:
             self.mounting.counted = Watched(app, self.recorder.fault)
 

@@ -149,6 +149,8 @@ class Options:
             duration_status=self.duration_status,
             status_classes=self.status_classes,
             objectives=tuple(self._objectives()),
+            in_progress_by_route=self.in_progress_by_route,
+            saturation=self.saturation,
             own_series=own_series,
             labels=tuple(
                 CustomLabel(name, label.default, label.max_values or 0, label.families)
@@ -165,6 +167,10 @@ class Options:
 
     def counts_apart(self) -> bool:
         """Tell whether more is to be known of a request than `exchange.start` remembers."""
+        return self.reads_labels() or self.in_progress_by_route or self.saturation
+
+    def reads_labels(self) -> bool:
+        """Tell whether a request decides the value of a label of the user's own: of a constant it does not."""
         return any(label.constant is None for label in self.labels.values())
 
     def group_name(self) -> str | None:

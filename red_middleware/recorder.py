@@ -8,16 +8,18 @@ numbers. Nothing here raises at request time.
 import logging
 import math
 import os
+import time
 import weakref
 from _thread import RLock
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from time import perf_counter
 from typing import Final, Protocol
 
 from prometheus_client import CollectorRegistry
 
 from .counting.enclosing import LabelReader, Source
-from .counting.layout import Kind, layout
+from .counting.layout import CAPACITY, Kind, layout
 from .counting.rows import Method
 from .counting.table import Table
 from .families import Bound, Family, Reading, bound
@@ -26,8 +28,8 @@ from .faults import Faults, log
 from .labelling import Labels
 from .options import Options
 from .own_metrics.sharing import OwnMetrics
-from .routes import FRAMEWORKS
-from .workers import Membership
+from .routes import FRAMEWORKS, DeclaredRoutes
+from .workers import Membership, find_slots
 
 PATIENCE_SECONDS: Final = 1.0
 """How long a request waits for another one that begins."""
@@ -62,13 +64,16 @@ class Recorder:
         self.clock: Callable[[], float] = options.clock
         self.bounds: tuple[float, ...] = options.bounds
         self.first_bound: float = self.bounds[0]
+        # Of other clocks than this nothing says that all processes of the host have the same one.
+        self.host_clock: Callable[[], float] = time.monotonic if self.clock is perf_counter else self.clock
+        self.declared_routes: DeclaredRoutes = DeclaredRoutes()
         choices = options.choices()
         self.kinds: Sequence[Kind] = kinds or layout(choices)
         self.families: Sequence[Family] = families or families_of(choices)
         self.names: list[str] = [self.full_name(family) for family in self.families]
         self.faults: Faults = Faults(lambda: self.table.add(self.table.own, "faults"))
         self.fault: Callable[[str, BaseException], None] = self.faults.fault
-        self.labels: LabelReader | None = Labels(options.labels, self.fault) if options.counts_apart() else None
+        self.labels: LabelReader | None = Labels(options.labels, self.fault) if options.reads_labels() else None
         self.own: OwnMetrics = OwnMetrics(self.registry, choices.own_series, self.faults)
         self.membership: Membership = Membership(options, self.kinds, self.faults, self.own)
         self.methods: Mapping[object, Method] = {}  # the table's from `begin` on, so that the first request meets it
@@ -144,12 +149,17 @@ class Recorder:
         if self.table is not before:
             self.declare(before.declared.items())  # warns if the group had no room for them
             self._announce()  # the other workers may have raised the bound
+        if is_decided and CAPACITY in self.table.regions and not self.membership.is_watcher:
+            self.table.say(self.table.regions[CAPACITY].rows[0], "slots", float(find_slots()))
         if is_decided and not self._mountings:
             self.methods = self.table.methods
 
     def declare(self, routes: Iterable[tuple[str, Iterable[str] | None]]) -> None:
         """Reserve rows for routes: templates with their methods, `None` where the app names none."""
         table = self.table
+        if self.options.in_progress_by_route:
+            routes = [(template, methods and list(methods)) for template, methods in routes]
+            self.declared_routes.add(routes)
         late = table.declare(routes)
         if late:
             self.faults.warn_once(
@@ -189,7 +199,8 @@ class Recorder:
         """Return what a scrape shows; all that follows is a pure function of it."""
         self.begin()
         counted = self.table.read()
-        return Reading(*counted, self.uptime_seconds(), self.membership.is_isolated(), self.bound().series)
+        is_isolated = self.membership.is_isolated()
+        return Reading(*counted, self.uptime_seconds(), is_isolated, self.bound().series, self.host_seconds())
 
     def full_name(self, family: Family) -> str:
         """Return a family's name with the namespace in front."""
@@ -203,11 +214,22 @@ class Recorder:
 
     def now(self) -> float:
         """Return the clock's seconds; NaN if it fails."""
+        return self._asked(self.clock)
+
+    def host_seconds(self) -> float:
+        """Return the seconds of a clock that all workers share; NaN if it fails."""
+        return self._asked(self.host_clock)
+
+    def _asked(self, clock: Callable[[], float]) -> float:
         try:
-            return float(self.clock())
+            return float(clock())
         except Exception as error:
             self.fault("clock", error)
             return math.nan
+
+    def declared_route(self, method: str, path: str) -> str | None:
+        """Return the declared template that a path asks for; `None` where there is none."""
+        return self.declared_routes.find(method, path)
 
     def unmatched(self, method: str, path: str, status: object) -> None:
         """Say once how to name the routes of an app whose router is not read."""

@@ -75,7 +75,7 @@ class RedWSGIMiddleware:
         self.recorder: Recorder = self.mounting.recorder
         options = self.recorder.options
         self.start: Callable[..., Exchange | None] = start_apart if options.counts_apart() else start
-        watches = options.first_byte or options.event_streams
+        watches = options.first_byte or options.event_streams or options.saturation
         self.response_class: type[OpenResponse] = WatchedResponse if watches else OpenResponse
         self.file_class: type | None = None
         """The server's `wsgi.file_wrapper`, where it is a class: servers know their files by it."""

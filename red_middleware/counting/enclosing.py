@@ -80,6 +80,12 @@ class Recorder(Protocol):
     def fault(self, kind: str, error: BaseException) -> None:
         """Count a fault of the instrumentation."""
 
+    def declared_route(self, method: str, path: str) -> str | None:
+        """Return the declared template that a path asks for; `None` where there is none."""
+
+    def host_seconds(self) -> float:
+        """Return the seconds of a clock that all workers share; NaN if it fails."""
+
     def unmatched(self, method: str, path: str, status: object) -> None:
         """Say that a request was answered well and no route is known."""
 

@@ -12,6 +12,7 @@ from typing import Final
 
 from .connection import count_session
 from .enclosing import KEY, Enclosing, Recorder, Source, is_known, unfinished
+from .flights import Flight
 from .labels import (
     CLIENT_ERROR,
     CLIENT_GONE,
@@ -78,7 +79,11 @@ def start_apart(recorder: Recorder, method: object, source: Source, path: str = 
     """Begin a request as `start` does, where an option asks for more than a common one tells: it counts as uncommon."""
     exchange = start(recorder, method, source, path)
     if exchange is not None:
-        exchange._set_apart().source = source
+        apart = exchange._set_apart()
+        apart.source = source
+        flights = exchange.method.table.flights
+        if flights is not None:
+            apart.flight = flights.begin(recorder, exchange.method, path)
     return exchange
 
 
@@ -205,6 +210,8 @@ class Exchange:
     def stream(self) -> None:
         """Say that the response that has begun is an event stream."""
         table = self.method.table
+        if self.apart is not None and self.apart.flight is not None:
+            self.apart.flight.stream()
         if table.has_streams and not self.finished and self.outcome is not None and self._set_apart().stream is None:
             row = table.admit(table.regions["stream"], self.outcome.row.key[:2])
             row.table.add(row, "begun")
@@ -382,6 +389,8 @@ class Exchange:
             self.method.in_progress.pop()
         except IndexError:  # begun before a fork, ended in the child
             pass
+        if self.apart is not None and self.apart.flight is not None:
+            self.apart.flight.end()
         if self.apart is not None and self.apart.stream is not None:
             try:
                 self.method.table.streams.in_progress.pop()
@@ -416,8 +425,8 @@ def _is_accepted(outcome: Outcome) -> bool:
 class Apart:
     """What happened to a request beyond the common case."""
 
-    __slots__ = ("answering", "error", "first_byte", "forgotten", "given", "gone", "is_socket", "outer", "served",
-                 "source", "status", "stream", "unanswered")  # fmt: skip
+    __slots__ = ("answering", "error", "first_byte", "flight", "forgotten", "given", "gone", "is_socket", "outer",
+                 "served", "source", "status", "stream", "unanswered")  # fmt: skip
 
     def __init__(self, outer: Enclosing | None = None) -> None:
         self.outer: Enclosing | None = outer
@@ -431,5 +440,6 @@ class Apart:
         self.is_socket: bool = False
         self.served: str | None = None  # by which route, behind a bridge
         self.first_byte: float | None = None  # when it was sent
+        self.flight: Flight | None = None  # where an option asks what is in flight
         self.stream: Row | None = None  # that of event streams, if it is one
         self.forgotten: bool = False  # not counted, nor are its exceptions: it may still respond and fail

@@ -30,11 +30,13 @@ class Unit(Enum):
     """What several workers may say alike: what is farthest from zero counts, and once. The dead are asked too."""
     STATE = "state"
     """A part of what a worker says of a gauge of the application. See `own_metrics.merging`."""
+    EACH = "each"
+    """What a worker says of itself alone: nothing adds up. Each of the living is asked."""
 
     @property
     def moves(self) -> bool:
         """Whether what a worker says comes along when it takes new cells: the rest counts where it is."""
-        return self in (Unit.GAUGE, Unit.LARGEST, Unit.STATE)
+        return self in (Unit.GAUGE, Unit.LARGEST, Unit.STATE, Unit.EACH)
 
 
 class Field(NamedTuple):
@@ -146,11 +148,13 @@ class Extent(NamedTuple):
     seconds: tuple[slice, ...]
     """Which cells of the vector are seconds."""
     gauges: tuple[slice, ...]
-    """Which cells of the vector are gauges."""
+    """Which cells of the vector only the living say: gauges, and what each says of itself."""
     own: tuple[int, int]
     """Where in the vector the rows of the application's own metrics begin: those that add up, and those that do not."""
     modes: Sequence[str]
     """How each row of the latter merges, see `own_metrics.merging`."""
+    each: tuple[slice, ...] = ()
+    """Which cells of the vector each worker says of itself."""
 
     def split(self, vector: Sequence[float]) -> list[Sequence[float]]:
         """Return the vector's part of each kind."""
@@ -163,7 +167,8 @@ class Extent(NamedTuple):
 
 def extent(regions: Iterable[tuple[Kind, int, int]], modes: Sequence[str] = ()) -> Extent:
     """Return where the used rows of each kind are, given each kind with its capacity and how many rows are used."""
-    spans, found = [], {Unit.SECONDS: [], Unit.GAUGE: []}  # type: tuple[list[tuple[int, int]], dict[Unit, list[slice]]]
+    spans: list[tuple[int, int]] = []
+    found: dict[Unit, list[slice]] = {Unit.SECONDS: [], Unit.GAUGE: [], Unit.EACH: []}
     own = []
     first = start = 0
     for kind, capacity, used in regions:
@@ -176,7 +181,8 @@ def extent(regions: Iterable[tuple[Kind, int, int]], modes: Sequence[str] = ()) 
         first += capacity * kind.width
         start += length
     sums, states = own or (start, start)
-    return Extent(first, tuple(spans), tuple(found[Unit.SECONDS]), tuple(found[Unit.GAUGE]), (sums, states), modes)
+    seconds, gauges, each = map(tuple, found.values())
+    return Extent(first, tuple(spans), seconds, gauges + each, (sums, states), modes, each)
 
 
 NOTHING: Final = extent(())
@@ -213,6 +219,11 @@ STREAM_ROWS: Final = 128
 LIFETIME_BOUNDS: Final = (1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 86400.0)
 """Upper bounds of the buckets for how long a WebSocket or an event stream lasts: from a reply in pieces to a day."""
 
+FLIGHT: Final = "flight"
+WORKER: Final = "worker"
+CAPACITY: Final = "capacity"
+"""The kinds of what is in flight: by route, of each worker, and how many requests the workers can serve at a time."""
+
 OWN_SUM: Final = "own_sum"
 OWN_STATE: Final = "own_state"
 """The kinds of the application's own metrics: a row for each number that adds up, and one for each other."""
@@ -237,6 +248,8 @@ _STREAM: Final = Kind(
     sentinels=_METHOD_SENTINELS,
     fallback=lambda key: (key[0], OVERFLOW),
 )
+_WORKER: Final = Kind(WORKER, (), [Field("oldest", Unit.EACH), Field("busy", Unit.GAUGE)], capacity=1, sentinels=[()])
+_CAPACITY: Final = Kind(CAPACITY, (), [Field("slots", Unit.GAUGE)], capacity=1, sentinels=[()], is_quiet=True)
 
 
 class CustomLabel(NamedTuple):
@@ -286,12 +299,18 @@ class Choices(NamedTuple):
     status_classes: bool = False
     """Whether requests are counted by class of status."""
     objectives: tuple[Objective, ...] = ()
+    in_progress_by_route: bool = False
+    """Whether the requests in progress are told apart by route."""
+    saturation: bool = False
+    """Whether it is told how busy the workers are."""
 
 
 def layout(choices: Choices) -> tuple[Kind, ...]:
     """Return the kinds of row of a table, in the order of their regions."""
     return (
         *([_STREAMS, _STREAM] if choices.event_streams else []),
+        *([_WORKER, _CAPACITY] if choices.saturation else []),
+        *([_of_flights(choices.max_label_sets)] if choices.in_progress_by_route else []),
         Kind(
             "own",
             (),
@@ -333,6 +352,19 @@ def layout(choices: Choices) -> tuple[Kind, ...]:
         ),
         _of_requests(choices),
         *(_of_application(choices.own_series) if choices.own_series else ()),
+    )
+
+
+def _of_flights(max_label_sets: int) -> Kind:
+    """Return the kind of the rows of requests in progress: shown from the first one on, be there any now or not."""
+    return Kind(
+        FLIGHT,
+        ("method", "route"),
+        [Field("begun"), Field("in_progress", Unit.GAUGE)],
+        capacity=max_label_sets,
+        sentinels=_METHOD_SENTINELS,
+        fallback=lambda key: (key[0], OVERFLOW),
+        key=lambda method, route: None if method == WEBSOCKET else (method, route),
     )
 
 

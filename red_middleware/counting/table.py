@@ -25,6 +25,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, MutableSequ
 from contextlib import ExitStack
 from typing import Final, Literal, NamedTuple, Protocol
 
+from .flights import Flights, flights_of
 from .labels import (
     METHODS,
     OTHER,
@@ -59,6 +60,8 @@ class Found(NamedTuple):
     """How many live."""
     states: Sequence[tuple[int, Sequence[float]]] = ()
     """The cells of `OWN_STATE` of each that lives, with its pid."""
+    each: Sequence[tuple[int, Sequence[float]]] = ()
+    """What each that lives says of itself (`Unit.EACH`), with its pid."""
 
 
 class Holder(Protocol):
@@ -168,7 +171,8 @@ class Counted(NamedTuple):
     workers: int
     """How many processes are added up here."""
     states: Sequence[tuple[int, Sequence[float]]]
-    """See `Found`."""
+    each: Sequence[tuple[int, Sequence[float]]]
+    """Both as in `Found`."""
 
 
 class Table:
@@ -199,6 +203,7 @@ class Table:
         self.has_first_byte: bool = "first_byte_seconds" in self.http.kind.offsets
         self.has_streams: bool = "stream" in self.regions
         self.has_messages: bool = "sent_messages" in self.regions["connection"].kind.offsets
+        self.flights: Flights | None = flights_of(self)
         if sharing is ALONE:
             self._take_own_cells()
         for region in self.regions.values():
@@ -497,10 +502,19 @@ class Table:
         for region in self.regions.values():
             region.holders = {}
             region.cells = [] if region.kind.is_shared else [0.0] * (region.capacity * region.kind.width)
+        if self.flights is not None:
+            self.flights.restart()
 
     def add(self, row: Row, field: str, amount: float = 1.0, number: int = 0) -> None:
         """Add to one of the rare cells, those that no exchange adds to itself: the one of this number in its field."""
         self._add(row, row.cell(field) + number, amount)
+
+    def say(self, row: Row, field: str, amount: float) -> None:
+        """Set one of the rare gauges."""
+        region, cell = self.regions[row.kind.name], row.cell(field)
+        with row.lock:
+            cells = region.cells  # not before: `use` exchanges them
+            cells[cell] = amount
 
     def _add(self, row: Row, cell: int, amount: float) -> None:
         region = self.regions[row.kind.name]
@@ -524,8 +538,9 @@ class Table:
         """Copy what a scrape needs, without a lock: it never stalls a request."""
         self.sharing.catch_up(self)
         rows = {name: region.rows[: region.used] for name, region in self.regions.items()}
-        parts, workers, states = self.sharing.read(self, self.extent(map(len, rows.values())))
-        return Counted(rows, dict(zip(rows, parts, strict=True)), workers, states)
+        found = self.sharing.read(self, self.extent(map(len, rows.values())))
+        cells = dict(zip(rows, found.parts, strict=True))
+        return Counted(rows, cells, found.workers, found.states, found.each)
 
     def alone(self, extent: Extent) -> Found:
         """Return the cells of this worker only."""
@@ -533,10 +548,17 @@ class Table:
             kind: region.cells[:length]
             for (kind, region), (_, length) in zip(self.regions.items(), extent.spans, strict=True)
         }
+        pid = os.getpid()
+        each = [
+            region.cells[row.start + cell]
+            for region in self.regions.values()
+            for cell in region.kind.cells(Unit.EACH)
+            for row in region.rows
+        ]
         if OWN_STATE not in parts:
-            return Found(list(parts.values()), 1)
+            return Found(list(parts.values()), 1, each=[(pid, each)])
         states, parts[OWN_STATE] = parts[OWN_STATE], [0.0] * len(parts[OWN_STATE])
-        return Found(list(parts.values()), 1, [(os.getpid(), states)])
+        return Found(list(parts.values()), 1, [(pid, states)], [(pid, each)])
 
     def clear(self) -> None:
         """Set every cell to zero but the gauges. For tests: counters never go backwards."""

@@ -3,7 +3,7 @@
 from typing import Final
 
 from ..counting.layout import Choices
-from . import objectives, red, streams, websocket
+from . import objectives, red, saturation, streams, websocket
 from .family import Bound, Family, Reading, Sample, bound, sample_text, samples
 from .red import UPTIME
 
@@ -30,12 +30,14 @@ LABELLED: Final = ("http_requests_total", "http_errors_total", "http_request_dur
 
 def families(choices: Choices) -> tuple[Family, ...]:
     """Return the families that options ask for."""
+    replaced = {family.name: family for family in (saturation.IN_PROGRESS if choices.in_progress_by_route else ())}
     found = (
-        *FAMILIES,
+        *(replaced.get(family.name, family) for family in FAMILIES),
         *(websocket.MESSAGES if choices.websocket_messages else ()),
         *(streams.FIRST_BYTE if choices.first_byte else ()),
         *(streams.EVENT_STREAMS if choices.event_streams else ()),
         *(objectives.families(choices.objectives) if choices.objectives else ()),
+        *(saturation.SATURATION if choices.saturation else ()),
     )
     return tuple(
         family._replace(hidden=_hidden(family, choices)) if family.kind == "http" else family for family in found

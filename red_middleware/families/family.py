@@ -4,6 +4,7 @@
 Everything here is a pure function of a `Reading`.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import accumulate
 from typing import Final, NamedTuple
@@ -26,10 +27,14 @@ class Reading(NamedTuple):
     """How many processes are added up here."""
     states: Sequence[tuple[int, Sequence[float]]]
     """What each worker says of the application's gauges, with its pid."""
+    each: Sequence[tuple[int, Sequence[float]]]
+    """What each worker says of itself, with its pid."""
     uptime_seconds: float
     isolated: bool
     """Whether this process has other workers beside it and shares no numbers."""
     series_limit: int
+    host_seconds: float = math.nan
+    """What the clock says by which `each` tells a time."""
 
 
 class Constant(NamedTuple):
@@ -63,6 +68,8 @@ class Family(NamedTuple):
     """Its value, given the reading and the number of series that are shown in all."""
     constants: tuple[Constant, ...] = ()
     """Its series, where neither rows nor the reading have a say."""
+    by_worker: Callable[[Reading], Sequence[tuple[int, float]]] | None = None
+    """Where it has a series for each worker: their pids and values, given the reading. At most `MOST_WORKERS`."""
 
     def names(self, full_name: str) -> set[str]:
         """Return what the family and its samples are called in the text formats, given its name with the namespace."""
@@ -94,6 +101,9 @@ class Bound(NamedTuple):
     series: int
     """Time series exposed."""
 
+
+MOST_WORKERS: Final = 256
+"""Of how many workers one family shows each."""
 
 _SUFFIXES: Final[Mapping[str, tuple[str, ...]]] = {
     "counter": (),
@@ -211,6 +221,7 @@ def counted_rows(kind: Kind, reading: Reading) -> Iterable[Row]:
 def bound(families: Sequence[Family], kinds: Sequence[Kind], capacities: Mapping[str, int]) -> Bound:
     """Return the most that rows of these kinds can hold and show, given how many rows of each kind there can be."""
     series = sum((family.value is not None) + len(family.constants) for family in families)
+    series += MOST_WORKERS * sum(family.by_worker is not None for family in families)
     series += sum(capacities[kind.name] * most_series(family, kind) for kind in kinds for family in families)
     cells = sum(capacities[kind.name] * kind.width for kind in kinds if not kind.is_shared)
     return Bound(capacities["http"], cells, series)
@@ -235,6 +246,8 @@ def samples(families: Sequence[Family], kinds: Iterable[Kind], reading: Reading)
     for family in families:
         if family.hidden:
             found[family] = _added_up(found[family])
+        if family.by_worker is not None:
+            found[family] = [Sample("", {"pid": str(pid)}, value) for pid, value in family.by_worker(reading)]
     computed = [family for family in families if family.value is not None]
     series = sum(map(len, found.values())) + len(computed)
     for family in computed:

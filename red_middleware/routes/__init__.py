@@ -4,6 +4,7 @@ Readers know frameworks and nothing of ours. `mounting` makes `Routes`, and lets
 """
 
 from .bridges import CROSSING, Carrying
+from .declared import DeclaredRoutes
 from .frameworks import ASGI_READERS, FRAMEWORKS, WSGI_READERS
 from .patterns import PatternReader
 from .reader import Declare, Reader, Report, Source
@@ -16,6 +17,7 @@ __all__ = [
     "WSGI_READERS",
     "Carrying",
     "Declare",
+    "DeclaredRoutes",
     "PatternReader",
     "Reader",
     "Report",

@@ -7,5 +7,6 @@ files, `sums` adds them up, `member` is a worker that has joined.
 
 from .membership import Identity, Membership, State
 from .processes import GroupProcesses, Workers
+from .servers import find_slots
 
-__all__ = ["GroupProcesses", "Identity", "Membership", "State", "Workers"]
+__all__ = ["GroupProcesses", "Identity", "Membership", "State", "Workers", "find_slots"]

@@ -231,7 +231,7 @@ class Member:
         self._retire(table)
         self.directory.touch()  # a cleaner looks at times, and writing to a mapping changes none
         found = self.sums.read(extent, self.file.name)
-        return Found(extent.split(found.totals), len(found.workers.living), found.states)
+        return Found(extent.split(found.totals), len(found.workers.living), found.states, found.each)
 
     def _retire(self, table: Table, batches: int | None = None) -> None:
         def measure() -> Extent | None:

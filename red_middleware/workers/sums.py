@@ -47,6 +47,8 @@ class Found(NamedTuple):
     workers: Workers
     states: list[tuple[int, Sequence[float]]]
     """What the living say of the application's gauges, with their pids."""
+    each: list[tuple[int, Sequence[float]]]
+    """What the living say of themselves, with their pids."""
 
 
 class Files:
@@ -67,6 +69,7 @@ class Files:
         self.totals: list[Sequence[float]] = [cells[self.sums : self.states]]
         self.left: Sequence[float] = cells[self.states :]
         self.living: list[tuple[int, Sequence[float]]] = []
+        self.each: list[tuple[int, Sequence[float]]] = []
         self.cpu_seconds: float = retired.cpu_seconds
 
     def add(self, contents: Contents, lives: bool) -> None:
@@ -74,6 +77,8 @@ class Files:
         numbers = contents.cells
         if not lives:
             _drop(numbers, self.extent.gauges)
+        elif contents.process.pid:  # else it only watches
+            self.each.append((contents.process.pid, [n for part in self.extent.each for n in numbers[part]]))
         self.plain = cells.added(self.plain, numbers[: self.sums])
         self.cpu_seconds += cells.grained(contents.cpu_seconds)
         if len(numbers) > self.sums:  # the application's own metrics
@@ -136,7 +141,9 @@ class Sums:
                         if lives and contents.process.pid:  # else it only watches
                             living.append(contents.process)
                 if self._folded() == retired.ids:  # compared by its ids, since the number of an inode may be used again
-                    return Found(files.cells(has_rests=False), Workers(living, files.cpu_seconds), files.living)
+                    return Found(
+                        files.cells(has_rests=False), Workers(living, files.cpu_seconds), files.living, files.each
+                    )
             except FileNotFoundError:  # the worker retired while its file was read
                 continue
         raise TimeoutError("workers retire faster than their cells can be read")

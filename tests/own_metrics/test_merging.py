@@ -219,7 +219,7 @@ def test_an_extent_tells_where_the_rows_of_the_application_begin() -> None:
     assert sums.cells(Unit.TOTAL) == [0, 1]
     assert sums.cells(Unit.LARGEST) == [2, 3]
     assert states.cells(Unit.STATE) == [0, 1, 2, 3]
-    assert [unit for unit in Unit if unit.moves] == [Unit.GAUGE, Unit.LARGEST, Unit.STATE]
+    assert [unit for unit in Unit if unit.moves] == [Unit.GAUGE, Unit.LARGEST, Unit.STATE, Unit.EACH]
     used = extent([(kind, kind.capacity, 2) for kind in kinds], ["", "sum"])
     length = sum(length for _, length in used.spans)
     assert used.own == (length - 2 * STATE_CELLS - 2 * SUM_CELLS, length - 2 * STATE_CELLS)

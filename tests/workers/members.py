@@ -25,6 +25,7 @@ from prometheus_client import CollectorRegistry
 
 from red_middleware import RedMetrics
 from red_middleware.counting.enclosing import Source
+from red_middleware.counting.exchange import start_apart
 from red_middleware.counting.layout import Choices, Key, layout
 from red_middleware.counting.rows import Row
 from red_middleware.counting.table import ALONE, Table
@@ -449,6 +450,17 @@ def live(base: str, requests: str) -> None:
     say([[*key, number] for key, number in worker.counts().items()])
 
 
+def hang(base: str) -> None:
+    """Be stuck in a request for ever."""
+    metrics = RedMetrics(
+        registry=CollectorRegistry(), multiprocess_dir=base, multiprocess_name="shop",
+        in_progress_by_route=True, saturation=True,
+    )  # fmt: skip
+    declare(metrics, [("/items/<id>", ["GET"])])
+    start_apart(recorder_of(metrics), "GET", {}, "/items/1")
+    say(os.getpid())
+
+
 def fork(base: str) -> None:
     """Fork in a request; be killed while the child lives on, which counts for itself."""
     worker = joined(base)
@@ -743,6 +755,7 @@ SCENARIOS: Final[Mapping[str, Callable[..., None]]] = {
         race,
         hold,
         live,
+        hang,
         fork,
         fork_without_hooks,
         fork_from,

@@ -62,6 +62,11 @@ class Text:
         series = sum((family.value is not None) + len(family.constants) for family in self.families)
         for view in self.views:
             series += view.add(reading, lines)
+        for name, family in zip(self.names, self.families, strict=True):
+            if family.by_worker is not None:
+                shown = [(sample_text(name, {"pid": str(pid)}), value) for pid, value in family.by_worker(reading)]
+                lines[name] += [f"{sample} {number(value)}\n".encode() for sample, value in shown]
+                series += len(shown)
         parts: list[bytes] = []
         for name, family in zip(self.names, self.families, strict=True):
             if family.value is not None:

@@ -70,3 +70,18 @@ def find_predecessor(master: int) -> int | None:
         master: The pid of this worker's master, or of one before that.
     """
     return gunicorn.find_predecessor(master)
+
+
+def find_slots() -> int:
+    """Return how many requests this worker serves at a time, 0 where its server does not tell.
+
+    Only gunicorn and uWSGI do. An event loop has no such number.
+    """
+    for find in (uwsgi.find_slots, gunicorn.find_slots):
+        try:
+            slots = find()
+        except Exception:  # as above
+            continue
+        if slots:
+            return slots
+    return 0

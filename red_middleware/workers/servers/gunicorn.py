@@ -39,6 +39,16 @@ def find_master() -> int | None:
     return os.getppid() if is_worker else None
 
 
+def find_slots() -> int:
+    """Return 1 in a worker of the class `sync`, the number of threads in one of `gthread`, else 0."""
+    handlers = _handlers()
+    threads = _object_behind(handlers, "gunicorn.workers.gthread", "ThreadWorker")
+    worker = threads or _object_behind(handlers, "gunicorn.workers.sync", "SyncWorker")
+    if worker is None or worker.pid != os.getpid():
+        return 0
+    return int(threads.cfg.threads) if threads else 1
+
+
 def is_master() -> bool:
     """Tell whether this is the master itself."""
     master = _object_behind(_handlers(), "gunicorn.arbiter", "Arbiter")

@@ -31,3 +31,9 @@ def find_master() -> int | None:
     forker: int = master or uwsgi.workers()[0]["pid"]
     is_first = not master and uwsgi.worker_id() <= 1
     return forker if forker == (os.getpid() if is_first else os.getppid()) else 0
+
+
+def find_slots() -> int:
+    """Return the cores of a worker: its threads, or with `--async` and `--gevent` its greenlets."""
+    uwsgi: Any = sys.modules.get("uwsgi")
+    return 0 if uwsgi is None else int(uwsgi.cores)

@@ -3,6 +3,7 @@
 import importlib
 import os
 import signal
+from types import SimpleNamespace
 
 import pytest
 
@@ -54,3 +55,25 @@ def test_a_child_of_gunicorn_is_early_until_it_handles_signals_as_a_worker(monke
     finally:
         signal.signal(signal.SIGTERM, before)
     assert not servers.is_early()
+
+
+@pytest.mark.parametrize(
+    ("kind", "slots"), [("sync.SyncWorker", 1), ("gthread.ThreadWorker", 3), ("base.Worker", 0)], ids=str
+)
+def test_a_worker_of_gunicorn_tells_how_many_requests_it_serves_at_a_time(
+    kind: str, slots: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One by `sync`, its threads by `gthread`; of event loops nothing is known, nor of a worker's own child."""
+    require_packages("gunicorn")
+    importlib.import_module("gunicorn.arbiter")
+    module, _, name = kind.partition(".")
+    worker = object.__new__(getattr(importlib.import_module(f"gunicorn.workers.{module}"), name))
+    worker.cfg = SimpleNamespace(threads=3)
+    monkeypatch.setenv("SERVER_SOFTWARE", "gunicorn/27.0.1")
+    before = signal.signal(signal.SIGTERM, worker.handle_exit)
+    try:
+        for pid, found in ((os.getpid(), slots), (os.getpid() + 1, 0)):
+            worker.pid = pid
+            assert servers.find_slots() == found
+    finally:
+        signal.signal(signal.SIGTERM, before)

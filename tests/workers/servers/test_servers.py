@@ -37,3 +37,13 @@ def test_a_process_without_a_server_has_no_master() -> None:
     """As the one that runs the tests."""
     assert servers.find_master() is None
     assert not servers.is_early()
+
+
+@pytest.mark.parametrize(("uwsgi", "slots"), [(SimpleNamespace(cores=4), 4), (ModuleType("uwsgi"), 0)], ids=str)
+def test_uwsgi_tells_how_many_requests_a_worker_serves_at_a_time(
+    uwsgi: object, slots: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its cores. A stub that does not say so is no fault; neither is a process without any server."""
+    assert servers.find_slots() == 0
+    monkeypatch.setitem(sys.modules, "uwsgi", uwsgi)
+    assert servers.find_slots() == slots

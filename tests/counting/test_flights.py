@@ -1,0 +1,310 @@
+"""What is in flight: by route while the application may hang, and how long the oldest request has been there."""
+
+import math
+import os
+from collections import OrderedDict
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
+
+from red_middleware import RedASGIMiddleware, RedMetrics, RedWSGIMiddleware
+from red_middleware.counting.exchange import Exchange, start_apart
+from red_middleware.counting.flights import Flight, Flights, LockedFlights
+from red_middleware.counting.layout import Choices, layout
+from red_middleware.counting.table import Table
+from red_middleware.exposition import Request, answer
+from red_middleware.families import Reading
+from red_middleware.families.family import MOST_WORKERS
+from red_middleware.families.saturation import SATURATION
+from red_middleware.metrics import recorder_of
+
+from ..counts import fresh_metrics
+from ..drive import ASGIServer, Clock, WSGIServer, declare, environ, restart, scope
+from ..threads import run_at_once
+
+OLDEST = f'http_oldest_request_seconds{{pid="{os.getpid()}"}}'
+
+
+def in_flight(metrics: RedMetrics) -> dict[str, float]:
+    """Return what is shown of requests in flight."""
+    shown = ("http_requests_in_progress", "http_oldest_request_seconds", "red_workers_")
+    return {text: number for text, number in metrics.snapshot().items() if text.startswith(shown)}
+
+
+def begun(metrics: RedMetrics, path: str = "/a", method: str = "GET") -> Exchange:
+    """Begin a request as an adapter does where an option asks for more."""
+    exchange = start_apart(recorder_of(metrics), method, {}, path)
+    assert exchange is not None
+    return exchange
+
+
+def ended(exchange: Exchange, route: str | None = "/a") -> None:
+    """End a request."""
+    exchange.respond(200, route)
+    exchange.finish()
+
+
+def test_requests_in_progress_are_counted_by_the_route_that_their_path_asks_for() -> None:
+    """From the beginning on, before any router has answered; what fits no declared route is `_unmatched`."""
+    metrics = fresh_metrics(in_progress_by_route=True)
+    declare(metrics, [("/items/<int:id>", ["GET", "_OTHER"]), ("/" + "x" * 300, None)])
+    running = [
+        begun(metrics, "/items/1"),
+        begun(metrics, "/items/2"),
+        begun(metrics, "/items/3", "PURGE"),
+        begun(metrics, "/items/4", "PUT"),
+        begun(metrics, "/nowhere"),
+        begun(metrics, "/" + "x" * 300),
+    ]
+    progress = "http_requests_in_progress"
+    assert in_flight(metrics) == {
+        f'{progress}{{method="GET",route="/items/<int:id>"}}': 2.0,
+        f'{progress}{{method="_OTHER",route="/items/<int:id>"}}': 2.0,
+        f'{progress}{{method="GET",route="_unmatched"}}': 1.0,
+        f'{progress}{{method="GET",route="_overflow"}}': 1.0,
+    }
+    for exchange in running:
+        ended(exchange)
+    assert set(in_flight(metrics).values()) == {0.0}, "a route that was busy once is shown with 0"
+    assert f'{progress}{{method="GET",route="/items/<int:id>"}} 0.0' in answer(metrics, Request()).body.decode()
+
+
+def test_a_route_that_is_declared_when_no_row_is_left_counts_as_overflow() -> None:
+    """As in the other families. The next request looks again."""
+    metrics = fresh_metrics(in_progress_by_route=True, max_label_sets=1)
+    declare(metrics, [("/a", ["GET"])])
+    ended(begun(metrics))
+    declare(metrics, [("/late", ["GET"])])
+    late = [begun(metrics, "/late") for _ in range(2)]
+    overflow = 'http_requests_in_progress{method="GET",route="_overflow"}'
+    assert in_flight(metrics)[overflow] == len(late)
+    for exchange in late:
+        ended(exchange, "/late")
+    assert in_flight(metrics)[overflow] == 0.0
+
+
+def test_without_the_options_the_families_are_as_they_were() -> None:
+    """The gauge has the method only, and nothing tells of the oldest request."""
+    found = in_flight(fresh_metrics())
+    assert len(found) == 11
+    assert all(text.startswith("http_requests_in_progress{method=") for text in found)
+
+
+def test_the_oldest_request_is_shown_before_it_ends() -> None:
+    """Its age is that of the first one that has begun and not ended, and the worker is busy until all have."""
+    clock = Clock()
+    metrics = fresh_metrics(saturation=True, clock=clock)
+    first = begun(metrics)
+    clock.seconds += 5.0
+    second = begun(metrics)
+    clock.seconds += 2.0
+    assert (metrics.snapshot()[OLDEST], metrics.snapshot()["red_workers_busy"]) == (7.0, 1.0)
+    assert f"{OLDEST} 7.0\n" in answer(metrics, Request()).body.decode()
+    ended(first)
+    assert metrics.snapshot()[OLDEST] == 2.0
+    ended(second)
+    assert (metrics.snapshot()[OLDEST], metrics.snapshot()["red_workers_busy"]) == (0.0, 0.0)
+    assert "red_workers_capacity" not in metrics.snapshot(), "nothing tells it here"
+
+
+def test_a_clock_that_says_zero_or_fails_is_no_reason_to_show_nothing() -> None:
+    """A request that began at 0 has an age; one whose beginning nobody knows keeps its worker busy."""
+    clock = Clock()
+    clock.seconds = 0.0
+    metrics = fresh_metrics(saturation=True, clock=clock)
+    begun(metrics)
+    clock.seconds = 3.0
+    assert metrics.snapshot()[OLDEST] == 3.0
+    metrics = fresh_metrics(saturation=True, clock=clock)
+    clock.seconds = math.nan
+    begun(metrics)
+    assert (metrics.snapshot()[OLDEST], metrics.snapshot()["red_workers_busy"]) == (0.0, 1.0)
+
+
+def test_a_fault_of_the_search_for_a_route_is_kept_from_the_application() -> None:
+    """The request is counted as any other, without being shown while it lasts."""
+    metrics = fresh_metrics(in_progress_by_route=True, saturation=True)
+    exchange = begun(metrics, path=None)  # type: ignore[arg-type]  # no server would say so
+    ended(exchange, "/a")
+    assert metrics.snapshot()["red_instrumentation_errors_total"] >= 1.0
+    assert metrics.snapshot()["red_workers_busy"] == 0.0
+
+
+def test_forgotten_requests_are_in_flight_no_more() -> None:
+    """As those that are excluded further in."""
+    metrics = fresh_metrics(in_progress_by_route=True, saturation=True)
+    begun(metrics).forget("/a")
+    assert set(in_flight(metrics).values()) == {0.0}
+
+
+@pytest.mark.parametrize("protocol", ["wsgi", "asgi"])
+def test_an_event_stream_has_no_age_and_keeps_its_worker_busy(protocol: str) -> None:
+    """It lasts as it likes. The rest is alike in both protocols."""
+    metrics = fresh_metrics(in_progress_by_route=True, saturation=True)
+    headers = {"wsgi": [("Content-Type", "text/event-stream")], "asgi": [(b"content-type", b"text/event-stream")]}
+    clock: Any = metrics.clock
+    seen: list[dict[str, float]] = []
+
+    def look() -> None:
+        clock.seconds += 1.0
+        seen.append(in_flight(metrics))
+
+    def wsgi(environ: object, start_response: Any) -> Iterator[bytes]:
+        look()
+        start_response("200 OK", headers["wsgi"])
+        look()
+        yield b"data"
+        look()
+
+    async def asgi(scope: object, receive: object, send: Any) -> None:
+        look()
+        await send({"type": "http.response.start", "status": 200, "headers": headers["asgi"]})
+        look()
+        await send({"type": "http.response.body", "body": b"data", "more_body": True})
+        look()
+        await send({"type": "http.response.body", "body": b""})
+
+    if protocol == "wsgi":
+        WSGIServer().serve(RedWSGIMiddleware(wsgi, metrics=metrics, routes=["/a/<b>"]), environ("/a/1"))
+    else:
+        ASGIServer().serve(RedASGIMiddleware(asgi, metrics=metrics, routes=["/a/<b>"]), scope("/a/1"))
+    route = 'http_requests_in_progress{method="GET",route="/a/<b>"}'
+    assert [(look[OLDEST], look["red_workers_busy"], look[route]) for look in seen] == [
+        (1.0, 1.0, 1.0),
+        (0.0, 1.0, 1.0),
+        (0.0, 1.0, 1.0),
+    ]
+    after = in_flight(metrics)
+    assert (after[OLDEST], after["red_workers_busy"], after[route]) == (0.0, 0.0, 0.0)
+
+
+def test_what_was_in_flight_at_a_fork_is_not_the_childs() -> None:
+    """It may end there, and leaves nothing below zero; what begins there is counted."""
+    metrics = fresh_metrics(in_progress_by_route=True, saturation=True)
+    running = begun(metrics)
+    restart(metrics)
+    assert set(in_flight(metrics).values()) == {0.0}
+    other = begun(metrics)
+    ended(running)
+    route = 'http_requests_in_progress{method="GET",route="_unmatched"}'
+    assert (in_flight(metrics)[route], in_flight(metrics)["red_workers_busy"]) == (1.0, 1.0)
+    ended(other)
+    assert set(in_flight(metrics).values()) == {0.0}
+
+
+def flights_of(kind: type[Flights]) -> Flights:
+    """Return those of a table of its own."""
+    flights = Table(layout(Choices((1.0,), 1, saturation=True))).flights
+    assert flights is not None
+    return flights if type(flights) is kind else kind(flights.table)
+
+
+@pytest.mark.parametrize("kind", [Flights, LockedFlights])
+def test_flights_of_many_threads_leave_nothing_behind(kind: type[Flights]) -> None:
+    """Whoever ends last publishes that nothing is left."""
+    flights = flights_of(kind)
+
+    def work(number: int) -> None:
+        for n in range(300):
+            flight = Flight(flights, None, 1.0 + n)
+            flights.add(flight)
+            if n % 3 == number % 3:
+                flight.stream()
+            flight.end()
+
+    run_at_once([partial(work, number) for number in range(4)])
+    assert list(flights.cells) == [0.0, 0.0]
+    assert not flights.requests
+    assert not flights.streams
+
+
+@given(st.lists(st.tuples(st.sampled_from(["begin", "end", "stream", "move"]), st.integers(0, 30))), st.booleans())
+def test_the_cells_say_at_any_moment_when_the_oldest_began(steps: list[tuple[str, int]], locked: bool) -> None:
+    """Whatever begins, ends and turns out to be a stream, in any order."""
+    flights = flights_of(LockedFlights if locked else Flights)
+    model: list[tuple[Flight, bool]] = []
+    for at, (step, which) in enumerate(steps):
+        if step == "begin":
+            flight = Flight(flights, None, 1.0 + at)
+            flights.add(flight)
+            model.append((flight, False))
+        elif step == "move":
+            flights.move([-1.0, -1.0])
+        elif model:
+            flight, is_stream = model[which % len(model)]
+            if step == "end":
+                model.remove((flight, is_stream))
+                flight.end()
+                flight.end()
+            else:
+                flight.stream()
+                model[which % len(model)] = flight, True
+        ages = [flight.started for flight, is_stream in model if not is_stream]
+        assert list(flights.cells) == [ages[0] if ages else 0.0, 1.0 if model else 0.0]
+
+
+def test_a_thread_between_two_calls_disturbs_nobody_who_looks_for_the_oldest() -> None:
+    """CPython refuses to go on in a dictionary that has changed meanwhile; it is looked at again."""
+
+    class Disturbed(OrderedDict[Flight, None]):
+        times = 0
+
+        def __iter__(self) -> Iterator[Flight]:
+            self.times += 1
+            if self.times == 1:
+                raise RuntimeError("OrderedDict mutated during iteration")
+            return super().__iter__()
+
+    flights = flights_of(Flights)
+    flights.requests = Disturbed()
+    flights.add(Flight(flights, None, 5.0))
+    assert list(flights.cells) == [5.0, 1.0]
+
+
+def test_who_published_looks_again_whether_it_still_holds() -> None:
+    """A finaliser, or another thread, may come in between: here one that ends the request that is being published."""
+
+    class Cells(list[float]):
+        def __setitem__(self, at: Any, value: Any) -> None:
+            super().__setitem__(at, value)
+            if value == 5.0:
+                del flights.requests[first]
+
+    flights = flights_of(Flights)
+    first, second = Flight(flights, None, 5.0), Flight(flights, None, 6.0)
+    flights.requests[first] = flights.requests[second] = None
+    flights.move(Cells([0.0, 0.0]))
+    assert list(flights.cells) == [6.0, 1.0]
+
+
+def test_of_too_many_workers_those_with_the_oldest_requests_are_shown() -> None:
+    """The formula has a place for so many; of two containers' workers of one number the older request counts."""
+    each = [(pid, [1000.0 - pid]) for pid in range(1, 400)]
+    reading = Reading({}, {}, 0, [], [*each, (5, [999.0]), (6, [0.0])], 0.0, False, 0, 1000.0)
+    shown = SATURATION[0].by_worker
+    assert shown is not None
+    found = shown(reading)
+    assert len(found) == MOST_WORKERS
+    assert (found[0], found[-1]) == ((399 - MOST_WORKERS + 1, 399.0 - MOST_WORKERS + 1), (399, 399.0))
+    assert dict(shown(reading._replace(each=[*each[:10], (5, [999.0]), (6, [0.0])])))[5] == 5.0
+
+
+def test_the_formula_counts_what_is_in_flight() -> None:
+    """A series for each label set in place of 11 methods, and 256 workers, how many are busy and how many could be."""
+    plain = fresh_metrics().bound()
+    by_route = fresh_metrics(in_progress_by_route=True).bound()
+    saturation = fresh_metrics(saturation=True).bound()
+    assert by_route.series - plain.series == plain.rows - 11
+    assert saturation.series - plain.series == MOST_WORKERS + 2
+
+
+def test_the_default_clock_is_one_that_all_processes_share() -> None:
+    """`perf_counter` promises nothing of other processes; `monotonic` is that of the system."""
+    metrics = RedMetrics(registry=CollectorRegistry(), saturation=True)
+    begun(metrics)
+    assert 0.0 <= metrics.snapshot()[OLDEST] < 60.0
