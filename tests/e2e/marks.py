@@ -14,6 +14,7 @@ from red_middleware import RedMetrics
 
 DIRECTORY: Final = "RED_E2E_MARKS"
 NUMBERS: Final = "numbers"
+PIPE: Final = "pipe"
 FEWER: Final = "fewer"
 """Lets the app without a framework begin with other options when it is loaded again."""
 BIG_FILE: Final = "big"

@@ -1,20 +1,18 @@
 """A WSGI application without a framework that hangs at `/hang` until the test opens the other end of a pipe."""
 
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import Any
 
 from red_middleware import RedMetrics, RedWSGIMiddleware
 
 from . import marks
-
-PIPE: Final = "pipe"
 
 
 def respond(environ: dict[str, Any], start_response: Callable[..., object]) -> Iterable[bytes]:
     """Answer, after the pipe where that is to be waited for."""
     if environ["PATH_INFO"] == "/hang":
         marks.leave("hangs")
-        (marks.directory() / PIPE).read_text()
+        (marks.directory() / marks.PIPE).read_text()
     start_response("200 OK", [("Content-Length", "4")])
     return [b"well"]
 

@@ -12,7 +12,7 @@ from red_middleware import RedMetrics
 
 from ..drive import count, declare, restart
 from ..e2e.servers import STUCK, Kind, Server, poll
-from ..e2e.stuck_app import PIPE
+from ..e2e.marks import PIPE
 from .members import running
 
 HANGING: Final = 'http_requests_in_progress{method="GET",route="/items/<id>"}'
