@@ -9,14 +9,22 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final
 
 from .counting.enclosing import KEY, Source
-from .counting.exchange import Exchange, exchanges
-from .counting.labels import MAX_VALUE_BYTES, OTHER, value_label
+from .counting.exchange import Apart, Exchange, exchanges
+from .counting.labels import (
+    MAX_VALUE_BYTES,
+    OTHER,
+    SERVER_ERROR,
+    scheme_label,
+    status_label,
+    value_label,
+    version_label,
+)
 from .counting.layout import Key
 from .faults import log
 from .label import Label
 
-Read = Callable[[Source, Iterable[tuple[Any, Any]]], object]
-"""Returns what a request says, given its environ or scope, and the headers of its response."""
+Read = Callable[[Exchange, Apart], object]
+"""Returns what a request says."""
 
 
 class Labels:
@@ -24,30 +32,43 @@ class Labels:
 
     Args:
         labels: By their names, in the order of a key.
+        is_otel: Whether there are those of OpenTelemetry behind them, see `families.otel`.
         fault: Takes the kind and the exception of what goes wrong.
     """
 
-    def __init__(self, labels: Mapping[str, Label], fault: Callable[[str, BaseException], None]) -> None:
+    def __init__(self, labels: Mapping[str, Label], is_otel: bool, fault: Callable[[str, BaseException], None]) -> None:
         self.names: frozenset[str] = frozenset(name for name, label in labels.items() if label.constant is None)
         """Of those that an application may set."""
+        self.is_otel = is_otel
         self.fault = fault
         self._labels: list[tuple[str, Read, Callable[[object], str]]] = [
             (name, _read(label), _close(label)) for name, label in labels.items()
         ]
 
-    def read(
-        self, source: Source | None, headers: Iterable[tuple[Any, Any]], given: Mapping[str, object] | None
-    ) -> Key:
-        """Return the values of one request. See `counting.enclosing.Labels`."""
+    def read(self, exchange: Exchange, apart: Apart, failed: bool) -> Key:
+        """Return the values of one request. See `counting.enclosing.LabelReader`."""
         found = []
+        given = apart.given
         for name, read, close in self._labels:
             try:
-                value = given[name] if given and name in given else read(source or {}, headers)
+                value = given[name] if given and name in given else read(exchange, apart)
                 found.append(close(value))
             except Exception as error:
                 self.fault(f"label {name}", error)
                 found.append(OTHER)  # a constant cannot fail
-        return tuple(found)
+        return (*found, *_attributes(apart, failed)) if self.is_otel else tuple(found)
+
+
+def _attributes(apart: Apart, failed: bool) -> Key:
+    """Return the values of `families.otel.LABELS`."""
+    source = apart.source or {}
+    if not failed:
+        error = ""
+    elif apart.error is not None:
+        error = apart.error[1]
+    else:  # no exception is known: what is no status either was cut off
+        error = status_label(apart.status) if apart.status >= SERVER_ERROR else OTHER
+    return status_label(apart.status), scheme_label(source), version_label(source), error
 
 
 def _read(label: Label) -> Read:
@@ -58,20 +79,21 @@ def _read(label: Label) -> Read:
             wsgi_key = f"HTTP_{wsgi_key}"
         in_request = _in_headers(label.header)
 
-        def header(source: Source, headers: Iterable[tuple[Any, Any]]) -> object:
+        def header(exchange: Exchange, apart: Apart) -> object:
+            source = apart.source or {}
             found = source.get("headers")
             return source.get(wsgi_key) if found is None else in_request(found)
 
         return header
     if label.response_header is not None:
         in_response = _in_headers(label.response_header)
-        return lambda source, headers: in_response(headers)
+        return lambda exchange, apart: in_response(exchange.headers)
     key, function = label.key, label.of
     if key is not None:
-        return lambda source, headers: source.get(key)
+        return lambda exchange, apart: (apart.source or {}).get(key)
     if function is not None:
-        return lambda source, headers: function(source)
-    return lambda source, headers: None
+        return lambda exchange, apart: function(apart.source or {})
+    return lambda exchange, apart: None
 
 
 def _in_headers(name: str) -> Callable[[Iterable[tuple[Any, Any]]], str | None]:

@@ -50,6 +50,7 @@ class RedMetrics(Collector):
         max_label_sets: Rows of the table, one a (method, route), 1 to 1,000,000. It is raised where declared routes
             need more, beside the 22 rows of `_unmatched` and `_overflow`. See `bound` for the series they can make. By
             default the environment variable `RED_MAX_LABEL_SETS`, else 1000.
+        naming: `"otel"`: requests are shown as OpenTelemetry's semantic conventions have them, see `docs/semantics.md`.
         labels: Labels of the user's own by their names, see `Label`. They make no rows beside `max_label_sets`.
         first_byte: Whether `http_time_to_first_byte_seconds` is shown, with the same buckets: as many series for a row
             again, and three more.
@@ -103,6 +104,7 @@ class RedMetrics(Collector):
         buckets: Sequence[float] | Setting[Sequence[float]] = BUCKETS,
         slo_seconds: Sequence[float] = (),
         max_label_sets: int | Setting[int] = MAX_LABEL_SETS,
+        naming: Literal["red", "otel"] = "red",
         labels: Mapping[str, Label] = NO_LABELS,
         first_byte: bool = False,
         event_streams: bool = False,
@@ -128,6 +130,7 @@ class RedMetrics(Collector):
             buckets=chosen(buckets, options.bucket_bounds),
             slo_seconds=slo_seconds,
             max_label_sets=chosen(max_label_sets, options.check_label_sets),
+            naming=naming,
             labels=check_labels("RedMetrics", labels),
             first_byte=first_byte,
             event_streams=event_streams,
@@ -154,6 +157,7 @@ class RedMetrics(Collector):
         self.buckets: Final = checked.buckets
         self.slo_seconds: Final = checked.slo_seconds
         self.max_label_sets: Final = checked.max_label_sets
+        self.naming: Final = checked.naming
         self.labels: Final = checked.labels
         self.first_byte: Final = checked.first_byte
         self.event_streams: Final = checked.event_streams

@@ -14,6 +14,7 @@ from numbers import Real
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec
 
 from .counting.layout import Choices, CustomLabel, Objective
+from .families import otel
 
 if TYPE_CHECKING:
     from .label import Label
@@ -33,6 +34,9 @@ SWITCHES: Final = (
     "saturation",
 )  # fmt: skip
 """The options that are on or off."""
+
+OWN_NAMING: Final = ("duration_status", "status_classes", "in_progress_by_route")
+"""The options that go with our own names only."""
 
 OWN_METRICS: Final = ("shared", "worker")
 """What `own_metrics` may be."""
@@ -64,6 +68,7 @@ class Options:
     buckets: Sequence[float] = field(compare=False)
     slo_seconds: Sequence[float] = field(compare=False)
     max_label_sets: int
+    naming: str
     labels: Mapping[str, "Label"]
     first_byte: bool
     event_streams: bool
@@ -103,6 +108,15 @@ class Options:
         if self.duration_status == "code" and self.status_classes:
             rule = 'needs the codes, which status_classes=True leaves out; "class" goes with it'
             raise refusal(ValueError, owner, "duration_status", self.duration_status, rule)
+        if self.naming not in ("red", "otel"):
+            raise refusal(ValueError, owner, "naming", self.naming, 'must be "red" or "otel"')
+        for name in OWN_NAMING if self.naming == "otel" else ():
+            if getattr(self, name):
+                rule = 'does not go with naming="otel", whose labels are fixed'
+                raise refusal(ValueError, owner, name, getattr(self, name), rule)
+        for name in otel.NAMES.intersection(self.labels) if self.naming == "otel" else ():
+            rule = f'the name {name} is taken with naming="otel"'
+            raise refusal(ValueError, owner, "labels", self.labels, rule)
         if self.slo_availability is not None:
             check_share(owner, "slo_availability", self.slo_availability)
         check_share(owner, "slo_latency", self.slo_latency)
@@ -155,7 +169,9 @@ class Options:
             labels=tuple(
                 CustomLabel(name, label.default, label.max_values or 0, label.families)
                 for name, label in self.labels.items()
-            ),
+            )
+            + (otel.LABELS if self.naming == "otel" else ()),
+            is_otel=self.naming == "otel",
         )
 
     def _objectives(self) -> Iterator[Objective]:
@@ -171,7 +187,7 @@ class Options:
 
     def reads_labels(self) -> bool:
         """Tell whether a request decides the value of a label of the user's own: of a constant it does not."""
-        return any(label.constant is None for label in self.labels.values())
+        return self.naming == "otel" or any(label.constant is None for label in self.labels.values())
 
     def group_name(self) -> str | None:
         """Return the name that makes a group of all processes that give it; `None` where the server tells."""

@@ -73,7 +73,9 @@ class Recorder:
         self.names: list[str] = [self.full_name(family) for family in self.families]
         self.faults: Faults = Faults(lambda: self.table.add(self.table.own, "faults"))
         self.fault: Callable[[str, BaseException], None] = self.faults.fault
-        self.labels: LabelReader | None = Labels(options.labels, self.fault) if options.reads_labels() else None
+        self.labels: LabelReader | None = (
+            Labels(options.labels, choices.is_otel, self.fault) if options.reads_labels() else None
+        )
         self.own: OwnMetrics = OwnMetrics(self.registry, choices.own_series, self.faults)
         self.membership: Membership = Membership(options, self.kinds, self.faults, self.own)
         self.methods: Mapping[object, Method] = {}  # the table's from `begin` on, so that the first request meets it

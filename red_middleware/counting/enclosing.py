@@ -3,11 +3,14 @@
 Middlewares may stand inside of one another. Each recorder counts a request once, in its outermost middleware.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapping
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Collection, Mapping, MutableMapping
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from .layout import Key
 from .rows import Method
+
+if TYPE_CHECKING:
+    from .exchange import Apart, Exchange
 
 Source = MutableMapping[str, Any]
 """An environ or a scope."""
@@ -46,15 +49,13 @@ class LabelReader(Protocol):
     def names(self) -> Collection[str]:
         """Those that an application may set."""
 
-    def read(
-        self, source: Source | None, headers: Iterable[tuple[Any, Any]], given: Mapping[str, object] | None
-    ) -> Key:
-        """Return their values for one request, in the order of the labels in a key. It raises nothing.
+    def read(self, exchange: "Exchange", apart: "Apart", failed: bool) -> Key:
+        """Return their values for a request that is about to be counted, in the order of a key. It raises nothing.
 
         Args:
-            source: The environ or scope.
-            headers: Of the response, in the protocol's form.
-            given: What the application said.
+            exchange: The request.
+            apart: What is known of it beyond the common case.
+            failed: Whether it counts as an error.
         """
 
 

@@ -83,7 +83,7 @@ def start_apart(recorder: Recorder, method: object, source: Source, path: str = 
         apart.source = source
         flights = exchange.method.table.flights
         if flights is not None:
-            apart.flight = flights.begin(recorder, exchange.method, path)
+            apart.flight = flights.begin(recorder, exchange.method, path, source)
     return exchange
 
 
@@ -356,8 +356,9 @@ class Exchange:
         if apart.unanswered:
             outcome = self._settle(outcome.row, CLIENT_GONE)
         if recorder.labels is not None:
-            values = recorder.labels.read(apart.source, self.headers, apart.given)
-            outcome = self._settle(outcome.row.table.labelled(outcome.row, values), outcome.code or apart.status)
+            apart.status = outcome.code or apart.status
+            values = recorder.labels.read(self, apart, failed > 0.0)
+            outcome = self._settle(outcome.row.table.labelled(outcome.row, values), apart.status)
         try:
             seconds, bucket_cell = self._observe(outcome, recorder.clock() - self.started)
         except Exception as error:

@@ -11,8 +11,8 @@ from collections import OrderedDict
 from collections.abc import MutableSequence
 from typing import TYPE_CHECKING, Final
 
-from .enclosing import Recorder
-from .labels import OTHER, route_label
+from .enclosing import Recorder, Source
+from .labels import OTHER, route_label, scheme_label
 from .layout import FLIGHT, WORKER
 from .rows import IS_LOCKED, Method, Row
 
@@ -86,16 +86,17 @@ class Flights:
         self.cells = cells
         self._publish()
 
-    def begin(self, recorder: Recorder, method: Method, path: str) -> Flight | None:
+    def begin(self, recorder: Recorder, method: Method, path: str, source: Source) -> Flight | None:
         """Begin a request; `None` where that fails, and it is counted without this.
 
         Args:
             recorder: Tells what its path asks for, and the time.
             method: Its method.
             path: Its path, relative to the mounting.
+            source: Its environ or scope.
         """
         try:
-            row = None if self.routes is None else self._row(self.routes, method.label, recorder, path)
+            row = None if self.routes is None else self._row(self.routes, method.label, recorder, path, source)
             flight = Flight(self, row, recorder.host_seconds() or EARLIEST)
         except Exception as error:
             recorder.fault("requests in flight", error)
@@ -106,7 +107,9 @@ class Flights:
             row.table.add(row, "in_progress")
         return flight
 
-    def _row(self, routes: "Region", method: str, recorder: Recorder, path: str) -> Row:
+    def _row(self, routes: "Region", method: str, recorder: Recorder, path: str, source: Source) -> Row:
+        if routes.kind.is_closed:
+            return routes.index[method, scheme_label(source)]
         template = recorder.declared_route(method, path)
         known = self.rows.get((method, template))
         if known is not None:

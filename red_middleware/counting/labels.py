@@ -25,6 +25,12 @@ METHODS: Final = (
 UNDECLARED_METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", OTHER)
 """The methods that are reserved for a route that declares none."""
 
+SCHEMES: Final = ("http", "https", OTHER)
+"""Every value of the label for a request's scheme."""
+
+VERSIONS: Final = ("1.0", "1.1", "2", "3", OTHER)
+"""Every value of the label for a request's version of HTTP."""
+
 WEBSOCKET: Final = "websocket"
 """Stands among the methods of a declared route for WebSockets to it. It is no value of the label `method`."""
 
@@ -120,6 +126,18 @@ def route_label(route: object) -> str:
     if not isinstance(route, str):
         return OVERFLOW
     return _closed(route if route.startswith("/") else f"/{route}", OVERFLOW)
+
+
+def scheme_label(source: Mapping[str, object]) -> str:
+    """Return one of `SCHEMES`, given an environ or scope."""
+    scheme = source.get("wsgi.url_scheme") or source.get("scheme")
+    return str(scheme) if scheme in SCHEMES else OTHER
+
+
+def version_label(source: Mapping[str, object]) -> str:
+    """Return one of `VERSIONS`, given an environ or scope."""
+    version = source.get("http_version") or str(source.get("SERVER_PROTOCOL")).partition("/")[2]
+    return str(version) if version in VERSIONS else OTHER
 
 
 def exception_label(error: BaseException) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from enum import Enum
 from typing import Final, NamedTuple
 
-from .labels import METHODS, OTHER, OVERFLOW, UNMATCHED, WEBSOCKET
+from .labels import METHODS, OTHER, OVERFLOW, SCHEMES, UNMATCHED, WEBSOCKET
 
 Key = tuple[str, ...]
 """The label values that tell one row from the others of its kind."""
@@ -113,6 +113,8 @@ class Kind:
         starts = (sum(field.width for field in fields[:n]) for n in range(len(fields)))
         self.offsets: dict[str, int] = {field.name: start for field, start in zip(fields, starts, strict=True)}
         """Where in a row each field begins."""
+        self.is_by_method: bool = labels[:1] in (("method",), ("http_request_method",))
+        """Whether the key begins with a method, whose lock its rows have."""
         self.coded: Field | None = next((field for field in fields if field.is_coded), None)
         self.slots: int = max((field.slots for field in fields), default=1)
         """How many slots each field has that is there once for each status, or class of statuses."""
@@ -248,6 +250,14 @@ _STREAM: Final = Kind(
     sentinels=_METHOD_SENTINELS,
     fallback=lambda key: (key[0], OVERFLOW),
 )
+_FLIGHTS_BY_SCHEME: Final = Kind(
+    FLIGHT,
+    ("http_request_method", "url_scheme"),
+    [Field("begun"), Field("in_progress", Unit.GAUGE)],
+    capacity=len(METHODS) * len(SCHEMES),
+    sentinels=[(method, scheme) for method in METHODS for scheme in SCHEMES],
+    is_quiet=True,
+)
 _WORKER: Final = Kind(WORKER, (), [Field("oldest", Unit.EACH), Field("busy", Unit.GAUGE)], capacity=1, sentinels=[()])
 _CAPACITY: Final = Kind(CAPACITY, (), [Field("slots", Unit.GAUGE)], capacity=1, sentinels=[()], is_quiet=True)
 
@@ -299,10 +309,18 @@ class Choices(NamedTuple):
     status_classes: bool = False
     """Whether requests are counted by class of status."""
     objectives: tuple[Objective, ...] = ()
+    """What the numbers aim at."""
     in_progress_by_route: bool = False
     """Whether the requests in progress are told apart by route."""
     saturation: bool = False
     """Whether it is told how busy the workers are."""
+    is_otel: bool = False
+    """Whether the labels have OpenTelemetry's names."""
+
+    @property
+    def request_labels(self) -> Key:
+        """Return what the label of the method, and that of the route, are called."""
+        return ("http_request_method", "http_route") if self.is_otel else ("method", "route")
 
 
 def layout(choices: Choices) -> tuple[Kind, ...]:
@@ -311,6 +329,7 @@ def layout(choices: Choices) -> tuple[Kind, ...]:
         *([_STREAMS, _STREAM] if choices.event_streams else []),
         *([_WORKER, _CAPACITY] if choices.saturation else []),
         *([_of_flights(choices.max_label_sets)] if choices.in_progress_by_route else []),
+        *([_FLIGHTS_BY_SCHEME] if choices.is_otel else []),
         Kind(
             "own",
             (),
@@ -390,7 +409,7 @@ def _of_requests(choices: Choices) -> Kind:
     defaults = tuple(label.default for label in choices.labels)
     return Kind(
         "http",
-        ("method", "route", *(label.name for label in choices.labels)),
+        (*choices.request_labels, *(label.name for label in choices.labels)),
         fields,
         capacity=choices.max_label_sets,
         sentinels=[(*key, *defaults) for key in _METHOD_SENTINELS],

@@ -142,13 +142,17 @@ class Region:
     def _has_value(self, label: int, value: str) -> bool:
         """Tell whether a label has a value, or may have one more."""
         most, known = self.kind.most_values[label], self.values[label]
-        return not most or value in known or value == OTHER or len(known) < most
+        return not most or value in known or value in self._free(label) or len(known) < most
+
+    def _free(self, label: int) -> tuple[str, str]:
+        """Return the values that a label has beside those that may come."""
+        return OTHER, self.kind.in_order[0][label]
 
     def values_with(self, key: Key) -> tuple[frozenset[str], ...]:
         """Return the values that labels have once there is a row for a key."""
         return tuple(
-            known | {value} if most and value != OTHER and value not in known else known
-            for most, known, value in zip(self.kind.most_values, self.values, key, strict=False)
+            known | {value} if most and value not in known and value not in self._free(label) else known
+            for label, (most, known, value) in enumerate(zip(self.kind.most_values, self.values, key, strict=False))
         )
 
     def folded(self, key: Key) -> Key:
@@ -365,7 +369,7 @@ class Table:
         return [self.regions[kind].index.get(key) for key in keys]
 
     def _add_row(self, region: Region, key: Key) -> None:
-        lock = self.methods[key[0]].lock if region.kind.labels[:1] == ("method",) else self.lock
+        lock = self.methods[key[0]].lock if region.kind.is_by_method else self.lock
         while True:
             used, free = region.used, region.free  # first: what another thread adds from here on is noticed below
             cost = region.cost(key)
@@ -581,7 +585,7 @@ class Table:
             counted.in_progress = []
         for region in self.regions.values():
             for row in region.rows:
-                row.lock = self.methods[row.key[0]].lock if row.kind.labels[:1] == ("method",) else self.lock
+                row.lock = self.methods[row.key[0]].lock if row.kind.is_by_method else self.lock
         for outcome in self._outcomes():
             outcome.cells = self.http.cells
         sharing.abandon()  # last: whatever becomes of its files, the cells of the parent are let go

@@ -3,7 +3,7 @@
 from typing import Final
 
 from ..counting.layout import Choices
-from . import objectives, red, saturation, streams, websocket
+from . import objectives, otel, red, saturation, streams, websocket
 from .family import Bound, Family, Reading, Sample, bound, sample_text, samples
 from .red import UPTIME
 
@@ -24,7 +24,7 @@ FAMILIES: Final = (*red.FAMILIES, *websocket.FAMILIES)
 """Those that no option asks for."""
 
 
-LABELLED: Final = ("http_requests_total", "http_errors_total", "http_request_duration_seconds")
+LABELLED: Final = ("http_requests_total", "http_errors_total", "http_request_duration_seconds", otel.DURATION)
 """The families that show a label of the user's own if nothing else is said."""
 
 
@@ -39,8 +39,9 @@ def families(choices: Choices) -> tuple[Family, ...]:
         *(objectives.families(choices.objectives) if choices.objectives else ()),
         *(saturation.SATURATION if choices.saturation else ()),
     )
+    named = filter(None, map(otel.renamed, found)) if choices.is_otel else found
     return tuple(
-        family._replace(hidden=_hidden(family, choices)) if family.kind == "http" else family for family in found
+        family._replace(hidden=_hidden(family, choices)) if family.kind == "http" else family for family in named
     )
 
 

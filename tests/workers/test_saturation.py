@@ -11,8 +11,8 @@ from prometheus_client import CollectorRegistry
 from red_middleware import RedMetrics
 
 from ..drive import count, declare, restart
-from ..e2e.servers import STUCK, Kind, Server, poll
 from ..e2e.marks import PIPE
+from ..e2e.servers import STUCK, Kind, Server, poll
 from .members import running
 
 HANGING: Final = 'http_requests_in_progress{method="GET",route="/items/<id>"}'
