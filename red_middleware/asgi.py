@@ -10,6 +10,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Final, NoReturn
 
+from .asgi_sizes import Sized
 from .asgi_watched import Watched, kept
 from .asgi_websocket import serve_websocket
 from .counting.exchange import Exchange, start, start_apart
@@ -84,6 +85,8 @@ class RedASGIMiddleware:
         watches = options.first_byte or options.event_streams
         if watches:
             self.mounting.counted = Watched(app, self.recorder.fault)
+        if options.sizes:
+            self.mounting.counted = Sized(self.mounting.counted)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> Any:
         try:

@@ -26,6 +26,7 @@ from .labels import (
 )
 from .layout import LIFETIME_BOUNDS
 from .rows import IS_LOCKED, Method, Outcome, Row
+from .sizes import Transfer
 
 INSTANT_SECONDS: Final = 0.0001
 """A response that was sent within this is not asked whether it is an event stream: it would end where it began."""
@@ -204,6 +205,15 @@ class Exchange:
             self._set_apart().stream = row
             table.streams.in_progress.append(None)
 
+    def transfer(self) -> Transfer:
+        """Count the sizes of the bodies too, and return what takes their bytes until the request is finished."""
+        found = self._set_apart().transfer = Transfer()
+        return found
+
+    def leave_sizes(self) -> None:
+        """Count no sizes for this request. Due before it is finished, as soon as its route is known, say."""
+        self._set_apart().transfer = None
+
     def raised(self, error: BaseException) -> None:
         """Say that an exception left the application, or that its framework made a response of it.
 
@@ -335,12 +345,17 @@ class Exchange:
             seconds, bucket_cell = 0.0, outcome.bucket_cell
         _add(outcome, bucket_cell, seconds, failed, left)
         self._leave()
+        size_cells = outcome.row.table.size_cells
+        if size_cells is not None and apart.transfer is not None:
+            is_bodiless = self.method.label == "HEAD"  # whatever the application says: the server drops it
+            size_cells.count(outcome.row, apart.transfer.received, 0 if is_bodiless else apart.transfer.sent or 0)
         if apart.first_byte is not None:
             outcome.row.table.observe(outcome.row, "first_byte_", apart.first_byte - self.started, recorder.bounds)
         if apart.stream is not None:
             apart.stream.table.observe(apart.stream, "", recorder.now() - self.answered, LIFETIME_BOUNDS)
         if apart.error is not None:
             outcome.row.table.count_exception(outcome.row.key[1], apart.error[1])
+        apart.source = None  # which holds this: it would stay, with the request's body, until a garbage collection
 
     def _observe(self, outcome: Outcome, seconds: float) -> tuple[float, int]:
         """Return the duration as it enters the row's sum, and the cell of its bucket."""
@@ -392,7 +407,7 @@ class Apart:
     """What happened to a request beyond the common case."""
 
     __slots__ = ("answering", "error", "first_byte", "forgotten", "gone", "is_socket", "outer", "served", "source",
-                 "stream", "unanswered")  # fmt: skip
+                 "stream", "transfer", "unanswered")  # fmt: skip
 
     def __init__(self, outer: Enclosing | None = None) -> None:
         self.outer: Enclosing | None = outer
@@ -405,4 +420,5 @@ class Apart:
         self.served: str | None = None  # by which route, behind a bridge
         self.first_byte: float | None = None  # when it was sent
         self.stream: Row | None = None  # that of event streams, if it is one
+        self.transfer: Transfer | None = None  # its sizes, if they are counted
         self.forgotten: bool = False  # not counted, nor are its exceptions: it may still respond and fail

@@ -39,6 +39,7 @@ from .labels import (
 )
 from .layout import OWN_STATE, Extent, Key, Kind, Unit, extent
 from .rows import IS_LOCKED, LockedPublishedList, Method, Open, Outcome, PublishedList, Row
+from .sizes import SizeCells, size_cells
 
 Change = (
     tuple[Literal["declare"], dict[str, list[str]]]
@@ -197,6 +198,7 @@ class Table:
         self.has_first_byte: bool = "first_byte_seconds" in self.http.kind.offsets
         self.has_streams: bool = "stream" in self.regions
         self.has_messages: bool = "sent_messages" in self.regions["connection"].kind.offsets
+        self.size_cells: SizeCells | None = size_cells(self.http.kind)
         if sharing is ALONE:
             self._take_own_cells()
         for region in self.regions.values():

@@ -1,9 +1,9 @@
-"""What the numbers are called: a family is data (`family`); `red`, `websocket` and `streams` list them."""
+"""What the numbers are called: a family is data (`family`); `red`, `websocket`, `streams` and `sizes` list them."""
 
 from typing import Final
 
 from ..counting.layout import Choices
-from . import red, streams, websocket
+from . import red, sizes, streams, websocket
 from .family import Bound, Family, Reading, Sample, bound, sample_text, samples
 from .red import UPTIME
 
@@ -31,4 +31,5 @@ def families(choices: Choices) -> tuple[Family, ...]:
         *(websocket.MESSAGES if choices.websocket_messages else ()),
         *(streams.FIRST_BYTE if choices.first_byte else ()),
         *(streams.EVENT_STREAMS if choices.event_streams else ()),
+        *(sizes.FAMILIES if choices.size_bounds else ()),
     )
