@@ -30,19 +30,19 @@ class Sized:
         receive: Callable[[], Awaitable[Message]],
         send: Callable[[Message], Awaitable[None]],
     ) -> Any:
-        transfer = scope[KEY].transfer()
-        transfer.sent = 0
+        exchange = scope[KEY]
+        exchange.sent = 0
 
         async def received() -> Message:
             message = await receive()
             try:
                 if message["type"] == "http.request":
-                    transfer.received += len(message.get("body", b""))
+                    exchange.received += len(message.get("body", b""))
             except Exception:  # not a message: the application will refuse it
                 pass
             return message
 
-        async def sent(message: Message) -> None:
+        def sent(message: Message) -> Awaitable[None]:
             try:
                 kind = message["type"]
                 if kind == "http.response.body":
@@ -51,11 +51,14 @@ class Sized:
                     size = file_bytes(message) if kind in FILES else 0
             except Exception:  # not a message: the server will refuse it
                 size = 0
-            transfer.sent += size  # not after it: the last message finishes the request
+            return taken(message, size) if size else send(message)  # a coroutine less for what has no bytes
+
+        async def taken(message: Message, size: int) -> None:
+            exchange.sent += size  # not after it: the last message finishes the request
             try:
                 await send(message)
             except BaseException:
-                transfer.sent -= size
+                exchange.sent -= size
                 raise
 
         return await self.app(scope, received, sent)

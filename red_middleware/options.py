@@ -149,7 +149,7 @@ class Options:
 
     def counts_apart(self) -> bool:
         """Tell whether more is to be known of a request than `exchange.start` remembers."""
-        return self.sizes
+        return False
 
     def group_name(self) -> str | None:
         """Return the name that makes a group of all processes that give it; `None` where the server tells."""

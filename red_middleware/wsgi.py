@@ -5,6 +5,7 @@ closed, whichever comes first. Servers close it right after the last byte; test 
 """
 
 from collections.abc import Callable, Collection, Iterable
+from functools import partial
 from http import HTTPStatus
 from typing import Any, NoReturn
 
@@ -79,7 +80,7 @@ class RedWSGIMiddleware:
         watches = options.first_byte or options.event_streams
         self.response_class: type[OpenResponse] = WatchedResponse if watches else OpenResponse
         if options.sizes:
-            self.start = start_sized
+            self.start = partial(start_sized, self.start)
             self.response_class = SizedWatchedResponse if watches else SizedResponse
         self.file_class: type | None = None
         """The server's `wsgi.file_wrapper`, where it is a class: servers know their files by it."""

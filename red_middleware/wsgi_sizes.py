@@ -6,12 +6,12 @@ applications must not be able to tell the input from the server's own, nor a fil
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 from .counting.enclosing import Recorder, Source
-from .counting.exchange import Exchange, start_apart
-from .counting.sizes import Transfer
+from .counting.exchange import Exchange
+from .counting.sized import sized
 from .wsgi_response import OpenResponse
 from .wsgi_watched import WatchedResponse
 
@@ -24,14 +24,15 @@ FILES: Final = ("filelike", "file")
 """Where the servers' file wrappers keep the application's file: wsgiref and gunicorn, and waitress."""
 
 
-def start_sized(recorder: Recorder, method: object, environ: Source, path: str = "") -> Exchange | None:
-    """Begin a request as `exchange.start` does, and count what the application reads of its body."""
-    exchange = start_apart(recorder, method, environ, path)
+def start_sized(
+    start: Callable[..., Exchange | None], recorder: Recorder, method: object, environ: Source, path: str = ""
+) -> Exchange | None:
+    """Begin a request as `sized` does, and count what the application reads of its body."""
+    exchange = sized(start, recorder, method, environ, path)
     if exchange is not None:
-        transfer = exchange.transfer()
         body = environ.get(INPUT)
         if body is not None:  # else this is no server
-            environ[INPUT] = Input(unwrapped(body), transfer, exchange)
+            environ[INPUT] = Input(unwrapped(body) if type(body) is Input else body, exchange)
     return exchange
 
 
@@ -40,19 +41,17 @@ class Input:
 
     Args:
         file: The input.
-        transfer: What counts them.
         exchange: The request that they belong to.
     """
 
-    __slots__ = ("__dict__", "_exchange", "_file", "_transfer")  # an application may set attributes of its own
+    __slots__ = ("__dict__", "_exchange", "_file")  # an application may set attributes of its own
 
-    def __init__(self, file: Any, transfer: Transfer, exchange: Exchange) -> None:
+    def __init__(self, file: Any, exchange: Exchange) -> None:
         self._file: Any = file
-        self._transfer: Transfer = transfer
         self._exchange: Exchange = exchange
 
     def _add(self, data: object) -> None:
-        self._transfer.received += _length(data)
+        self._exchange.received += _length(data)
 
     def read(self, *size: Any, **named: Any) -> Any:
         data = self._file.read(*size, **named)
@@ -101,7 +100,7 @@ class SentFile(Input):
     __slots__ = ()
 
     def _add(self, data: object) -> None:
-        self._transfer.sent = (self._transfer.sent or 0) + _length(data)
+        self._exchange.sent = (self._exchange.sent or 0) + _length(data)
 
 
 def _length(data: object) -> int:
@@ -130,19 +129,14 @@ class SizedResponse(OpenResponse):
         return super().__iter__(self._taken(self.body if pieces is None else pieces))
 
     def _taken(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
-        transfer = self._transfer()
-        transfer.sent = self.sent  # by `write`
+        exchange = self.exchange
+        exchange.sent = self.sent  # by `write`
         for piece in pieces:
             yield piece
-            transfer.sent = self.sent
-
-    def _transfer(self) -> Transfer:
-        """Return what takes the bytes that were sent; one that nobody reads if no sizes are counted."""
-        apart = self.exchange.apart
-        return (None if apart is None else apart.transfer) or Transfer()
+            exchange.sent = self.sent
 
     def fail(self, error: BaseException, step: int) -> None:
-        self._transfer().sent = self.sent  # all that the application gave: it was asked for more
+        self.exchange.sent = self.sent  # all that the application gave: it was asked for more
         super().fail(error, step)
 
     def _stop(self) -> None:
@@ -156,11 +150,11 @@ class SizedResponse(OpenResponse):
 
     def _tell_end(self, error: BaseException | None) -> None:
         """Say what the server took when it ended before the body did, or without iterating that."""
-        transfer = self._transfer()
+        exchange = self.exchange
         if error is None:
-            transfer.sent = self.sent + (self._whole() if transfer.sent is None else 0)
-        elif transfer.sent is None:
-            transfer.sent = self.sent
+            exchange.sent = self.sent + (self._whole() if exchange.sent is None else 0)
+        elif exchange.sent is None:
+            exchange.sent = self.sent
 
     def _whole(self) -> int:
         """Return the bytes of a body that the server sends without iterating it."""
@@ -174,23 +168,24 @@ class SizedResponse(OpenResponse):
         Where that does not move, the server has sent the rest of the file, or as much as Content-Length says. A file
         without a position is read through a stand-in, which counts.
         """
-        transfer = self._transfer()
-        transfer.sent = self.sent
+        exchange = self.exchange
+        written = exchange.sent = self.sent
         holder, file = _file_of(body)
         position = _position(file)
         if position is None:
             if holder:
-                setattr(body, holder, SentFile(file, transfer, self.exchange))
+                setattr(body, holder, SentFile(file, exchange))
             return super()._watched_file(body)
-        rest = transfer.sent = self._limited(_end_of(file) - position)  # for good if nobody tells the end
+        rest = self._limited(_end_of(file) - position)
+        exchange.sent = written + rest  # for good if nobody tells the end
         shown = super()._watched_file(body)
-        if not self.exchange.finished:
+        if not exchange.finished:
             finish = body.close
 
             def measure_and_finish() -> None:
                 moved = (_position(file) or 0) - position
                 unmoved = rest if sys.exc_info()[1] is None else 0
-                transfer.sent = self._limited(moved) if moved > 0 else unmoved
+                exchange.sent = written + (self._limited(moved) if moved > 0 else unmoved)
                 finish()
 
             body.close = measure_and_finish

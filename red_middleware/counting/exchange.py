@@ -26,7 +26,6 @@ from .labels import (
 )
 from .layout import LIFETIME_BOUNDS
 from .rows import IS_LOCKED, Method, Outcome, Row
-from .sizes import Transfer
 
 INSTANT_SECONDS: Final = 0.0001
 """A response that was sent within this is not asked whether it is an event stream: it would end where it began."""
@@ -126,7 +125,8 @@ def _exchanges(source: Source) -> Iterator["Exchange"]:
 class Exchange:
     """One request on its way through the application, from `start` to `finish`."""
 
-    __slots__ = ("answered", "apart", "finished", "headers", "method", "outcome", "path", "recorder", "started")
+    __slots__ = ("answered", "apart", "finished", "headers", "is_sized", "method", "outcome", "path", "received",
+                 "recorder", "sent", "started")  # fmt: skip
 
     recorder: Recorder
     method: Method
@@ -142,6 +142,12 @@ class Exchange:
     apart: "Apart | None"
     """What happened beyond the common case, which is a response that is sent to its end."""
     finished: bool
+    is_sized: bool
+    """Whether its sizes are counted. Only `sized` asks for it, as for the next two."""
+    received: int
+    """The bytes of the request's body that the application got."""
+    sent: int | None
+    """The bytes of the response's body that the server took; `None` before it comes for any."""
 
     def __copy__(self) -> "Exchange":
         return self
@@ -205,14 +211,9 @@ class Exchange:
             self._set_apart().stream = row
             table.streams.in_progress.append(None)
 
-    def transfer(self) -> Transfer:
-        """Count the sizes of the bodies too, and return what takes their bytes until the request is finished."""
-        found = self._set_apart().transfer = Transfer()
-        return found
-
     def leave_sizes(self) -> None:
-        """Count no sizes for this request. Due before it is finished, as soon as its route is known, say."""
-        self._set_apart().transfer = None
+        """Count no sizes for this request. Due before it is finished: as soon as its route is known, say."""
+        self.is_sized = False
 
     def raised(self, error: BaseException) -> None:
         """Say that an exception left the application, or that its framework made a response of it.
@@ -332,6 +333,7 @@ class Exchange:
             self.outcome = outcome = row.table.outcome(row, SERVER_ERROR)
         elif apart.is_socket and apart.error is None and _is_accepted(outcome):
             self._leave()
+            self.leave_sizes()
             count_session(self.method.table, outcome.row.key[1], recorder.now() - self.started)
             return
         failed = 1.0 if not apart.gone and (outcome.is_error or not complete) else 0.0
@@ -345,17 +347,12 @@ class Exchange:
             seconds, bucket_cell = 0.0, outcome.bucket_cell
         _add(outcome, bucket_cell, seconds, failed, left)
         self._leave()
-        size_cells = outcome.row.table.size_cells
-        if size_cells is not None and apart.transfer is not None:
-            is_bodiless = self.method.label == "HEAD"  # whatever the application says: the server drops it
-            size_cells.count(outcome.row, apart.transfer.received, 0 if is_bodiless else apart.transfer.sent or 0)
         if apart.first_byte is not None:
             outcome.row.table.observe(outcome.row, "first_byte_", apart.first_byte - self.started, recorder.bounds)
         if apart.stream is not None:
             apart.stream.table.observe(apart.stream, "", recorder.now() - self.answered, LIFETIME_BOUNDS)
         if apart.error is not None:
             outcome.row.table.count_exception(outcome.row.key[1], apart.error[1])
-        apart.source = None  # which holds this: it would stay, with the request's body, until a garbage collection
 
     def _observe(self, outcome: Outcome, seconds: float) -> tuple[float, int]:
         """Return the duration as it enters the row's sum, and the cell of its bucket."""
@@ -407,7 +404,7 @@ class Apart:
     """What happened to a request beyond the common case."""
 
     __slots__ = ("answering", "error", "first_byte", "forgotten", "gone", "is_socket", "outer", "served", "source",
-                 "stream", "transfer", "unanswered")  # fmt: skip
+                 "stream", "unanswered")  # fmt: skip
 
     def __init__(self, outer: Enclosing | None = None) -> None:
         self.outer: Enclosing | None = outer
@@ -420,5 +417,4 @@ class Apart:
         self.served: str | None = None  # by which route, behind a bridge
         self.first_byte: float | None = None  # when it was sent
         self.stream: Row | None = None  # that of event streams, if it is one
-        self.transfer: Transfer | None = None  # its sizes, if they are counted
         self.forgotten: bool = False  # not counted, nor are its exceptions: it may still respond and fail

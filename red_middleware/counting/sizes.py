@@ -1,29 +1,13 @@
-"""How many bytes of a request's and of a response's body were transferred, and the cells that count them.
-
-The adapters add to a `Transfer` what passes them; `exchange` counts it when the request is finished. Only where the
-option `sizes` asks for it there is any of this.
-"""
+"""Where in a row of requests the sizes of their bodies are counted. Only tables of the option `sizes` have any."""
 
 from bisect import bisect_left
 
 from .layout import Kind
-from .rows import Row
-
-
-class Transfer:
-    """The bytes of the bodies of one request, as far as they have come."""
-
-    __slots__ = ("received", "sent")
-
-    def __init__(self) -> None:
-        self.received: int = 0
-        """What the application got of the request's body."""
-        self.sent: int | None = None
-        """What the server took of the response's body; `None` before it took any."""
+from .rows import IS_LOCKED, Outcome
 
 
 class SizeCells:
-    """Where in a row of requests its sizes are counted.
+    """The cells of sizes in a row.
 
     Args:
         kind: Rows with the fields of sizes.
@@ -38,18 +22,25 @@ class SizeCells:
         self.response_bytes: int = kind.offsets["response_size_bytes"]
         self.response_buckets: int = kind.offsets["response_size_buckets"]
 
-    def count(self, row: Row, received: int, sent: int) -> None:
-        """Add the sizes of one request."""
-        start, region = row.start, row.table.http
+    def count(self, outcome: Outcome, received: int, sent: int) -> None:
+        """Add the sizes of one request to its row."""
+        row = outcome.row
+        start = row.start
+        bounds = self.bounds
+        request_bucket = start + self.request_buckets + (bisect_left(bounds, received) if received else 0)
+        response_bucket = start + self.response_buckets + (bisect_left(bounds, sent) if sent else 0)
         request_bytes, response_bytes = start + self.request_bytes, start + self.response_bytes
-        request_bucket = start + self.request_buckets + bisect_left(self.bounds, received)
-        response_bucket = start + self.response_buckets + bisect_left(self.bounds, sent)
-        with row.lock:
-            cells = region.cells  # not before: `Table.use` exchanges them
-            cells[request_bytes] += received
+        if IS_LOCKED:
+            row.lock.acquire()
+        try:  # from here on without a call, as in `Exchange.finish`
+            cells = outcome.cells  # not before: `Table.use` exchanges them
             cells[request_bucket] += 1.0
-            cells[response_bytes] += sent
+            cells[request_bytes] += received
             cells[response_bucket] += 1.0
+            cells[response_bytes] += sent
+        finally:
+            if IS_LOCKED:
+                row.lock.release()
 
 
 def size_cells(kind: Kind) -> SizeCells | None:
