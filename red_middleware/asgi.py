@@ -10,10 +10,12 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Final, NoReturn
 
+from .asgi_sizes import Sized
 from .asgi_watched import Watched, kept
 from .asgi_websocket import serve_websocket
 from .counting.exchange import Exchange, start, start_apart
 from .counting.labels import SERVER_ERROR
+from .counting.sized import sized
 from .exclusion import Exclude
 from .exposition import Answer, Authorize, Endpoint, Request, answer, ask
 from .metrics import RedMetrics
@@ -84,6 +86,9 @@ class RedASGIMiddleware:
         watches = options.first_byte or options.event_streams or options.saturation
         if watches:
             self.mounting.counted = Watched(app, self.recorder.fault)
+        if options.sizes:
+            self.start = partial(sized, self.start)
+            self.mounting.counted = Sized(self.mounting.counted)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> Any:
         try:

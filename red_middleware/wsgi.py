@@ -5,6 +5,7 @@ closed, whichever comes first. Servers close it right after the last byte; test 
 """
 
 from collections.abc import Callable, Collection, Iterable
+from functools import partial
 from http import HTTPStatus
 from typing import Any, NoReturn
 
@@ -17,6 +18,7 @@ from .recorder import Recorder
 from .routes import WSGI_READERS, RouteOf
 from .settings import EXCLUDE, METRICS_PATH, Setting
 from .wsgi_response import CALLING, Body, Environ, FileWrapper, OpenResponse, StartResponse
+from .wsgi_sizes import SizedResponse, SizedWatchedResponse, start_sized
 from .wsgi_watched import WatchedResponse
 
 WSGIApp = Callable[[Any, Any], Iterable[bytes]]  # users' annotations differ: wsgiref's, Flask's, their own
@@ -77,6 +79,9 @@ class RedWSGIMiddleware:
         self.start: Callable[..., Exchange | None] = start_apart if options.counts_apart() else start
         watches = options.first_byte or options.event_streams or options.saturation
         self.response_class: type[OpenResponse] = WatchedResponse if watches else OpenResponse
+        if options.sizes:
+            self.start = partial(start_sized, self.start)
+            self.response_class = SizedWatchedResponse if watches else SizedResponse
         self.file_class: type | None = None
         """The server's `wsgi.file_wrapper`, where it is a class: servers know their files by it."""
         self.plain_body: tuple[type | None, type | None] = None, None

@@ -132,7 +132,8 @@ def exchanges(source: Source) -> Iterator["Exchange"]:
 class Exchange:
     """One request on its way through the application, from `start` to `finish`."""
 
-    __slots__ = ("answered", "apart", "finished", "headers", "method", "outcome", "path", "recorder", "started")
+    __slots__ = ("answered", "apart", "finished", "headers", "is_sized", "method", "outcome", "path", "received",
+                 "recorder", "sent", "started")  # fmt: skip
 
     recorder: Recorder
     method: Method
@@ -148,6 +149,12 @@ class Exchange:
     apart: "Apart | None"
     """What happened beyond the common case, which is a response that is sent to its end."""
     finished: bool
+    is_sized: bool
+    """Whether its sizes are counted. Only `sized` asks for it, as for the next two."""
+    received: int
+    """The bytes of the request's body that the application got."""
+    sent: int | None
+    """The bytes of the response's body that the server took; `None` before it comes for any."""
 
     def __copy__(self) -> "Exchange":
         return self
@@ -217,6 +224,10 @@ class Exchange:
             row.table.add(row, "begun")
             self._set_apart().stream = row
             table.streams.in_progress.append(None)
+
+    def leave_sizes(self) -> None:
+        """Count no sizes for this request. Due before it is finished: as soon as its route is known, say."""
+        self.is_sized = False
 
     def raised(self, error: BaseException) -> None:
         """Say that an exception left the application, or that its framework made a response of it.
@@ -349,6 +360,7 @@ class Exchange:
             outcome = self._settle(row, SERVER_ERROR)
         elif apart.is_socket and apart.error is None and _is_accepted(outcome):
             self._leave()
+            self.leave_sizes()
             count_session(self.method.table, outcome.row.key[1], recorder.now() - self.started)
             return
         failed = 1.0 if not apart.gone and (outcome.is_error or not complete) else 0.0

@@ -40,6 +40,7 @@ from .labels import (
 )
 from .layout import OWN_STATE, Extent, Key, Kind, Unit, extent
 from .rows import IS_LOCKED, LockedPublishedList, Method, Open, Outcome, PublishedList, Row
+from .sizes import SizeCells, size_cells
 
 Change = (
     tuple[Literal["declare"], dict[str, list[str]]]
@@ -208,6 +209,7 @@ class Table:
         self.has_streams: bool = "stream" in self.regions
         self.has_messages: bool = "sent_messages" in self.regions["connection"].kind.offsets
         self.flights: Flights | None = flights_of(self)
+        self.size_cells: SizeCells | None = size_cells(self.http.kind)
         if sharing is ALONE:
             self._take_own_cells()
         for region in self.regions.values():

@@ -3,7 +3,7 @@
 from typing import Final
 
 from ..counting.layout import Choices
-from . import objectives, otel, red, saturation, streams, websocket
+from . import objectives, otel, red, saturation, sizes, streams, websocket
 from .family import Bound, Family, Reading, Sample, bound, sample_text, samples
 from .red import UPTIME
 
@@ -36,6 +36,7 @@ def families(choices: Choices) -> tuple[Family, ...]:
         *(websocket.MESSAGES if choices.websocket_messages else ()),
         *(streams.FIRST_BYTE if choices.first_byte else ()),
         *(streams.EVENT_STREAMS if choices.event_streams else ()),
+        *(sizes.FAMILIES if choices.size_bounds else ()),
         *(objectives.families(choices.objectives) if choices.objectives else ()),
         *(saturation.SATURATION if choices.saturation else ()),
     )
