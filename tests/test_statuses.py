@@ -97,16 +97,15 @@ def without_scrape(text: bytes) -> list[bytes]:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"duration_status": "codes"}, "RedMetrics(duration_status='codes'): must be \"class\", \"code\" or None"),
+        ({"duration_status": "codes"}, 'RedMetrics(duration_status=\'codes\'): must be "class", "code" or None'),
         ({"duration_status": True}, "RedMetrics(duration_status=True): must be"),
-        ({"duration_status": "code", "status_classes": True}, "(duration_status='code'): needs the codes, which status"),
+        ({"duration_status": "code", "status_classes": True}, "(duration_status='code'): needs the codes"),
     ],
 )
 def test_a_status_that_cannot_be_shown_is_refused(options: dict[str, Any], message: str) -> None:
     """At construction, and so are codes of durations where requests have none."""
-    with pytest.raises(ValueError) as refused:
+    with pytest.raises(ValueError, match=re.escape(message)):
         fresh_metrics(**options)
-    assert message in str(refused.value)
 
 
 @every_option
