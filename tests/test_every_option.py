@@ -29,6 +29,8 @@ from .scenarios import SCENARIOS, SEEN_BY_WSGI, Scenario
 from .test_cardinality import Hostile, drive_asgi, drive_wsgi, plain_asgi, plain_wsgi
 from .test_parity import Protocol, apart_from_the_endpoint, run, through
 
+pytestmark = pytest.mark.once
+
 REQUESTS: Final = 30_000
 """Through each protocol, by each naming."""
 
@@ -69,7 +71,6 @@ def test_nobody_notices(protocol: Protocol, scenario: Scenario, options: Mapping
     assert run(protocol, scenario, **options)[1] == run(protocol, scenario, wraps=False)[1]
 
 
-@pytest.mark.once
 @NAMINGS
 @pytest.mark.parametrize("protocol", ["wsgi", "asgi"])
 def test_hostile_clients_stay_within_the_bound(protocol: str, options: Mapping[str, Any]) -> None:
@@ -115,14 +116,11 @@ def count(metrics: RedMetrics, path: str, status: int, seconds: float, tenant: s
 
 def member(base: Path | None, options: Mapping[str, Any]) -> RedMetrics:
     """Return numbers that are shared in a directory."""
-    metrics = fresh_metrics(
+    return fresh_metrics(
         multiprocess_dir=None if base is None else str(base),
         multiprocess_name=None if base is None else "all",
         **options,
     )
-    membership = recorder_of(metrics).membership
-    membership.identity = Identity("one of all", "of one layout")  # several in one process are not told apart
-    return metrics
 
 
 def whole(metrics: RedMetrics) -> dict[str, float]:
@@ -150,8 +148,9 @@ def test_workers_show_what_one_alone_would(
     base = tmp_path_factory.mktemp("group")
     alone = member(None, options)
     workers = [member(base, options) for _ in "012"]
-    joined = workers[:2]
-    for worker in joined:
+    for worker in workers:  # several in one process are not told apart otherwise
+        recorder_of(worker).membership.identity = Identity("one of all", "of one layout")
+    for worker in workers[:2]:
         recorder_of(worker).begin({})
     for who, request in requests:
         count(workers[int(who)], *request)
@@ -182,7 +181,6 @@ sys.stdin.read()
 """
 
 
-@pytest.mark.once
 def test_what_a_killed_worker_counted_stays(tmp_path: Path) -> None:
     """Kill -9 after a hundred requests: all numbers of all options are there, and nothing in progress."""
     metrics, alone = member(tmp_path, EVERY), member(None, EVERY)

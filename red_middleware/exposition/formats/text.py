@@ -93,7 +93,8 @@ class _View:
         kept = self.rows
         cells = reading.cells[self.kind.name]
         into = [lines[name].append for name, _ in self.named]
-        totals: list[dict[bytes, float]] = [{} for _ in self.added_up]
+        totals: dict[str, dict[bytes, float]] = {name: {} for name, _ in self.added_up}
+        added_up = [totals[name] for name, _ in self.added_up]
         for row in counted_rows(self.kind, reading) if into or totals else ():
             codes, start = row.codes, row.start
             formatted = kept.get(row.number)
@@ -111,11 +112,11 @@ class _View:
                         if value:
                             add(line % value)
                             series += 1
-            for total, (values, block, single) in zip(totals, formatted[2][len(into) :]):  # noqa: B905
+            for total, (values, block, single) in zip(added_up, formatted[2][len(into) :]):  # noqa: B905
                 for line, value in zip(single, values(cells, start, count)):  # noqa: B905
                     if value or block is not None:
                         total[line] = total.get(line, 0.0) + value
-        for (name, _), total in zip(self.added_up, totals, strict=True):
+        for name, total in totals.items():
             lines[name] += [line % value for line, value in total.items()]
             series += len(total)
         return series
