@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from .exposition import BasicCredentials, BearerToken
     from .metrics import RedMetrics
     from .serving import serve_metrics
+    from .views import uncounted, unsized
     from .wsgi import RedWSGIMiddleware
 
 __version__ = "0.1.0"
@@ -21,6 +22,8 @@ __all__ = [
     "RedWSGIMiddleware",
     "metrics_app",
     "serve_metrics",
+    "uncounted",
+    "unsized",
 ]
 
 
@@ -36,6 +39,8 @@ if not TYPE_CHECKING:  # pragma: no branch  # a type checker would take any name
             "RedWSGIMiddleware": ".wsgi",
             "metrics_app": ".endpoint_app",
             "serve_metrics": ".serving",
+            "uncounted": ".views",
+            "unsized": ".views",
         }
         if name not in homes:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

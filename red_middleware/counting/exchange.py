@@ -97,6 +97,13 @@ def answering(source: Source, error: BaseException) -> None:
         exchange._set_apart().answering = error
 
 
+def leave_sizes(source: Source, path: str) -> None:
+    """Count no sizes for a request, nor further out. The path tells it from another one, as in `Exchange.forget`."""
+    for exchange in _exchanges(source):
+        if str(exchange.path).endswith(path):
+            exchange.leave_sizes()
+
+
 def asks_for_socket(source: Source) -> None:
     """Say that a request came to a route of WebSockets: it is counted as one only if it is refused."""
     for exchange in _exchanges(source):
@@ -277,6 +284,10 @@ class Exchange:
             if self.outer is not None:
                 self.outer.forget(path)
 
+    def leave_sizes(self) -> None:
+        """Count no sizes for this request."""
+        self._set_apart().unsized = True
+
     def switch(self, route: str | None) -> None:
         """Say that this was a WebSocket session over the server's socket, which is over: no request, but a connection.
 
@@ -392,7 +403,7 @@ class Apart:
     """What happened to a request beyond the common case."""
 
     __slots__ = ("answering", "error", "first_byte", "forgotten", "gone", "is_socket", "outer", "served", "source",
-                 "stream", "unanswered")  # fmt: skip
+                 "stream", "unanswered", "unsized")  # fmt: skip
 
     def __init__(self, outer: Enclosing | None = None) -> None:
         self.outer: Enclosing | None = outer
@@ -401,6 +412,7 @@ class Apart:
         self.answering: BaseException | None = None
         self.gone: bool = False
         self.unanswered: bool = False  # when the client left
+        self.unsized: bool = False  # whether no sizes are counted
         self.is_socket: bool = False
         self.served: str | None = None  # by which route, behind a bridge
         self.first_byte: float | None = None  # when it was sent

@@ -6,7 +6,7 @@ Readers know frameworks and nothing of ours. `mounting` makes `Routes`, and lets
 from .bridges import CROSSING, Carrying
 from .frameworks import ASGI_READERS, FRAMEWORKS, WSGI_READERS
 from .patterns import PatternReader
-from .reader import Declare, Reader, Report, Source
+from .reader import Declare, Marks, Reader, Report, Source
 from .routes import RouteOf, Routes
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "WSGI_READERS",
     "Carrying",
     "Declare",
+    "Marks",
     "PatternReader",
     "Reader",
     "Report",

@@ -14,7 +14,8 @@ import weakref
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from .reader import Declare, Raised, Report, Source
+from .marked import views_of
+from .reader import Declare, Marked, Raised, Report, Source
 from .stack import below
 from .wrapped import of_class, wrapped
 
@@ -31,6 +32,7 @@ class FlaskReader:
         self.declare: Declare = report.declare
         self.answering: Raised = report.answering
         self.mounted: Callable[[str, object], None] = report.mounted
+        self.marked: Marked = report.marked
         self.asks_for_socket: Callable[[Source], None] = report.asks_for_socket
         self.known_map: object = None
         self.plain_map: object = None  # the same, unless there are mounts, or routes of WebSockets
@@ -54,6 +56,8 @@ class FlaskReader:
         if places:
             rules = [rule for found, prefix in flasks for rule in self._learn_map(found.url_map, prefix)]
             self.declare([*rules, *((f"{mount}/*", None) for mount in self.foreign_mounts)])
+        for found, prefix in flasks:
+            self._tell_marks(found, prefix)
         for found, prefix in dispatchers:
             for mount, mounted in found.mounts.items():
                 if prefix + mount in self.foreign_mounts:
@@ -79,6 +83,7 @@ class FlaskReader:
             rules = self._learn_map(rule.map, mount)
             if rules:
                 self.declare(rules)
+                self._tell_marks(sys.modules["flask"].current_app, mount)
         if rule.websocket:  # Werkzeug's own server is given a response when the session is over
             self.asks_for_socket(source)
         template: str = rule.rule
@@ -103,6 +108,13 @@ class FlaskReader:
         _watch_exceptions(self.answering)
         rules = [rule for rule in url_map.iter_rules() if not (rule.build_only or rule.websocket)]
         return [(prefix + rule.rule, rule.methods) for rule in rules]
+
+    def _tell_marks(self, app: Any, prefix: str) -> None:
+        for rule in app.url_map.iter_rules():
+            view = app.view_functions.get(rule.endpoint)
+            methods = ("GET",) if rule.websocket else rule.methods  # such a session begins as a request
+            for answered, marks in views_of(methods, view, getattr(view, "view_class", None)):
+                self.marked(prefix + rule.rule, answered, marks)
 
 
 def _rule_elsewhere(source: Source, error: BaseException | None) -> tuple[Any, Source]:
