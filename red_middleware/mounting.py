@@ -8,6 +8,7 @@ where more than a look-up tells what is excluded, it holds every path.
 import functools
 import logging
 import sys
+from _thread import get_ident
 from collections.abc import Callable, Collection, Container, Iterable, Sequence
 from enum import Enum
 from typing import Any, Final
@@ -17,7 +18,7 @@ from prometheus_client import CollectorRegistry
 from . import options
 from .application import check_app
 from .counting.connection import Connection
-from .counting.enclosing import KEY, raised
+from .counting.enclosing import KEY, Enclosing, raised
 from .counting.exchange import Exchange, answering, asks_for_socket, exclude, leave_sizes
 from .exclusion import EVERYTHING, Exclude, Exclusion
 from .exposition import Access, Authorize, Endpoint
@@ -208,7 +209,7 @@ class Mounting:
         def begin_unsized(recorder: Recorder, method: object, source: Source, path: str = "") -> Exchange | None:
             exchange = begin(recorder, method, source, path)
             if holds(path, method, source, fault):
-                leave_sizes(source, path)
+                leave_sizes(source.get(KEY), path)
             return exchange
 
         return begin_unsized
@@ -235,13 +236,15 @@ class Mounting:
         exchange = source.get(KEY)
         while exchange is not None and exchange.recorder is not self.recorder:
             exchange = exchange.outer
-        if exchange is None:
-            return
+        if exchange is not None:
+            self._leave_out(exchange, route)
+
+    def _leave_out(self, exchange: Enclosing, route: str) -> None:
         asked = route, exchange.method.label, isinstance(exchange, Connection)
         if self.exclusion.holds_route(*asked):
             exchange.forget(exchange.path)
         elif self.has_sizes and self.unsized.holds_route(*asked):
-            leave_sizes(source, exchange.path)
+            leave_sizes(exchange, exchange.path)
 
     def _marked(self, route: str, methods: Iterable[str] | None, marks: Marks) -> None:
         """Take the marks of a view. Once there are any, each request's route is asked for."""
@@ -250,6 +253,8 @@ class Mounting:
         self.unsized.mark(route, methods, UNSIZED in marks)
         if self.routes.found is None and (UNCOUNTED in marks or (self.has_sizes and UNSIZED in marks)):
             self.routes.tell(self._found)
+            if self._has_learned:  # the request that showed the view was asked for its route before
+                self.recorder.newly_marked[get_ident()] = self._leave_out
 
     def _cross(self) -> None:
         """Let a request's exchange be known behind a bridge. See `Report.crosses`."""

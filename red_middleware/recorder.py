@@ -17,6 +17,7 @@ from typing import Final, Protocol
 from prometheus_client import CollectorRegistry
 
 from .counting.enclosing import Source
+from .counting.exchange import Exchange
 from .counting.layout import Kind, layout
 from .counting.rows import Method
 from .counting.table import Table
@@ -70,6 +71,7 @@ class Recorder:
         self.own: OwnMetrics = OwnMetrics(self.registry, choices.own_series, self.faults)
         self.membership: Membership = Membership(options, self.kinds, self.faults, self.own)
         self.methods: Mapping[object, Method] = {}  # the table's from `begin` on, so that the first request meets it
+        self.newly_marked: dict[int, Callable[[Exchange, str], None]] = {}
         self._mountings: list[weakref.ref[Mounted]] = []  # those that have not declared their routes yet
         self._knows_routes = False
         self._beginning = RLock()

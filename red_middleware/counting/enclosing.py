@@ -47,6 +47,8 @@ class Recorder(Protocol):
     """The first of them."""
     methods: Mapping[object, Method]
     """Empty until the first request, and whenever there is something to do before the next one: see `begin`."""
+    newly_marked: "dict[int, Callable[[Any, str], None]]"
+    """By thread, what takes the exchange and the route of the request at hand, while which a first mark was seen."""
 
     def begin(self, source: Source) -> Mapping[object, Method]:
         """Do what is due before a request is counted, and return the methods of the table."""

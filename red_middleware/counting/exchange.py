@@ -6,6 +6,7 @@ instrumentation is told to the recorder, and kept from the application.
 """
 
 import math
+from _thread import get_ident
 from bisect import bisect_left
 from collections.abc import Iterator
 from typing import Final
@@ -97,11 +98,12 @@ def answering(source: Source, error: BaseException) -> None:
         exchange._set_apart().answering = error
 
 
-def leave_sizes(source: Source, path: str) -> None:
+def leave_sizes(exchange: Enclosing | None, path: str) -> None:
     """Count no sizes for a request, nor further out. The path tells it from another one, as in `Exchange.forget`."""
-    for exchange in _exchanges(source):
+    while isinstance(exchange, Exchange):
         if str(exchange.path).endswith(path):
             exchange.leave_sizes()
+        exchange = exchange.outer
 
 
 def asks_for_socket(source: Source) -> None:
@@ -320,6 +322,9 @@ class Exchange:
             method.outcomes.setdefault(status, {})[route] = outcome
         if route is None and 200 <= status_code(status) < 300:
             self.recorder.unmatched(method.label, self.path, status)
+        newly_marked = self.recorder.newly_marked
+        if newly_marked and route is not None:
+            newly_marked.pop(get_ident(), _keep)(self, route)
 
     def _finish_apart(self, complete: bool) -> None:
         """Count what is not the common case: an error, a disconnect, half a response."""
@@ -393,6 +398,10 @@ def _add(outcome: Outcome, bucket_cell: int, seconds: float, failed: float = 0.0
         cells[outcome.status_cell] += 1.0
         cells[errors_cell] += failed
         cells[disconnects_cell] += left
+
+
+def _keep(exchange: Exchange, route: str) -> None:
+    """Take a request while another thread learns of marks."""
 
 
 def _is_accepted(outcome: Outcome) -> bool:

@@ -11,7 +11,7 @@ from what a client sent, and is left out.
 import functools
 import sys
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from .marked import views_of
@@ -83,7 +83,9 @@ class FlaskReader:
             rules = self._learn_map(rule.map, mount)
             if rules:
                 self.declare(rules)
-                self._tell_marks(sys.modules["flask"].current_app, mount)
+                for app in _serving(error):
+                    if app.url_map is rule.map:
+                        self._tell_marks(app, mount)
         if rule.websocket:  # Werkzeug's own server is given a response when the session is over
             self.asks_for_socket(source)
         template: str = rule.rule
@@ -141,6 +143,15 @@ def _rule_elsewhere(source: Source, error: BaseException | None) -> tuple[Any, S
 def _is_of(request: Any, source: Source) -> bool:
     """Tell by the input whose request it is: an app may ask another one, and a copied environ has the same input."""
     return request.environ.get("wsgi.input") is source.get("wsgi.input")
+
+
+def _serving(error: BaseException | None) -> Iterator[Any]:
+    """Yield the Flask apps that serve the request at hand, or that the exception left."""
+    flask = sys.modules["flask"]
+    if flask.has_app_context():
+        yield flask.current_app
+    code = sys.modules["flask.app"].Flask.wsgi_app.__code__
+    yield from (frame.f_locals["self"] for frame in below(error or sys.exc_info()[1]) if frame.f_code is code)
 
 
 def _request_of_traceback(error: BaseException) -> Any:
