@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .labelling import set_label
     from .metrics import RedMetrics
     from .serving import serve_metrics
+    from .views import uncounted, unsized
     from .wsgi import RedWSGIMiddleware
 
 __version__ = "0.1.0"
@@ -25,6 +26,8 @@ __all__ = [
     "metrics_app",
     "serve_metrics",
     "set_label",
+    "uncounted",
+    "unsized",
 ]
 
 
@@ -42,6 +45,8 @@ if not TYPE_CHECKING:  # pragma: no branch  # a type checker would take any name
             "metrics_app": ".endpoint_app",
             "serve_metrics": ".serving",
             "set_label": ".labelling",
+            "uncounted": ".views",
+            "unsized": ".views",
         }
         if name not in homes:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

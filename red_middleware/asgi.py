@@ -49,6 +49,9 @@ class RedASGIMiddleware:
             declared (`/items/{id}`). Each may stand behind one method (`OPTIONS /*`). A plain function, called with the
             scope, may be among them or in place of them. Exact paths cost a request nothing. By default the
             environment variable `RED_EXCLUDE`, separated by commas, else none.
+        exclude_sizes: Requests whose sizes are not counted, which matters with `RedMetrics(sizes=True)` only: paths,
+            prefixes and templates as in `exclude`, and no functions. The decorators `uncounted` and `unsized` say the
+            same of views, where they are written.
         routes: Templates of an application without a router that is known here: `/users/<id>`, `/v1/{name}.json`, and
             with a parameter for several segments `/files/<path:name>`. Each may stand behind one method
             (`GET /users/<id>`). They are relative like `exclude`, and matched with the path where no framework's reader
@@ -71,24 +74,25 @@ class RedASGIMiddleware:
         metrics_path: str | Setting[str | None] | None = METRICS_PATH,
         authorize: Authorize | None = None,
         exclude: Exclude | Setting[Exclude] = EXCLUDE,
+        exclude_sizes: Collection[str] = (),
         routes: Collection[str] = (),
         route_of: RouteOf | None = None,
     ) -> None:
         self.app = app
         self.mounting: Mounting | Idle = Mounting(
-            type(self).__name__, app, metrics, metrics_path, authorize, exclude, routes, route_of,
+            type(self).__name__, app, metrics, metrics_path, authorize, exclude, exclude_sizes, routes, route_of,
             ASGI_READERS, ("scope", "receive", "send"),
         )  # fmt: skip
         self.metrics: RedMetrics = self.mounting.metrics
         self.recorder: Recorder = self.mounting.recorder
         options = self.recorder.options
-        self.start: Callable[..., Exchange | None] = start_apart if options.counts_apart() else start
-        watches = options.first_byte or options.event_streams or options.saturation
-        if watches:
+        begin: Callable[..., Exchange | None] = start_apart if options.counts_apart() else start
+        if options.first_byte or options.event_streams or options.saturation:
             self.mounting.counted = Watched(app, self.recorder.fault)
         if options.sizes:
-            self.start = partial(sized, self.start)
+            begin = partial(sized, begin)
             self.mounting.counted = Sized(self.mounting.counted)
+        self.start: Callable[..., Exchange | None] = self.mounting.starting(begin)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> Any:
         try:

@@ -1,14 +1,15 @@
-"""Exclusion: which requests a mounting does not record, by what the option `exclude=` says.
+"""Exclusion: which requests a mounting does not record, by what the option `exclude=` says, and by marks of views.
 
-It is checked at construction, and knows neither protocol. A mounting asks it for the paths of its set `special`, and
-where templates are excluded, for each route that is found.
+The option is checked at construction; marks are known when routes are learned. It knows neither protocol. A mounting
+asks it for the paths of its set `special`, and where templates are excluded, for each route that is found. Another one
+says whose sizes are not counted (`exclude_sizes=`).
 """
 
 from collections.abc import Callable, Collection, Container, Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
 from . import options
-from .counting.labels import route_label
+from .counting.labels import WEBSOCKET, method_label, route_label
 
 ExcludedBy = Callable[[Any], object]
 """A user's function of the environ or scope. Any type: users annotate theirs as they like."""
@@ -51,19 +52,23 @@ class Exclusion:
         exclude: A function, or a collection of texts and functions. A text is an exact path, a prefix that ends in
             `*`, or a template, which holds `<` or `{`; each may stand behind a method and a space.
         spelled: How a path is spelled in the protocol's requests.
+        option: What the option is called. Only `exclude` takes functions.
     """
 
-    def __init__(self, owner: str, exclude: object, spelled: Callable[[str], str]) -> None:
+    def __init__(self, owner: str, exclude: object, spelled: Callable[[str], str], option: str = "exclude") -> None:
+        self.option = option
         self.paths: list[_Rule] = []
         self.prefixes: list[_Rule] = []
         self.templates: list[_Rule] = []
         self.functions: list[ExcludedBy] = []
-        for given in _several(owner, exclude):
-            if callable(given):
-                options.check_plain_callable(owner, "exclude", given)
+        self.views: dict[str, dict[frozenset[str] | None, bool]] = {}
+        """Whether the views of a route are marked, by its label and by the methods that they answer; `None`: any."""
+        for given in self._several(owner, exclude):
+            if callable(given) and option == "exclude":
+                options.check_plain_callable(owner, option, given)
                 self.functions.append(given)
             else:
-                options.check_type(owner, "exclude", given, str)
+                options.check_type(owner, option, given, str)
                 self._take(owner, str(given), spelled)
         is_exact = not (self.prefixes or self.functions)
         self.special: Container[str] = frozenset(rule.spelled for rule in self.paths) if is_exact else EVERYTHING
@@ -72,14 +77,14 @@ class Exclusion:
     def _take(self, owner: str, given: str, spelled: Callable[[str], str]) -> None:
         method, text = options.split_method(given)
         if options.is_template(text):
-            options.check_begins(owner, "exclude", text)
+            options.check_begins(owner, self.option, text)
             self.templates.append(_Rule(method, text, route_label(text)))
         elif text.endswith("*"):
             text = text[:-1]
-            options.check_path(owner, "exclude", text)
+            options.check_path(owner, self.option, text)
             self.prefixes.append(_Rule(method, text, "" if text == "/" else spelled(text)))  # a server may leave out /
         else:
-            options.check_path(owner, "exclude", text)
+            options.check_path(owner, self.option, text)
             self.paths.append(_Rule(method, text, spelled(text)))
 
     def holds(self, path: str, method: object, source: Any, fault: Fault) -> bool:
@@ -94,10 +99,38 @@ class Exclusion:
             fault("exclude", error)
             return False
 
-    def holds_route(self, route: str, method: str) -> bool:
-        """Tell whether a request is excluded by the template that serves it."""
+    def mark(self, route: str, methods: Iterable[str] | None, is_marked: bool) -> None:
+        """Take a declared view, marked or not. What is not counts too: it may share its template with one that is.
+
+        Args:
+            route: The template.
+            methods: Those that the view answers; `None` where it names none.
+            is_marked: Whether requests to it are excluded.
+        """
+        labels = (
+            None if methods is None else frozenset(one if one == WEBSOCKET else method_label(one) for one in methods)
+        )
+        views = self.views.setdefault(route_label(route), {})
+        views[labels] = is_marked and views.get(labels, True)
+
+    def holds_route(self, route: str, method: str, is_socket: bool = False) -> bool:
+        """Tell whether a request is excluded by the template, or by the view, that serves it.
+
+        Args:
+            route: The template.
+            method: The label of the method.
+            is_socket: Whether it is a WebSocket.
+        """
         label = route_label(route)
-        return any(rule.spelled == label and rule.is_for(method) for rule in self.templates)
+        if any(rule.spelled == label and rule.is_for(method) for rule in self.templates):
+            return True
+        views = self.views.get(label, {})
+        asked = (WEBSOCKET,) if is_socket else (method, "GET") if method == "HEAD" else (method,)
+        for one in asked:  # what answers GET answers HEAD, unless there is a view for that
+            found = [is_marked for labels, is_marked in views.items() if labels is None or one in labels]
+            if found:
+                return all(found)
+        return False
 
     def doubts(self, declared: Collection[str]) -> Iterator[tuple[str, str]]:
         """Yield what will exclude nothing that is declared, each with what may have been meant.
@@ -113,10 +146,11 @@ class Exclusion:
             if rule.text.endswith("/") and below and rule.text not in declared:
                 yield rule.text, f"it is one path only; what lies below it is {rule.text}*"
 
-
-def _several(owner: str, exclude: object) -> Iterable[object]:
-    if callable(exclude):
-        return (exclude,)
-    if isinstance(exclude, str | bytes) or not isinstance(exclude, Iterable):
-        raise options.refusal(TypeError, owner, "exclude", exclude, "must be a collection of paths, or a function")
-    return exclude
+    def _several(self, owner: str, given: object) -> Iterable[object]:
+        takes_functions = self.option == "exclude"
+        if callable(given) and takes_functions:
+            return (given,)
+        if isinstance(given, str | bytes) or not isinstance(given, Iterable):
+            rule = "must be a collection of paths" + (", or a function" if takes_functions else "")
+            raise options.refusal(TypeError, owner, self.option, given, rule)
+        return given

@@ -16,15 +16,17 @@ from prometheus_client import CollectorRegistry
 
 from . import options
 from .application import check_app
-from .counting.enclosing import KEY, raised
-from .counting.exchange import answering, asks_for_socket, exclude
+from .counting.connection import Connection
+from .counting.enclosing import KEY, Enclosing, raised
+from .counting.exchange import Exchange, answering, asks_for_socket, exclude, leave_sizes
 from .exclusion import EVERYTHING, Exclude, Exclusion
 from .exposition import Access, Authorize, Endpoint
 from .faults import log
 from .metrics import RedMetrics, option_names, recorder_of
 from .recorder import Recorder
-from .routes import CROSSING, Carrying, PatternReader, Reader, Report, RouteOf, Routes, Source
+from .routes import CROSSING, Carrying, Marks, PatternReader, Reader, Report, RouteOf, Routes, Source
 from .settings import Setting, chosen, is_enabled
+from .views import UNCOUNTED, UNSIZED
 
 
 class Purpose(Enum):
@@ -109,6 +111,7 @@ class Mounting:
             keeps it for a route of its own is decided once, at the first request.
         authorize: Who may read it: see `exposition.access`.
         exclude: What is not recorded: see `exclusion`. Paths are relative to the mounting.
+        exclude_sizes: Whose sizes are not counted, the same way and without functions. It matters where sizes are.
         routes: Templates of an application without a router that is known here: see `routes.patterns`.
         route_of: Asked first for a request's route.
         readers: Those of the protocol's frameworks.
@@ -124,6 +127,7 @@ class Mounting:
         metrics_path: str | Setting[str | None] | None,
         authorize: Authorize | None,
         exclude: Exclude | Setting[Exclude],
+        exclude_sizes: Collection[str],
         routes: Collection[str],
         route_of: RouteOf | None,
         readers: Sequence[type[Reader]],
@@ -139,6 +143,7 @@ class Mounting:
         patterns = PatternReader(owner, routes, spelled, self._declare)
         excluded = chosen(exclude, lambda said: Exclusion(owner, said, spelled))
         self.exclusion: Exclusion = Exclusion(owner, excluded, spelled)
+        self.unsized: Exclusion = Exclusion(owner, exclude_sizes, spelled, "exclude_sizes")
         check_path = functools.partial(options.check_path, owner, "metrics_path")
         metrics_path = chosen(metrics_path, check_path)
         self.metrics_path: str | None = metrics_path
@@ -152,8 +157,9 @@ class Mounting:
         self.spelled = spelled
         self._answer_at(frozenset(spelled(path) for path in (metrics_path, self.twin) if path is not None))
         self.recorder: Recorder = recorder_of(self.metrics)
-        report = Report(self._declare, raised, answering, asks_for_socket, self._cross)
-        found = self._found if self.exclusion.templates else None
+        self.has_sizes: bool = self.recorder.options.sizes
+        report = Report(self._declare, raised, answering, asks_for_socket, self._cross, marked=self._marked)
+        found = self._found if self.exclusion.templates or (self.has_sizes and self.unsized.templates) else None
         self.routes: Routes = Routes(
             readers, report, self.recorder.fault, patterns if patterns.methods else None, route_of, found
         )
@@ -189,6 +195,24 @@ class Mounting:
                 CROSSING.set(source[KEY])
         return purpose
 
+    def starting(self, begin: Callable[..., Exchange | None]) -> Callable[..., Exchange | None]:
+        """Return what begins requests: the function itself, unless paths are without sizes.
+
+        Args:
+            begin: `exchange.start`, or one like it.
+        """
+        if not self.has_sizes or not (self.unsized.paths or self.unsized.prefixes):
+            return begin
+        holds, fault = self.unsized.holds, self.recorder.fault
+
+        def begin_unsized(recorder: Recorder, method: object, source: Source, path: str = "") -> Exchange | None:
+            exchange = begin(recorder, method, source, path)
+            if holds(path, method, source, fault):
+                leave_sizes(source.get(KEY), path)
+            return exchange
+
+        return begin_unsized
+
     def _answer_at(self, paths: frozenset[str]) -> None:
         """Let the endpoint answer at these paths, and nowhere else."""
         self.endpoints = paths
@@ -202,16 +226,32 @@ class Mounting:
         finally:
             self._has_learned = True
         if self._declared and self.routes.route_of is None:
-            for text, doubt in self.exclusion.doubts(self._declared):
-                log(logging.WARNING, "exclude=%r may exclude nothing: %s", text, doubt)
+            for said in (self.exclusion, self.unsized):
+                for text, doubt in said.doubts(self._declared):
+                    log(logging.WARNING, "%s=%r may exclude nothing: %s", said.option, text, doubt)
 
     def _found(self, source: Source, route: str) -> None:
         """Forget a request that a template serves which is excluded: it is known only when the response begins."""
         exchange = source.get(KEY)
         while exchange is not None and exchange.recorder is not self.recorder:
             exchange = exchange.outer
-        if exchange is not None and self.exclusion.holds_route(route, exchange.method.label):
+        if exchange is not None:
+            self._leave_out(exchange, route)
+
+    def _leave_out(self, exchange: Enclosing, route: str) -> None:
+        asked = route, exchange.method.label, isinstance(exchange, Connection)
+        if self.exclusion.holds_route(*asked):
             exchange.forget(exchange.path)
+        elif self.has_sizes and self.unsized.holds_route(*asked):
+            leave_sizes(exchange, exchange.path)
+
+    def _marked(self, route: str, methods: Iterable[str] | None, marks: Marks) -> None:
+        """Take the marks of a view. Once there are any, each request's route is asked for."""
+        methods = None if methods is None else list(methods)
+        self.exclusion.mark(route, methods, UNCOUNTED in marks)
+        self.unsized.mark(route, methods, UNSIZED in marks)
+        if self.routes.found is None and (UNCOUNTED in marks or (self.has_sizes and UNSIZED in marks)):
+            self.routes.tell(self._found)
 
     def _cross(self) -> None:
         """Let a request's exchange be known behind a bridge. See `Report.crosses`."""

@@ -50,7 +50,7 @@ LEAST_LIKELY_BUCKET_SECONDS: Final = 1.0
 LONGEST_LIKELY_OBJECTIVE_SECONDS: Final = 60.0
 """The longest objective that somebody may have for a request; servers and proxies give up there."""
 
-MOUNTING_OPTIONS: Final = ("metrics", "metrics_path", "authorize", "exclude", "routes", "route_of")
+MOUNTING_OPTIONS: Final = ("metrics", "metrics_path", "authorize", "exclude", "exclude_sizes", "routes", "route_of")
 """The options of both middlewares."""
 
 DIRECTORY: Final = "RED_MULTIPROCESS_DIR"

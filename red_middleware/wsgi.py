@@ -42,6 +42,9 @@ class RedWSGIMiddleware:
             declared (`/items/{id}`). Each may stand behind one method (`OPTIONS /*`). A plain function, called with the
             environ, may be among them or in place of them. Exact paths cost a request nothing. By default the
             environment variable `RED_EXCLUDE`, separated by commas, else none.
+        exclude_sizes: Requests whose sizes are not counted, which matters with `RedMetrics(sizes=True)` only: paths,
+            prefixes and templates as in `exclude`, and no functions. The decorators `uncounted` and `unsized` say the
+            same of views, where they are written.
         routes: Templates of an application without a router that is known here: `/users/<id>`, `/v1/{name}.json`, and
             with a parameter for several segments `/files/<path:name>`. Each may stand behind one method
             (`GET /users/<id>`). They are relative like `exclude`, and matched with the path where no framework's reader
@@ -64,24 +67,26 @@ class RedWSGIMiddleware:
         metrics_path: str | Setting[str | None] | None = METRICS_PATH,
         authorize: Authorize | None = None,
         exclude: Exclude | Setting[Exclude] = EXCLUDE,
+        exclude_sizes: Collection[str] = (),
         routes: Collection[str] = (),
         route_of: RouteOf | None = None,
     ) -> None:
         self.app = app
         self.mounting: Mounting | Idle = Mounting(
-            type(self).__name__, app, metrics, metrics_path, authorize, exclude, routes, route_of,
+            type(self).__name__, app, metrics, metrics_path, authorize, exclude, exclude_sizes, routes, route_of,
             WSGI_READERS, ("environ", "start_response"),
             lambda path: path.encode("utf-8", "surrogatepass").decode("latin-1"),  # as PEP 3333 spells PATH_INFO
         )  # fmt: skip
         self.metrics: RedMetrics = self.mounting.metrics
         self.recorder: Recorder = self.mounting.recorder
         options = self.recorder.options
-        self.start: Callable[..., Exchange | None] = start_apart if options.counts_apart() else start
+        begin: Callable[..., Exchange | None] = start_apart if options.counts_apart() else start
         watches = options.first_byte or options.event_streams or options.saturation
         self.response_class: type[OpenResponse] = WatchedResponse if watches else OpenResponse
         if options.sizes:
-            self.start = partial(start_sized, self.start)
+            begin = partial(start_sized, begin)
             self.response_class = SizedWatchedResponse if watches else SizedResponse
+        self.start: Callable[..., Exchange | None] = self.mounting.starting(begin)
         self.file_class: type | None = None
         """The server's `wsgi.file_wrapper`, where it is a class: servers know their files by it."""
         self.plain_body: tuple[type | None, type | None] = None, None

@@ -79,6 +79,7 @@ def mounting(routes: Iterable[Any] = (), **options: Any) -> Mounting:
         "metrics_path": "/metrics",
         "authorize": None,
         "exclude": (),
+        "exclude_sizes": (),
         "routes": (),
         "route_of": None,
         **options,

@@ -104,6 +104,14 @@ def answering(source: Source, error: BaseException) -> None:
         exchange._set_apart().answering = error
 
 
+def leave_sizes(exchange: Enclosing | None, path: str) -> None:
+    """Count no sizes for a request, nor further out. The path tells it from another one, as in `Exchange.forget`."""
+    while isinstance(exchange, Exchange):
+        if str(exchange.path).endswith(path):
+            exchange.leave_sizes()
+        exchange = exchange.outer
+
+
 def asks_for_socket(source: Source) -> None:
     """Say that a request came to a route of WebSockets: it is counted as one only if it is refused."""
     for exchange in exchanges(source):

@@ -7,7 +7,7 @@ from .bridges import CROSSING, Carrying
 from .declared import DeclaredRoutes
 from .frameworks import ASGI_READERS, FRAMEWORKS, WSGI_READERS
 from .patterns import PatternReader
-from .reader import Declare, Reader, Report, Source
+from .reader import Declare, Marks, Reader, Report, Source
 from .routes import RouteOf, Routes
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "Carrying",
     "Declare",
     "DeclaredRoutes",
+    "Marks",
     "PatternReader",
     "Reader",
     "Report",

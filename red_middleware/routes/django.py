@@ -16,7 +16,8 @@ from types import FrameType, FunctionType
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
-from .reader import Declare, Raised, Report, Source
+from .marked import views_of
+from .reader import Declare, Marked, Marks, Raised, Report, Source
 from .regex import readable
 from .stack import above, below
 from .wrapped import closed_over, of_class, wrapped
@@ -44,6 +45,7 @@ class DjangoReader:
     def __init__(self, report: Report) -> None:
         self.declare: Declare = report.declare
         self.raised: Raised = report.raised
+        self.marked: Marked = report.marked
         self.templates: dict[str, str] = {}  # by the text that Django joins
         self.unseen: dict[str, str] = {}  # the same, of those that the walk has not seen
         self.mounts: WeakKeyDictionary[Any, set[str]] = WeakKeyDictionary()  # of each handler
@@ -71,7 +73,7 @@ class DjangoReader:
         if text is None:
             handler: Any = variables.get("self")
             return f"{handler.base_url.path}*" if _is_static(handler) else None
-        template = self.templates.get(text) or self._template(text)
+        template = self.templates.get(text) or self._template(text, match)
         if not self.is_mounted:
             return template
         mounts = self.mounts.get(variables["self"], ())
@@ -81,14 +83,18 @@ class DjangoReader:
         """Declare all patterns, under each mount."""
         _watch_exceptions(self.raised)
         declared: list[tuple[str, Iterable[str] | None]] = []
+        marked: list[tuple[str, Iterable[str] | None, Marks]] = []
         for text, template, view in _patterns(sys.modules["django.urls"].get_resolver().url_patterns):
             self.templates[text] = template
             methods = _methods(view)
             declared += [(mount + template, methods) for mount in mounts]
+            marked += [(mount + template, *one) for mount in mounts for one in _views(view, methods)]
         self.has_walked = True  # not before: another thread would take all texts for unseen
         self.declare(declared)
+        for one in marked:
+            self.marked(*one)
 
-    def _template(self, text: str) -> str:
+    def _template(self, text: str, match: Any) -> str:
         """Return how a text reads that is not known yet. It is not declared: a request may have chosen its language."""
         if not self.has_walked:  # the app was found by a request
             self._walk([""])
@@ -98,6 +104,9 @@ class DjangoReader:
         if template is None:
             looks_like_regex = any(sign in text for sign in ("^", "$", "\\", "(?"))
             template = "/" + (readable(text) if looks_like_regex else text)
+            for methods, marks in _views(match.func, _methods(match.func)):
+                for mount in {mount for mounts in self.mounts.values() for mount in mounts} or {""}:
+                    self.marked(mount + template, methods, marks)
             if len(self.unseen) < MAX_UNSEEN:
                 self.unseen[text] = template
         return template
@@ -158,6 +167,11 @@ def _methods(view: Any) -> list[str] | None:
                 return [method for operation in operations for method in operation.methods]
         view = getattr(view, "__wrapped__", None)
     return None
+
+
+def _views(view: Any, methods: list[str] | None) -> Iterator[tuple[Iterable[str] | None, Marks]]:
+    kind = getattr(view, "view_class", None) or getattr(view, "cls", None)
+    return views_of(methods, view, kind, getattr(view, "actions", None))
 
 
 def _dispatches_by_name(kind: type) -> bool:

@@ -11,10 +11,11 @@ from what a client sent, and is left out.
 import functools
 import sys
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from .reader import Declare, Raised, Report, Source
+from .marked import views_of
+from .reader import Declare, Marked, Raised, Report, Source
 from .stack import below
 from .wrapped import of_class, wrapped
 
@@ -31,6 +32,7 @@ class FlaskReader:
         self.declare: Declare = report.declare
         self.answering: Raised = report.answering
         self.mounted: Callable[[str, object], None] = report.mounted
+        self.marked: Marked = report.marked
         self.asks_for_socket: Callable[[Source], None] = report.asks_for_socket
         self.known_map: object = None
         self.plain_map: object = None  # the same, unless there are mounts, or routes of WebSockets
@@ -54,6 +56,8 @@ class FlaskReader:
         if places:
             rules = [rule for found, prefix in flasks for rule in self._learn_map(found.url_map, prefix)]
             self.declare([*rules, *((f"{mount}/*", None) for mount in self.foreign_mounts)])
+        for found, prefix in flasks:
+            self._tell_marks(found, prefix)
         for found, prefix in dispatchers:
             for mount, mounted in found.mounts.items():
                 if prefix + mount in self.foreign_mounts:
@@ -79,6 +83,9 @@ class FlaskReader:
             rules = self._learn_map(rule.map, mount)
             if rules:
                 self.declare(rules)
+                for app in _serving(error):
+                    if app.url_map is rule.map:
+                        self._tell_marks(app, mount)
         if rule.websocket:  # Werkzeug's own server is given a response when the session is over
             self.asks_for_socket(source)
         template: str = rule.rule
@@ -103,6 +110,13 @@ class FlaskReader:
         _watch_exceptions(self.answering)
         rules = [rule for rule in url_map.iter_rules() if not (rule.build_only or rule.websocket)]
         return [(prefix + rule.rule, rule.methods) for rule in rules]
+
+    def _tell_marks(self, app: Any, prefix: str) -> None:
+        for rule in app.url_map.iter_rules():
+            view = app.view_functions.get(rule.endpoint)
+            methods = ("GET",) if rule.websocket else rule.methods  # such a session begins as a request
+            for answered, marks in views_of(methods, view, getattr(view, "view_class", None)):
+                self.marked(prefix + rule.rule, answered, marks)
 
 
 def _rule_elsewhere(source: Source, error: BaseException | None) -> tuple[Any, Source]:
@@ -129,6 +143,15 @@ def _rule_elsewhere(source: Source, error: BaseException | None) -> tuple[Any, S
 def _is_of(request: Any, source: Source) -> bool:
     """Tell by the input whose request it is: an app may ask another one, and a copied environ has the same input."""
     return request.environ.get("wsgi.input") is source.get("wsgi.input")
+
+
+def _serving(error: BaseException | None) -> Iterator[Any]:
+    """Yield the Flask apps that serve the request at hand, or that the exception left."""
+    flask = sys.modules["flask"]
+    if flask.has_app_context():
+        yield flask.current_app
+    code = sys.modules["flask.app"].Flask.wsgi_app.__code__
+    yield from (frame.f_locals["self"] for frame in below(error or sys.exc_info()[1]) if frame.f_code is code)
 
 
 def _request_of_traceback(error: BaseException) -> Any:

@@ -13,7 +13,8 @@ import sys
 import weakref
 from typing import Any, Final
 
-from .reader import WEBSOCKET, Declare, Raised, Report, Source
+from .marked import views_of
+from .reader import WEBSOCKET, Declare, Marked, Raised, Report, Source
 from .wrapped import of_class, wrapped
 
 KEY: Final = "red_middleware.quart.request"
@@ -29,6 +30,7 @@ class QuartReader:
     def __init__(self, report: Report) -> None:
         self.declare: Declare = report.declare
         self.raised: Raised = report.raised
+        self.marked: Marked = report.marked
 
     def learn(self, app: object, source: Source) -> bool:
         """Declare the rules of the Quart apps that `app` leads to, and let their requests be found."""
@@ -43,6 +45,8 @@ class QuartReader:
         if found:
             _watch_exceptions(self.raised)
             self.declare([(rule.rule, (WEBSOCKET,) if rule.websocket else rule.methods) for rule in rules])
+            for quart, _ in found:
+                self._tell_marks(quart)
         return bool(found)
 
     def route(self, source: Source, path: str, error: BaseException | None = None) -> str | None:
@@ -50,6 +54,13 @@ class QuartReader:
         noted = source.get(KEY)
         rule = None if noted is None else getattr(noted(), "url_rule", None)
         return None if rule is None else str(rule.rule)
+
+    def _tell_marks(self, app: Any) -> None:
+        for rule in app.url_map.iter_rules():
+            view = app.view_functions.get(rule.endpoint)
+            methods = (WEBSOCKET,) if rule.websocket else rule.methods
+            for answered, marks in views_of(methods, view, getattr(view, "view_class", None)):
+                self.marked(rule.rule, answered, marks)
 
 
 def _noted(kind: Any) -> type:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple, Protocol
 
 from ..counting.labels import WEBSOCKET
 
-__all__ = ["WEBSOCKET", "Declare", "Raised", "Reader", "Report", "Source"]
+__all__ = ["WEBSOCKET", "Declare", "Marked", "Marks", "Raised", "Reader", "Report", "Source"]
 
 Source = MutableMapping[str, Any]
 """The environ of a WSGI request, or the scope of an ASGI request."""
@@ -16,12 +16,22 @@ Declare = Callable[[Iterable[tuple[str, Iterable[str] | None]]], None]
 `WEBSOCKET` among the methods stands for WebSockets.
 """
 
+Marks = frozenset[str]
+"""Those of a view: see `views`."""
+
+Marked = Callable[[str, Iterable[str] | None, Marks], None]
+"""Takes a declared template and methods of it, as in `Declare`, and the marks of the view that answers them."""
+
 Raised = Callable[[Source, BaseException], None]
 """Takes a request and an exception."""
 
 
 def _forget(template: str, app: object) -> None:
     """Take a mount that nobody looks behind."""
+
+
+def _overlook(template: str, methods: Iterable[str] | None, marks: Marks) -> None:
+    """Take marks that nobody asks for."""
 
 
 class Report(NamedTuple):
@@ -39,6 +49,8 @@ class Report(NamedTuple):
     """Is called when a bridge to WSGI was found behind an ASGI application: see `bridges`."""
     mounted: Callable[[str, object], None] = _forget
     """Takes the template of a mount, which ends in `/*`, and the app there, which is not of the reader's framework."""
+    marked: Marked = _overlook
+    """Takes the marks of each view that is declared, and of those that have none: see `marked.views_of`."""
 
 
 class Reader(Protocol):

@@ -12,7 +12,7 @@ from ..counting.exchange import served
 from .bridges import Bridge, bridges_behind
 from .frameworks import ASGI_READERS, WSGI_READERS
 from .patterns import PatternReader
-from .reader import Reader, Report, Source
+from .reader import Marks, Reader, Report, Source
 
 MAX_MOUNTS: Final = 1000
 """How many mounted apps are looked at: an app may mount one for every request."""
@@ -113,6 +113,11 @@ class Routes:
             route = self._join(source, self._ask_each(self._imported, source, path, error), path, error)
         return self._tell(source, route)
 
+    def tell(self, found: Callable[[Source, str], None]) -> None:
+        """Tell from now on which route serves each request. See the argument `found`."""
+        self.found = found
+        self.ask = self._ask_all
+
     def learn(self, app: object, source: Source) -> Sequence[Reader]:
         """Let every reader whose framework is imported declare what it finds, and choose one. See `Reader.learn`.
 
@@ -159,12 +164,15 @@ class Routes:
         if key in self._mounted or len(self._mounted) == MAX_MOUNTS or any(outer is app for outer in self.around):
             return
         self._mounted[key] = app  # held, so that no id is used again
-        prefix, declare = template.removesuffix("/*"), self.report.declare
+        prefix, declare, marked = template.removesuffix("/*"), self.report.declare, self.report.marked
 
         def declare_behind(routes: Iterable[tuple[str, Iterable[str] | None]]) -> None:
             declare([(prefix + inner, methods) for inner, methods in routes])
 
-        report = self.report._replace(declare=declare_behind)
+        def marked_behind(inner: str, methods: Iterable[str] | None, marks: Marks) -> None:
+            marked(prefix + inner, methods, marks)
+
+        report = self.report._replace(declare=declare_behind, marked=marked_behind)
         kinds = [kind for kind in self.kinds if kind is not told_by]
         inner = Routes(kinds, report, self.fault, around=(*self.around, app))
         inner.kinds = self.kinds  # what is mounted in it may be of any framework

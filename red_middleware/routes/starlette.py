@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterable
 from types import FrameType
 from typing import Any, Final
 
-from .reader import Declare, Report, Source
+from .marked import views_of
+from .reader import Declare, Marked, Report, Source
 from .stack import around
 from .starlette_places import Place, Walk, routers_behind
 
@@ -31,6 +32,7 @@ class StarletteReader:
 
     def __init__(self, report: Report) -> None:
         self.declare: Declare = report.declare
+        self.marked: Marked = report.marked
         self.mounted: Callable[[str, object], None] = report.mounted
         # By id, as routers and routes may define no hash. The objects are held, so that no id is reused.
         self.own: dict[int, Any] = {}  # the routers that the app leads to
@@ -155,6 +157,10 @@ class StarletteReader:
         }
         self.templates = {} if self.is_guess else self.unambiguous
         self.declare([(place.template, place.methods) for place in places if place.template is not None])
+        for place in places:
+            if place.holders and place.template is not None and not place.is_open_ended:
+                for methods, marks in views_of(place.methods, place.holders[-1]):
+                    self.marked(place.template, methods, marks)
         for place in self.opaque_mounts:
             self.mounted(f"{place.path}/*", place.holders[-1])
 

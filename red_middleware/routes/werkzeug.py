@@ -5,7 +5,8 @@ Werkzeug keeps no rule in the environ, so the map is asked once more when the re
 
 from typing import Any
 
-from .reader import Declare, Report, Source
+from .marked import views_of
+from .reader import Declare, Marked, Report, Source
 from .wrapped import of_class, wrapped
 
 _is_map = of_class("werkzeug.routing.map", "Map")
@@ -19,6 +20,7 @@ class WerkzeugReader:
 
     def __init__(self, report: Report) -> None:
         self.declare: Declare = report.declare
+        self.marked: Marked = report.marked
         self.maps: list[tuple[Any, str]] = []
 
     def learn(self, app: object, source: Source) -> bool:
@@ -28,6 +30,9 @@ class WerkzeugReader:
         rules = [(rule, prefix) for found, prefix in self.maps for rule in found.iter_rules()]
         if rules:
             self.declare([(prefix + rule.rule, rule.methods) for rule, prefix in rules if not rule.build_only])
+        for rule, prefix in rules:
+            for methods, marks in views_of(rule.methods, rule.endpoint):
+                self.marked(prefix + rule.rule, methods, marks)
         return bool(self.maps)
 
     def route(self, source: Source, path: str, error: BaseException | None = None) -> str | None:
