@@ -10,7 +10,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Final, NoReturn
 
-from .asgi_sizes import Sized
+from .asgi_sizes import body_bytes
 from .asgi_watched import Watched, kept
 from .asgi_websocket import serve_websocket
 from .counting.exchange import Exchange, start, start_apart
@@ -89,9 +89,10 @@ class RedASGIMiddleware:
         begin: Callable[..., Exchange | None] = start_apart if options.counts_apart() else start
         if options.first_byte or options.event_streams or options.saturation:
             self.mounting.counted = Watched(app, self.recorder.fault)
+        self.call_class: type[_Call] = _Call
         if options.sizes:
             begin = partial(sized, begin)
-            self.mounting.counted = Sized(self.mounting.counted)
+            self.call_class = _SizedCall
         self.start: Callable[..., Exchange | None] = self.mounting.starting(begin)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> Any:
@@ -120,7 +121,7 @@ class RedASGIMiddleware:
         exchange = self.start(self.recorder, method, scope, path)
         if exchange is None:
             return await self.app(scope, receive, send)
-        call = _Call()  # filled here: an __init__ would cost as much as all of this
+        call = self.call_class()  # filled here: an __init__ would cost as much as all of this
         call.exchange = exchange
         call.routes = mounting.routes
         call.scope = scope
@@ -232,6 +233,31 @@ class _Call:
         if self.trailers:
             return kind == "http.response.trailers" and not message.get("more_trailers")
         return not message.get("more_body")
+
+
+class _SizedCall(_Call):
+    """A request the sizes of whose bodies are counted."""
+
+    __slots__ = ()
+
+    async def receive(self) -> Message:
+        message = await _Call.receive(self)
+        try:
+            if message["type"] == "http.request":
+                self.exchange.received += len(message.get("body", b""))
+        except Exception:  # not a message: the application will refuse it
+            pass
+        return message
+
+    async def send(self, message: Message) -> None:
+        exchange = self.exchange
+        size = body_bytes(message)
+        exchange.sent = (exchange.sent or 0) + size  # not after it: the last message finishes the request
+        try:
+            await _Call.send(self, message)
+        except BaseException:
+            exchange.sent -= size
+            raise
 
 
 _ENDS: Final = frozenset(
