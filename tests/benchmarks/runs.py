@@ -13,6 +13,7 @@ from statistics import median
 
 from .frameworks import FRAMEWORKS as READ
 from .frameworks import FrameworkTable, summary
+from .options import options
 from .own_metrics import OwnTable, own_metrics
 from .peers import NotInstalledError
 from .servers import ServerTable, servers
@@ -20,7 +21,7 @@ from .tables import TABLES as ALONE
 from .tables import Effort, Framework, Table, with_routes
 from .workers import workers
 
-TABLES = {**ALONE, "workers": workers}
+TABLES = {**ALONE, "workers": workers, "options": options}
 SERVERS = "servers"
 """Measured when it is asked for: it takes four minutes more, and a load generator."""
 FRAMEWORKS = "frameworks"
@@ -30,7 +31,7 @@ OWN = "own"
 """Measured when it is asked for, too: it takes a minute or two."""
 
 PROCESSES = 11
-REQUESTS = ("asgi", "wsgi", "starlette", "fastapi", "flask", "django")
+REQUESTS = ("asgi", "wsgi", "starlette", "fastapi", "flask", "django", "options")
 """Tables that are measured in so many processes, each with a fifth of the rounds."""
 PROCESSES_OF_FRAMEWORK = 5
 """So many for each framework, and as many rounds."""
