@@ -7,6 +7,7 @@ applications must not be able to tell the input from the server's own, nor a fil
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import Any, Final
 
 from .counting.enclosing import Recorder, Source
@@ -174,7 +175,8 @@ class SizedResponse(OpenResponse):
         position = _position(file)
         if position is None:
             if holder:
-                setattr(body, holder, SentFile(file, exchange))
+                with suppress(Exception):  # the server's class may not allow it
+                    setattr(body, holder, SentFile(file, exchange))
             return super()._watched_file(body)
         rest = self._limited(_end_of(file) - position)
         exchange.sent = written + rest  # for good if nobody tells the end

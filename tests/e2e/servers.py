@@ -79,7 +79,11 @@ WEBSOCKET: Final = "websocket"
 BUSINESS_WSGI: Final = "business_wsgi"
 BUSINESS_ASGI: Final = "business_asgi"
 STUCK: Final = "stuck"
-NO_PACKAGE: Final = frozenset({PLAIN, STUCK, BODIES, MESSAGES, WEBSOCKET, BUSINESS_WSGI, BUSINESS_ASGI})
+SIZES_WSGI: Final = "sizes_wsgi"
+SIZES_ASGI: Final = "sizes_asgi"
+NO_PACKAGE: Final = frozenset(
+    {PLAIN, STUCK, BODIES, MESSAGES, WEBSOCKET, BUSINESS_WSGI, BUSINESS_ASGI, SIZES_WSGI, SIZES_ASGI}
+)
 IN_PROCESS: Final = frozenset({"cheroot", "waitress", "werkzeug", "wsgiref"})
 """Servers that a program starts: `tests.e2e.in_process` is that program."""
 
