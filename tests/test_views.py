@@ -1,14 +1,36 @@
 """The marks of views: what can be marked, and which requests they leave out, by every framework."""
 
+import asyncio
 import functools
 import types
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
+import a2wsgi
+import fastapi
+import flask
 import pytest
+from flask.views import MethodView
+from starlette.applications import Starlette
+from starlette.endpoints import HTTPEndpoint
+from starlette.responses import PlainTextResponse
+from starlette.routing import Mount, Route, WebSocketRoute
+from werkzeug.middleware.dispatcher import DispatcherMiddleware
+from werkzeug.routing import Map, Rule
+from werkzeug.wrappers import Response
 
-from red_middleware import uncounted, unsized
+from red_middleware import RedASGIMiddleware, RedWSGIMiddleware, uncounted, unsized
+from red_middleware.counting.enclosing import KEY
+from red_middleware.counting.exchange import leave_sizes, start, start_apart
+from red_middleware.counting.labels import WEBSOCKET
+from red_middleware.exclusion import Exclusion
+from red_middleware.metrics import recorder_of
+from red_middleware.mounting import Mounting
 from red_middleware.views import ATTRIBUTE, UNCOUNTED, UNSIZED, marks
+
+from .counts import counted, exceptions, faults, fresh_metrics, requests
+from .drive import ask_asgi, ask_wsgi, begun, count, scope
 
 
 def view() -> str:
@@ -127,3 +149,335 @@ def test_what_does_not_let_itself_be_asked_has_no_mark() -> None:
 
     assert marks(Proxy()) == frozenset()
     assert marks(type("Mock", (), {ATTRIBUTE: True})) == frozenset()
+
+
+def served_by_flask() -> flask.Flask:
+    """Return an app with marked views and others beside them: functions, blueprints, classes."""
+    app = flask.Flask(__name__)
+    shop = flask.Blueprint("shop", __name__, url_prefix="/shop")
+
+    class Items(MethodView):
+        """Only one of its methods is marked."""
+
+        @uncounted
+        def get(self, item: int) -> str:
+            return f"{1 // item}"
+
+        def post(self, item: int) -> str:
+            return "posted"
+
+    @uncounted
+    class Hidden(MethodView):
+        """All of it is marked."""
+
+        def get(self) -> str:
+            return "hidden"
+
+    @shop.get("/orders")
+    @uncounted
+    def orders() -> str:
+        return "orders"
+
+    @shop.post("/orders")
+    def order() -> str:
+        return "ordered"
+
+    app.add_url_rule("/items/<int:item>", view_func=Items.as_view("items"))
+    app.add_url_rule("/hidden", view_func=Hidden.as_view("hidden"))
+    app.add_url_rule("/partial", "partial", functools.partial(uncounted(copied(view))))
+    app.add_url_rule("/plain", "plain", copied(view))
+    app.register_blueprint(shop)
+    return app
+
+
+FLASK_ASKED = (
+    "GET /items/1", "HEAD /items/1", "GET /items/0", "POST /items/1", "GET /hidden", "GET /shop/orders",
+    "HEAD /shop/orders", "POST /shop/orders", "GET /partial", "GET /plain", "OPTIONS /shop/orders",
+)  # fmt: skip
+FLASK_COUNTED = {
+    ("POST", "/items/<int:item>", "200"): 1,
+    ("POST", "/shop/orders", "200"): 1,
+    ("OPTIONS", "/shop/orders", "200"): 1,  # Flask answers it for both views
+    ("GET", "/plain", "200"): 1,
+}
+
+
+def test_marked_views_of_flask_are_left_out_by_their_methods() -> None:
+    """With their exceptions; numbers around leave them out as well, and nothing stays in progress."""
+    inner, outer = fresh_metrics(), fresh_metrics()
+    wrapped = RedWSGIMiddleware(RedWSGIMiddleware(served_by_flask(), metrics=inner), metrics=outer)
+    for asked in FLASK_ASKED:
+        method, path = asked.split()
+        ask_wsgi(wrapped, path, method)
+    for metrics in (inner, outer):
+        assert requests(metrics) == FLASK_COUNTED
+        assert exceptions(metrics) == {}
+        assert faults(metrics) == 0
+        assert counted(metrics, "http_requests_in_progress") == {}
+
+
+def test_a_marked_view_behind_a_dispatcher_or_a_bridge_is_left_out_below_its_mount() -> None:
+    """The mark is one of the view; the mount before its template is no obstacle."""
+    dispatched, bridged = fresh_metrics(), fresh_metrics()
+    dispatching = DispatcherMiddleware(flask.Flask("root"), {"/old": served_by_flask()})
+    by_wsgi = RedWSGIMiddleware(dispatching, metrics=dispatched)
+    old: Any = served_by_flask()
+    bridge: Any = a2wsgi.WSGIMiddleware(old)
+    site = Starlette(routes=[Mount("/old", bridge)])
+    by_asgi = RedASGIMiddleware(site, metrics=bridged)
+    for asked in FLASK_ASKED:
+        method, path = asked.split()
+        ask_wsgi(by_wsgi, f"/old{path}", method)
+        ask_asgi(by_asgi, f"/old{path}", method)
+    expected = {(method, f"/old{route}", status): n for (method, route, status), n in FLASK_COUNTED.items()}
+    assert requests(dispatched) == requests(bridged) == expected
+
+
+@pytest.mark.parametrize("hides", [False, True], ids=["plain", "hidden"])
+def test_an_app_of_flask_that_a_request_shows_leaves_that_request_out(hides: bool) -> None:
+    """No earlier one could have told of the mark. Another app may be at work around it."""
+    metrics, made = fresh_metrics(), list[Any]()
+
+    @uncounted
+    def failing() -> str:
+        raise ZeroDivisionError
+
+    def lazy(environ: Any, start_response: Any) -> Any:
+        if not made:
+            made.append(served_by_flask())
+            made[0].add_url_rule("/failing", "failing", failing)
+            made[0].testing = hides
+        return made[0](dict(environ) if hides else environ, start_response)
+
+    wrapped = RedWSGIMiddleware(lambda environ, start_response: lazy(environ, start_response), metrics=metrics)
+    with flask.Flask("other").app_context() if hides else nullcontext():
+        ask_wsgi(wrapped, "/failing", catch=ZeroDivisionError if hides else None)
+    for path in ("/hidden", "/plain"):
+        ask_wsgi(wrapped, path)
+    assert requests(metrics) == {("GET", "/plain", "200"): 1}
+    assert exceptions(metrics) == {}
+    assert faults(metrics) == 0
+
+
+async def seen(request: Any) -> PlainTextResponse:
+    return PlainTextResponse("seen")
+
+
+def marked(endpoint: Any, mark: Callable[[Any], Any] = uncounted) -> Any:
+    """Return a marked endpoint of its own."""
+
+    @mark
+    async def fresh(request: Any) -> Any:
+        return await endpoint(request)
+
+    return fresh
+
+
+def test_marked_endpoints_of_starlette_are_left_out_below_their_mounts() -> None:
+    """Functions, partials, classes and single methods of these; WebSockets apart from requests."""
+
+    class Items(HTTPEndpoint):
+        """Only one of its methods is marked."""
+
+        @uncounted
+        async def get(self, request: Any) -> PlainTextResponse:
+            return await seen(request)
+
+        async def post(self, request: Any) -> PlainTextResponse:
+            return await seen(request)
+
+    @uncounted
+    async def socket(websocket: Any) -> None:
+        await websocket.accept()
+        await websocket.close()
+
+    routes = [
+        Route("/items/{x}", Items),
+        Route("/orders", marked(seen)),
+        Route("/orders", functools.partial(seen), methods=["POST"]),
+        Route("/partial", functools.partial(marked(seen))),
+        Route("/hidden", uncounted(type("Hidden", (Items,), {}))),
+        Route("/both", seen),
+        WebSocketRoute("/both", socket),
+    ]
+    metrics = fresh_metrics()
+    wrapped = RedASGIMiddleware(Starlette(routes=[Mount("/shop", routes=routes)]), metrics=metrics)
+    for asked in ("GET /items/1", "HEAD /items/1", "POST /items/1", "GET /orders", "POST /orders", "GET /partial",
+                  "POST /hidden", "GET /both"):  # fmt: skip
+        method, path = asked.split()
+        ask_asgi(wrapped, f"/shop{path}", method)
+    asyncio.run(wrapped({**scope("/shop/both"), "type": "websocket", "subprotocols": []}, connecting, ignoring))
+    assert requests(metrics) == {
+        ("POST", "/shop/items/{x}", "200"): 1,
+        ("POST", "/shop/orders", "200"): 1,
+        ("GET", "/shop/both", "200"): 1,
+    }
+    assert counted(metrics, "websocket", "red_instr") == {}
+
+
+async def connecting() -> Any:
+    return {"type": "websocket.connect"}
+
+
+async def ignoring(message: Any) -> None:
+    """Send nothing anywhere."""
+
+
+def test_one_marked_operation_of_fastapi_leaves_the_other_of_its_path() -> None:
+    """Behind a router with a prefix, and on an app that has routes of its own."""
+    api, router = fastapi.FastAPI(), fastapi.APIRouter(prefix="/v1")
+
+    @router.get("/items/{x}")
+    @uncounted
+    async def read(x: int) -> int:
+        return x
+
+    @router.post("/items/{x}")
+    def write(x: int) -> int:
+        return x
+
+    api.include_router(router)
+    metrics = fresh_metrics()
+    api.add_middleware(RedASGIMiddleware, metrics=metrics)
+    for method in ("GET", "POST"):
+        assert ask_asgi(api, "/v1/items/4", method).status == 200
+    assert requests(metrics) == {("POST", "/v1/items/{x}", "200"): 1}
+
+
+def test_a_route_that_is_added_late_is_left_out_from_its_first_request_on() -> None:
+    """Until then the reader's own method answers, without a call between."""
+    app, metrics = Starlette(routes=[Route("/plain", seen)]), fresh_metrics()
+    wrapped = RedASGIMiddleware(app, metrics=metrics)
+    ask_asgi(wrapped, "/plain")
+    assert isinstance(wrapped.mounting, Mounting)
+    asked = wrapped.mounting.routes
+    assert asked.ask == asked.readers[0].route
+    app.router.routes.append(Route("/late", marked(seen)))
+    for path in ("/late", "/late", "/plain"):
+        ask_asgi(wrapped, path)
+    assert requests(metrics) == {("GET", "/plain", "200"): 2}
+    assert asked.ask != asked.readers[0].route
+
+
+def test_what_one_thread_learns_concerns_no_request_of_another() -> None:
+    """A new route of it is counted."""
+    metrics = fresh_metrics()
+    begun(metrics)
+    recorder_of(metrics).newly_marked[-1] = lambda exchange, route: exchange.forget("")
+    count(metrics, "/other")
+    assert requests(metrics) == {("GET", "/other", "200"): 1}
+
+
+@pytest.mark.parametrize("sizes", [False, True])
+def test_without_marks_that_matter_the_hot_path_is_what_it_was(sizes: bool) -> None:
+    """Neither an unmarked view nor, where no sizes are counted, a mark for sizes asks anything of a request."""
+    metrics = fresh_metrics(sizes=sizes)
+    wrapped = RedASGIMiddleware(
+        Starlette(routes=[Route("/plain", marked(seen, unsized))]), metrics=metrics, exclude_sizes=["/a", "/b/{c}"]
+    )
+    ask_asgi(wrapped, "/plain")
+    assert isinstance(wrapped.mounting, Mounting)
+    routes = wrapped.mounting.routes
+    assert (routes.ask == routes.readers[0].route) is not sizes
+    begin = start_apart if recorder_of(metrics).options.counts_apart() else start
+    assert (wrapped.start is begin) is not sizes
+
+
+def test_sizes_are_left_out_by_mark_by_path_and_by_template() -> None:
+    """Of the request itself and of what is counted further out; it counts in all else."""
+    left: dict[str, list[bool]] = {}
+
+    def noting(app: Any) -> Any:
+        async def noted(scope: Any, receive: Any, send: Any) -> None:
+            async def sent(message: Any) -> None:
+                await send(message)
+                exchange = scope[KEY]
+                while exchange is not None:
+                    left.setdefault(scope["path"], []).append(exchange.apart is not None and exchange.apart.unsized)
+                    exchange = exchange.outer
+
+            await app(scope, receive, sent)
+
+        return noted
+
+    routes = [Route(path, seen, methods=["GET", "POST"]) for path in ("/exact", "/below/a", "/items/{x}", "/plain")]
+    app = Starlette(routes=[*routes, Route("/marked", marked(seen, unsized))])
+    inner, outer = fresh_metrics(sizes=True), fresh_metrics(sizes=True)
+    excluded = ["/exact", "/below/*", "GET /items/{x}"]
+    inside = RedASGIMiddleware(noting(app), metrics=inner, exclude_sizes=excluded)
+    wrapped = RedASGIMiddleware(inside, metrics=outer)
+    for path in ("/exact", "/below/a", "/items/4", "/marked", "/plain"):
+        ask_asgi(wrapped, path)
+    found = {path: set(seen[2:]) for path, seen in left.items()}  # after the response has begun
+    assert found == {"/exact": {True}, "/below/a": {True}, "/items/4": {True}, "/marked": {True}, "/plain": {False}}
+    assert sum(requests(inner).values()) == sum(requests(outer).values()) == 5
+    assert faults(inner) == faults(outer) == 0
+
+
+def test_sizes_are_left_for_the_request_itself_and_not_for_one_that_the_app_makes() -> None:
+    """A copy of its environ leads to another path."""
+    exchange = begun(fresh_metrics(), path="/shop/items")
+    leave_sizes(exchange, "/other")
+    assert exchange.apart is None
+    leave_sizes(exchange, "/items")
+    assert exchange.apart is not None
+    assert exchange.apart.unsized
+
+
+def test_views_of_one_template_and_method_count_unless_all_are_marked() -> None:
+    """Hosts may share a template. A view for HEAD alone goes before that for GET."""
+    said = Exclusion("Owner", (), str)
+    said.mark("/two", ["GET"], True)
+    said.mark("/two", ["GET"], False)
+    said.mark("/any", None, True)
+    said.mark("/head", ["GET"], False)
+    said.mark("/head", ["HEAD"], True)
+    said.mark("/rare", ["PROPFIND"], True)
+    said.mark("/socket", [WEBSOCKET], True)
+    assert not said.holds_route("/two", "GET")
+    assert said.holds_route("/any", "_OTHER")
+    assert said.holds_route("/any", "GET", is_socket=True)
+    assert said.holds_route("/head", "HEAD")
+    assert not said.holds_route("/head", "GET")
+    assert said.holds_route("/rare", "_OTHER")
+    assert said.holds_route("/socket", "GET", is_socket=True)
+    assert not said.holds_route("/socket", "GET")
+
+
+@pytest.mark.parametrize("given", ["/healthz", 7, lambda environ: True])
+def test_only_a_collection_of_paths_says_whose_sizes_do_not_count(given: Any) -> None:
+    """No function: it would be asked for each request."""
+    with pytest.raises(TypeError, match=r"exclude_sizes=.*\): must be a collection of paths$"):
+        Exclusion("Owner", given, str, "exclude_sizes")
+    with pytest.raises(TypeError, match=r"exclude_sizes=.*\): must be of type str$"):
+        Exclusion("Owner", [lambda environ: True], str, "exclude_sizes")
+    with pytest.raises(ValueError, match=r"exclude_sizes='/a\?b'\): must be a path without a query or a fragment$"):
+        Exclusion("Owner", ["/a?b"], str, "exclude_sizes")
+
+
+def test_what_excludes_no_sizes_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    """As with `exclude=`, by the name of the option."""
+    app = Starlette(routes=[Route("/items/{x}", seen)])
+    ask_asgi(RedASGIMiddleware(app, metrics=fresh_metrics(), exclude_sizes=["/item/{x}"]), "/items/4")
+    said = "exclude_sizes='/item/{x}' may exclude nothing: no route is declared so"
+    assert [record.getMessage() for record in caplog.records] == [said]
+
+
+def test_a_view_in_a_map_of_werkzeug_is_left_out() -> None:
+    """Where the endpoints of its rules are the views."""
+    hidden = uncounted(lambda: Response("hidden"))
+    url_map = Map([Rule("/hidden", endpoint=hidden), Rule("/plain", endpoint=lambda: Response("plain"))])
+
+    class App:
+        def __init__(self) -> None:
+            self.url_map = url_map
+
+        def __call__(self, environ: Any, start_response: Any) -> Any:
+            endpoint, _ = self.url_map.bind_to_environ(environ).match()
+            return endpoint()(environ, start_response)
+
+    metrics = fresh_metrics()
+    wrapped = RedWSGIMiddleware(App(), metrics=metrics)
+    for path in ("/hidden", "/plain"):
+        ask_wsgi(wrapped, path)
+    assert requests(metrics) == {("GET", "/plain", "200"): 1}
