@@ -13,9 +13,9 @@ from typing import Any, Final, NoReturn
 from .asgi_sizes import body_bytes
 from .asgi_watched import Watched, kept
 from .asgi_websocket import serve_websocket
-from .counting.exchange import Exchange, start, start_apart
+from .counting.detailed import start_detailed
+from .counting.exchange import Exchange, start
 from .counting.labels import SERVER_ERROR
-from .counting.sized import sized
 from .exclusion import Exclude
 from .exposition import Answer, Authorize, Endpoint, Request, answer, ask
 from .metrics import RedMetrics
@@ -86,12 +86,11 @@ class RedASGIMiddleware:
         self.metrics: RedMetrics = self.mounting.metrics
         self.recorder: Recorder = self.mounting.recorder
         options = self.recorder.options
-        begin: Callable[..., Exchange | None] = start_apart if options.counts_apart() else start
-        if options.first_byte or options.event_streams or options.saturation:
+        begin: Callable[..., Exchange | None] = start_detailed if options.asks_details() else start
+        if options.first_byte or options.event_streams:
             self.mounting.counted = Watched(app, self.recorder.fault)
         self.call_class: type[_Call] = _Call
         if options.sizes:
-            begin = partial(sized, begin)
             self.call_class = _SizedCall
         self.start: Callable[..., Exchange | None] = self.mounting.starting(begin)
 

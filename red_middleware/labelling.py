@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final
 
 from .counting.enclosing import KEY, Source
-from .counting.exchange import Apart, Exchange, exchanges
+from .counting.exchange import Exchange, exchanges
 from .counting.labels import (
     MAX_VALUE_BYTES,
     OTHER,
@@ -23,8 +23,8 @@ from .counting.layout import Key
 from .faults import log
 from .label import Label
 
-Read = Callable[[Exchange, Apart], object]
-"""Returns what a request says."""
+Read = Callable[[Exchange, Source], object]
+"""Returns what a request says, given it and its environ or scope."""
 
 
 class Labels:
@@ -45,30 +45,29 @@ class Labels:
             (name, _read(label), _close(label)) for name, label in labels.items()
         ]
 
-    def read(self, exchange: Exchange, apart: Apart, failed: bool) -> Key:
+    def read(self, exchange: Exchange, failed: bool) -> Key:
         """Return the values of one request. See `counting.enclosing.LabelReader`."""
         found = []
-        given = apart.given
+        given, source = exchange.given, exchange.source or {}
         for name, read, close in self._labels:
             try:
-                value = given[name] if given and name in given else read(exchange, apart)
+                value = given[name] if given and name in given else read(exchange, source)
                 found.append(close(value))
             except Exception as error:
                 self.fault(f"label {name}", error)
                 found.append(OTHER)  # a constant cannot fail
-        return (*found, *_attributes(apart, failed)) if self.is_otel else tuple(found)
+        return (*found, *_attributes(exchange, source, failed)) if self.is_otel else tuple(found)
 
 
-def _attributes(apart: Apart, failed: bool) -> Key:
+def _attributes(exchange: Exchange, source: Source, failed: bool) -> Key:
     """Return the values of `families.otel.LABELS`."""
-    source = apart.source or {}
-    if not failed:
-        error = ""
-    elif apart.error is not None:
-        error = apart.error[1]
-    else:  # no exception is known: what is no status either was cut off
-        error = status_label(apart.status) if apart.status >= SERVER_ERROR else OTHER
-    return status_label(apart.status), scheme_label(source), version_label(source), error
+    outcome = exchange.outcome
+    status = (outcome.code if outcome is not None else 0) or exchange.status
+    error = ""
+    if failed:  # without an exception or a status that says so, it was cut off
+        known = exchange.apart.error if exchange.apart is not None else None
+        error = known[1] if known is not None else status_label(status) if status >= SERVER_ERROR else OTHER
+    return status_label(status), scheme_label(source), version_label(source), error
 
 
 def _read(label: Label) -> Read:
@@ -79,21 +78,20 @@ def _read(label: Label) -> Read:
             wsgi_key = f"HTTP_{wsgi_key}"
         in_request = _in_headers(label.header)
 
-        def header(exchange: Exchange, apart: Apart) -> object:
-            source = apart.source or {}
+        def header(exchange: Exchange, source: Source) -> object:
             found = source.get("headers")
             return source.get(wsgi_key) if found is None else in_request(found)
 
         return header
     if label.response_header is not None:
         in_response = _in_headers(label.response_header)
-        return lambda exchange, apart: in_response(exchange.headers)
+        return lambda exchange, source: in_response(exchange.headers)
     key, function = label.key, label.of
     if key is not None:
-        return lambda exchange, apart: (apart.source or {}).get(key)
+        return lambda exchange, source: source.get(key)
     if function is not None:
-        return lambda exchange, apart: function(apart.source or {})
-    return lambda exchange, apart: None
+        return lambda exchange, source: function(source)
+    return lambda exchange, source: None
 
 
 def _in_headers(name: str) -> Callable[[Iterable[tuple[Any, Any]]], str | None]:
@@ -140,12 +138,12 @@ def set_label(request: Any, name: str, value: object) -> None:
     """
     try:
         found = list(exchanges(_source(request)))
-        named = [exchange for exchange in found if name in _names(exchange)]
+        named = [exchange for exchange in found if name in _names(exchange) and not exchange.is_forgotten]
         for exchange in named:
             exchange.label(name, value)
         if not named and any(not exchange.is_forgotten for exchange in found):
             _doubt(name, "no RedMetrics(labels=) that counts this request has such a label, or it is a constant")
-        elif any(exchange.finished and not exchange.is_forgotten for exchange in named):
+        elif any(exchange.finished for exchange in named):
             _doubt(name, "the request has been counted already")
     except Exception as error:
         _doubt(name, f"{type(error).__name__}: {error}")

@@ -181,9 +181,9 @@ class Options:
         for seconds in self.slo_seconds:
             yield Objective("latency", seconds, self.slo_latency)
 
-    def counts_apart(self) -> bool:
+    def asks_details(self) -> bool:
         """Tell whether more is to be known of a request than `exchange.start` remembers."""
-        return self.reads_labels() or self.in_progress_by_route or self.saturation
+        return self.sizes or self.reads_labels() or self.in_progress_by_route or self.saturation
 
     def reads_labels(self) -> bool:
         """Tell whether a request decides the value of a label of the user's own: of a constant it does not."""

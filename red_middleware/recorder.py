@@ -31,6 +31,11 @@ from .own_metrics.sharing import OwnMetrics
 from .routes import FRAMEWORKS, DeclaredRoutes
 from .workers import Membership, find_slots
 
+IS_ONE_CLOCK: Final = (
+    time.get_clock_info("perf_counter").implementation == time.get_clock_info("monotonic").implementation
+)
+"""Whether `perf_counter` is `monotonic`, as on Linux, where it is CLOCK_MONOTONIC."""
+
 PATIENCE_SECONDS: Final = 1.0
 """How long a request waits for another one that begins."""
 
@@ -65,7 +70,8 @@ class Recorder:
         self.bounds: tuple[float, ...] = options.bounds
         self.first_bound: float = self.bounds[0]
         # Of other clocks than this nothing says that all processes of the host have the same one.
-        self.host_clock: Callable[[], float] = time.monotonic if self.clock is perf_counter else self.clock
+        shared = perf_counter if IS_ONE_CLOCK else time.monotonic
+        self.host_clock: Callable[[], float] = shared if self.clock is perf_counter else self.clock
         self.declared_routes: DeclaredRoutes = DeclaredRoutes()
         choices = options.choices()
         self.kinds: Sequence[Kind] = kinds or layout(choices)

@@ -5,11 +5,11 @@ closed, whichever comes first. Servers close it right after the last byte; test 
 """
 
 from collections.abc import Callable, Collection, Iterable
-from functools import partial
 from http import HTTPStatus
 from typing import Any, NoReturn
 
-from .counting.exchange import Exchange, start, start_apart
+from .counting.detailed import start_detailed
+from .counting.exchange import Exchange, start
 from .exclusion import Exclude
 from .exposition import Authorize, Endpoint, Request, answer
 from .metrics import RedMetrics
@@ -80,11 +80,11 @@ class RedWSGIMiddleware:
         self.metrics: RedMetrics = self.mounting.metrics
         self.recorder: Recorder = self.mounting.recorder
         options = self.recorder.options
-        begin: Callable[..., Exchange | None] = start_apart if options.counts_apart() else start
-        watches = options.first_byte or options.event_streams or options.saturation
+        begin: Callable[..., Exchange | None] = start_detailed if options.asks_details() else start
+        watches = options.first_byte or options.event_streams
         self.response_class: type[OpenResponse] = WatchedResponse if watches else OpenResponse
         if options.sizes:
-            begin = partial(start_sized, begin)
+            begin = start_sized
             self.response_class = SizedWatchedResponse if watches else SizedResponse
         self.start: Callable[..., Exchange | None] = self.mounting.starting(begin)
         self.file_class: type | None = None

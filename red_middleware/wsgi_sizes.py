@@ -6,13 +6,13 @@ applications must not be able to tell the input from the server's own, nor a fil
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Any, Final
 
+from .counting.detailed import start_detailed
 from .counting.enclosing import Recorder, Source
 from .counting.exchange import Exchange
-from .counting.sized import sized
 from .wsgi_response import OpenResponse
 from .wsgi_watched import WatchedResponse
 
@@ -25,11 +25,9 @@ FILES: Final = ("filelike", "file")
 """Where the servers' file wrappers keep the application's file: wsgiref and gunicorn, and waitress."""
 
 
-def start_sized(
-    start: Callable[..., Exchange | None], recorder: Recorder, method: object, environ: Source, path: str = ""
-) -> Exchange | None:
-    """Begin a request as `sized` does, and count what the application reads of its body."""
-    exchange = sized(start, recorder, method, environ, path)
+def start_sized(recorder: Recorder, method: object, environ: Source, path: str = "") -> Exchange | None:
+    """Begin a request with details, and count what the application reads of its body."""
+    exchange = start_detailed(recorder, method, environ, path)
     if exchange is not None:
         body = environ.get(INPUT)
         if body is not None:  # else this is no server

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
 
 from red_middleware import RedASGIMiddleware, RedMetrics, RedWSGIMiddleware
-from red_middleware.counting.exchange import start_apart
+from red_middleware.counting.detailed import start_detailed
 from red_middleware.exposition import Request, answer
 from red_middleware.families import otel
 from red_middleware.metrics import recorder_of
@@ -104,7 +104,7 @@ def test_hostile_clients_stay_within_the_bound(protocol: str, options: Mapping[s
 def count(metrics: RedMetrics, path: str, status: int, seconds: float, tenant: str, error: bool = False) -> None:
     """Count a request that says who it is for."""
     source = {"path": path, "headers": [(b"x-tenant", tenant.encode()), (b"x-plan", tenant.encode())]}
-    exchange = start_apart(recorder_of(metrics), "GET", source, path)
+    exchange = start_detailed(recorder_of(metrics), "GET", source, path)
     assert exchange is not None
     exchange.started -= seconds
     if error:

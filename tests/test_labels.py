@@ -19,7 +19,7 @@ from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.routing import Mount, Route
 
 from red_middleware import Label, RedASGIMiddleware, RedMetrics, RedWSGIMiddleware, labelling, set_label
-from red_middleware.counting.exchange import start_apart
+from red_middleware.counting.detailed import start_detailed
 from red_middleware.counting.labels import METHODS, OVERFLOW
 from red_middleware.exposition.formats.text import Text, text_metadata
 from red_middleware.metrics import recorder_of
@@ -44,7 +44,7 @@ def labels_of(metrics: RedMetrics, family: str = "http_requests_total", *names: 
 
 def count(metrics: RedMetrics, given: Mapping[str, object], route: str | None = "/a", status: int = 200) -> None:
     """Count a request for which the application says these values."""
-    exchange = start_apart(recorder_of(metrics), "GET", {})
+    exchange = start_detailed(recorder_of(metrics), "GET", {})
     assert exchange is not None
     for name, value in given.items():
         exchange.label(name, value)
@@ -277,7 +277,7 @@ def test_a_family_without_a_label_shows_the_sum_over_its_values(
 def test_what_is_asked_of_a_family_shows_its_labels_only() -> None:
     """Exceptions and methods in progress have none of them."""
     metrics = fresh_metrics(labels={"tenant": TENANTS})
-    exchange = start_apart(recorder_of(metrics), "GET", {"HTTP_X_TENANT": "acme"})
+    exchange = start_detailed(recorder_of(metrics), "GET", {"HTTP_X_TENANT": "acme"})
     assert exchange is not None
     exchange.raised(KeyError())
     exchange.respond(500, "/a")
@@ -293,7 +293,7 @@ def test_requests_that_nobody_answers_have_their_labels() -> None:
     """A client that leaves early, and an application that says nothing."""
     metrics = fresh_metrics(labels={"tenant": TENANTS})
     for leave in (True, False):
-        exchange = start_apart(recorder_of(metrics), "GET", {"HTTP_X_TENANT": "acme"})
+        exchange = start_detailed(recorder_of(metrics), "GET", {"HTTP_X_TENANT": "acme"})
         assert exchange is not None
         if leave:
             exchange.disconnect()
@@ -318,7 +318,7 @@ def test_a_status_counts_under_its_code_where_the_row_of_its_route_has_no_room()
 def test_constants_cost_a_request_nothing() -> None:
     """They begin as common requests do, and nobody reads a value."""
     metrics = fresh_metrics(labels={"version": Label(constant="1.4")})
-    assert not recorder_of(metrics).options.counts_apart()
+    assert not recorder_of(metrics).options.asks_details()
     assert recorder_of(metrics).labels is None
     ask_wsgi(RedWSGIMiddleware(flask.Flask(__name__).wsgi_app, metrics=metrics), "/")
     assert labels_of(metrics, ALL[0], "version", "route") == {("1.4", "_unmatched"): 1.0}
@@ -380,7 +380,7 @@ def test_set_label_finds_the_environ_or_scope_of_a_request_object(name: str) -> 
     """Of Litestar, Pyramid, Django, Falcon and their like."""
     metrics = fresh_metrics(labels={"tenant": TENANTS})
     source: dict[str, Any] = {}
-    exchange = start_apart(recorder_of(metrics), "GET", source)
+    exchange = start_detailed(recorder_of(metrics), "GET", source)
     assert exchange is not None
     set_label(Held(**{name: source}), "tenant", "acme")
     exchange.respond(200, "/a")
@@ -405,7 +405,7 @@ def test_set_label_raises_nothing_and_says_once_what_has_no_effect(warnings: Cal
 
     metrics = fresh_metrics(labels={"tenant": TENANTS, "version": Label(constant="1")})
     source: dict[str, Any] = {}
-    exchange = start_apart(recorder_of(metrics), "GET", source)
+    exchange = start_detailed(recorder_of(metrics), "GET", source)
     assert exchange is not None
     for _ in range(2):
         set_label(source, "tennant", "acme")

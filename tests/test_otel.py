@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from red_middleware import Label, RedASGIMiddleware, RedMetrics, RedWSGIMiddleware
-from red_middleware.counting.exchange import start_apart
+from red_middleware.counting.detailed import start_detailed
 from red_middleware.families import otel
 from red_middleware.metrics import recorder_of
 
@@ -36,7 +36,7 @@ def count(
     **source: Any,
 ) -> None:
     """Count a request."""
-    exchange = start_apart(recorder_of(metrics), "GET", {"scheme": "https", "http_version": "2", **source})
+    exchange = start_detailed(recorder_of(metrics), "GET", {"scheme": "https", "http_version": "2", **source})
     assert exchange is not None
     if error is not None:
         exchange.raised(error)
@@ -89,7 +89,7 @@ def test_an_error_has_a_type() -> None:
     count(metrics, status=503)
     count(metrics, complete=False)
     count(metrics, status=404, error=LookupError())
-    exchange = start_apart(recorder_of(metrics), "GET", {})
+    exchange = start_detailed(recorder_of(metrics), "GET", {})
     assert exchange is not None
     exchange.finish(complete=False)
     found = [(one["http_response_status_code"], one.get("error_type")) for one in labels(metrics)]
@@ -163,7 +163,7 @@ def test_labels_of_the_users_own_stand_beside_the_attributes() -> None:
 def test_requests_in_progress_are_told_apart_by_scheme() -> None:
     """The gauge goes back to zero, under the same labels."""
     metrics = fresh()
-    exchange = start_apart(recorder_of(metrics), "GET", {"scheme": "https"})
+    exchange = start_detailed(recorder_of(metrics), "GET", {"scheme": "https"})
     assert exchange is not None
     name = f'{ACTIVE}{{http_request_method="GET",url_scheme="https"}}'
     assert metrics.snapshot()[name] == 1.0

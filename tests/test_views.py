@@ -22,7 +22,7 @@ from werkzeug.wrappers import Response
 
 from red_middleware import RedASGIMiddleware, RedWSGIMiddleware, uncounted, unsized
 from red_middleware.counting.enclosing import KEY
-from red_middleware.counting.exchange import leave_sizes, start, start_apart
+from red_middleware.counting.exchange import leave_sizes, start, start_detailed
 from red_middleware.counting.labels import WEBSOCKET
 from red_middleware.exclusion import Exclusion
 from red_middleware.metrics import recorder_of
@@ -379,7 +379,7 @@ def test_without_marks_that_matter_the_hot_path_is_what_it_was(sizes: bool) -> N
     assert isinstance(wrapped.mounting, Mounting)
     routes = wrapped.mounting.routes
     assert (routes.ask == routes.readers[0].route) is not sizes
-    begin = start_apart if recorder_of(metrics).options.counts_apart() else start
+    begin = start_detailed if recorder_of(metrics).options.asks_details() else start
     assert (wrapped.start is begin) is not sizes
 
 

@@ -10,7 +10,7 @@ from .layout import Key
 from .rows import Method
 
 if TYPE_CHECKING:
-    from .exchange import Apart, Exchange
+    from .exchange import Exchange
 
 Source = MutableMapping[str, Any]
 """An environ or a scope."""
@@ -49,12 +49,11 @@ class LabelReader(Protocol):
     def names(self) -> Collection[str]:
         """Those that an application may set."""
 
-    def read(self, exchange: "Exchange", apart: "Apart", failed: bool) -> Key:
+    def read(self, exchange: "Exchange", failed: bool) -> Key:
         """Return their values for a request that is about to be counted, in the order of a key. It raises nothing.
 
         Args:
             exchange: The request.
-            apart: What is known of it beyond the common case.
             failed: Whether it counts as an error.
         """
 
@@ -66,6 +65,8 @@ class Recorder(Protocol):
     """`None` where there are none that a request decides."""
 
     clock: Callable[[], float]
+    host_clock: Callable[[], float]
+    """One that all processes of the host share."""
     bounds: tuple[float, ...]
     first_bound: float
     """The first of them."""

@@ -7,7 +7,7 @@ instrumentation is told to the recorder, and kept from the application.
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from .connection import count_session
@@ -16,7 +16,6 @@ from .flights import Flight
 from .labels import (
     CLIENT_ERROR,
     CLIENT_GONE,
-    OTHER_STATUS,
     REGISTERED_CODES,
     SERVER_ERROR,
     STATUS_CODES,
@@ -75,18 +74,6 @@ def start(recorder: Recorder, method: object, source: Source, path: str = "") ->
     return exchange
 
 
-def start_apart(recorder: Recorder, method: object, source: Source, path: str = "") -> "Exchange | None":
-    """Begin a request as `start` does, where an option asks for more than a common one tells: it counts as uncommon."""
-    exchange = start(recorder, method, source, path)
-    if exchange is not None:
-        apart = exchange._set_apart()
-        apart.source = source
-        flights = exchange.method.table.flights
-        if flights is not None:
-            apart.flight = flights.begin(recorder, exchange.method, path, source)
-    return exchange
-
-
 def exclude(recorder: Recorder, source: Source, path: str) -> None:
     """Tell middlewares further in that a request is not counted. See `start`."""
     exchange = Exchange()
@@ -140,8 +127,8 @@ def exchanges(source: Source) -> Iterator["Exchange"]:
 class Exchange:
     """One request on its way through the application, from `start` to `finish`."""
 
-    __slots__ = ("answered", "apart", "finished", "headers", "is_sized", "method", "outcome", "path", "received",
-                 "recorder", "sent", "started")  # fmt: skip
+    __slots__ = ("answered", "apart", "finished", "flight", "given", "headers", "is_sized", "method", "outcome", "path",
+                 "received", "recorder", "sent", "source", "started", "status")  # fmt: skip
 
     recorder: Recorder
     method: Method
@@ -157,8 +144,16 @@ class Exchange:
     apart: "Apart | None"
     """What happened beyond the common case, which is a response that is sent to its end."""
     finished: bool
+    status: int
+    """The code that was said last to a row, which `Outcome.code` does not tell where it is `_OTHER`."""
+    source: Source | None
+    """The environ or scope, until the request is counted. Only `detailed` fills this, and what follows."""
+    given: Mapping[str, object] | None
+    """What the application said of the user's own labels."""
+    flight: "Flight | None"
+    """What is known of it while it is in flight."""
     is_sized: bool
-    """Whether its sizes are counted. Only `sized` asks for it, as for the next two."""
+    """Whether its sizes are counted."""
     received: int
     """The bytes of the request's body that the application got."""
     sent: int | None
@@ -206,8 +201,7 @@ class Exchange:
 
     def label(self, name: str, value: object) -> None:
         """Say which value one of the user's own labels has. The last one holds, until the request is counted."""
-        apart = self._set_apart()
-        apart.given = {**(apart.given or {}), name: value}
+        self.given = {**(self.given or {}), name: value}
 
     def fail(self) -> None:
         """Say that the server sends a 500 in place of the response that had begun, of which no byte was sent."""
@@ -225,8 +219,6 @@ class Exchange:
     def stream(self) -> None:
         """Say that the response that has begun is an event stream."""
         table = self.method.table
-        if self.apart is not None and self.apart.flight is not None:
-            self.apart.flight.stream()
         if table.has_streams and not self.finished and self.outcome is not None and self._set_apart().stream is None:
             row = table.admit(table.regions["stream"], self.outcome.row.key[:2])
             row.table.add(row, "begun")
@@ -352,8 +344,11 @@ class Exchange:
     def _settle(self, row: Row, code: int) -> Outcome:
         """Choose what counts a status of a row."""
         self.outcome = outcome = row.table.outcome(row, code)
-        if self.apart is not None:
-            self.apart.status = code
+        self.status = code
+        return outcome
+
+    def _labelled(self, outcome: Outcome, failed: bool) -> Outcome:
+        """Return what counts the same with the values of the user's own labels, where there are any."""
         return outcome
 
     def _finish_apart(self, complete: bool) -> None:
@@ -375,10 +370,7 @@ class Exchange:
         left = 1.0 if apart.gone else 0.0
         if apart.unanswered:
             outcome = self._settle(outcome.row, CLIENT_GONE)
-        if recorder.labels is not None:
-            apart.status = outcome.code or apart.status
-            values = recorder.labels.read(self, apart, failed > 0.0)
-            outcome = self._settle(outcome.row.table.labelled(outcome.row, values), apart.status)
+        self.outcome = outcome = self._labelled(outcome, failed > 0.0)
         try:
             seconds, bucket_cell = self._observe(outcome, recorder.clock() - self.started)
         except Exception as error:
@@ -410,15 +402,11 @@ class Exchange:
             self.method.in_progress.pop()
         except IndexError:  # begun before a fork, ended in the child
             pass
-        if self.apart is not None and self.apart.flight is not None:
-            self.apart.flight.end()
         if self.apart is not None and self.apart.stream is not None:
             try:
                 self.method.table.streams.in_progress.pop()
             except IndexError:  # as above
                 pass
-        if self.apart is not None:
-            self.apart.source = None  # which holds this exchange
 
     def _set_apart(self) -> "Apart":
         if self.apart is None:
@@ -446,14 +434,11 @@ def _is_accepted(outcome: Outcome) -> bool:
 class Apart:
     """What happened to a request beyond the common case."""
 
-    __slots__ = ("answering", "error", "first_byte", "flight", "forgotten", "given", "gone", "is_socket", "outer",
-                 "served", "source", "status", "stream", "unanswered")  # fmt: skip
+    __slots__ = ("answering", "error", "first_byte", "forgotten", "gone", "is_socket", "outer", "served", "stream",
+                 "unanswered")  # fmt: skip
 
     def __init__(self, outer: Enclosing | None = None) -> None:
         self.outer: Enclosing | None = outer
-        self.source: Source | None = None  # where `start_apart` began it, until it is counted
-        self.given: dict[str, object] | None = None  # what the application said of the user's own labels
-        self.status: int = OTHER_STATUS  # which `Outcome.code` does not tell where it is `_OTHER`
         self.error: tuple[int, str] | None = None
         self.answering: BaseException | None = None
         self.gone: bool = False
@@ -461,6 +446,5 @@ class Apart:
         self.is_socket: bool = False
         self.served: str | None = None  # by which route, behind a bridge
         self.first_byte: float | None = None  # when it was sent
-        self.flight: Flight | None = None  # where an option asks what is in flight
         self.stream: Row | None = None  # that of event streams, if it is one
         self.forgotten: bool = False  # not counted, nor are its exceptions: it may still respond and fail

@@ -11,12 +11,12 @@ from collections import OrderedDict
 from collections.abc import MutableSequence
 from typing import TYPE_CHECKING, Final
 
-from .enclosing import Recorder, Source
 from .labels import OTHER, route_label, scheme_label
 from .layout import FLIGHT, WORKER
-from .rows import IS_LOCKED, Method, Row
+from .rows import IS_LOCKED, Row
 
 if TYPE_CHECKING:
+    from .exchange import Exchange
     from .table import Region, Table
 
 EARLIEST: Final = math.ulp(0.0)
@@ -39,6 +39,11 @@ class Flight:
         self.row = row
         self.started = started
 
+    @property
+    def has_age(self) -> bool:
+        """Whether it is one of those whose age is asked for."""
+        return self.flights.worker is not None
+
     def stream(self) -> None:
         """Say that it is an event stream, which lasts as it likes: its age says nothing."""
         self.flights.stream(self)
@@ -46,7 +51,7 @@ class Flight:
     def end(self) -> None:
         """Say that it has ended. One that began before a fork and ends in the child was never the child's."""
         if self.flights.remove(self) and self.row is not None:
-            self.row.table.add(self.row, "in_progress", -1.0)
+            self.flights.count(self.row, -1.0)
 
 
 class Flights:
@@ -86,31 +91,36 @@ class Flights:
         self.cells = cells
         self._publish()
 
-    def begin(self, recorder: Recorder, method: Method, path: str, source: Source) -> Flight | None:
-        """Begin a request; `None` where that fails, and it is counted without this.
-
-        Args:
-            recorder: Tells what its path asks for, and the time.
-            method: Its method.
-            path: Its path, relative to the mounting.
-            source: Its environ or scope.
-        """
+    def begin(self, exchange: "Exchange") -> Flight | None:
+        """Begin a request; `None` where that fails, and it is counted without this."""
+        recorder = exchange.recorder
         try:
-            row = None if self.routes is None else self._row(self.routes, method.label, recorder, path, source)
-            flight = Flight(self, row, recorder.host_seconds() or EARLIEST)
+            row = None if self.routes is None else self._row(self.routes, exchange)
+            started = exchange.started if recorder.clock is recorder.host_clock else recorder.host_seconds()
+            flight = Flight(self, row, started or EARLIEST)
         except Exception as error:
             recorder.fault("requests in flight", error)
             return None
         self.add(flight)
         if row is not None:
-            row.table.add(row, "begun")
-            row.table.add(row, "in_progress")
+            self.count(row, 1.0)
         return flight
 
-    def _row(self, routes: "Region", method: str, recorder: Recorder, path: str, source: Source) -> Row:
+    def count(self, row: Row, amount: float) -> None:
+        """Add to the requests in flight of a method and route."""
+        kind = row.kind
+        begun, in_progress = row.start + kind.offsets["begun"], row.start + kind.offsets["in_progress"]
+        region = row.table.regions[kind.name]
+        with row.lock:
+            cells = region.cells  # not before: `Table.use` exchanges them
+            cells[begun] = 1.0  # from now on it is shown, be there any or not
+            cells[in_progress] += amount
+
+    def _row(self, routes: "Region", exchange: "Exchange") -> Row:
+        method = exchange.method.label
         if routes.kind.is_closed:
-            return routes.index[method, scheme_label(source)]
-        template = recorder.declared_route(method, path)
+            return routes.index[method, scheme_label(exchange.source or {})]
+        template = exchange.recorder.declared_route(method, exchange.path)
         known = self.rows.get((method, template))
         if known is not None:
             return known

@@ -62,7 +62,7 @@ class Row:
 class Outcome:
     """How requests of one row end, with one status: all that counting a common one takes. Small, to stay in caches."""
 
-    __slots__ = ("bucket_cell", "cells", "code", "is_error", "row", "seconds_cell", "status_cell")
+    __slots__ = ("beside", "bucket_cell", "cells", "code", "is_error", "row", "seconds_cell", "status_cell")
 
     def __init__(self, row: Row, code: int, status_cell: int, cells: MutableSequence[float]) -> None:
         slot = row.slot(code, status_cell)
@@ -74,6 +74,7 @@ class Outcome:
         self.seconds_cell: int = row.cell("seconds") + slot
         self.status_cell: int = status_cell
         self.is_error: bool = code >= SERVER_ERROR
+        self.beside: dict[Key, Outcome] = {}  # the same in rows beside this one, see `Row.beside`
 
 
 class Method:

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from red_middleware import RedASGIMiddleware, RedMetrics, RedWSGIMiddleware
-from red_middleware.counting.exchange import Exchange, start_apart
+from red_middleware.counting.detailed import start_detailed
+from red_middleware.counting.exchange import Exchange
 from red_middleware.counting.flights import Flight, Flights, LockedFlights
 from red_middleware.counting.layout import Choices, layout
 from red_middleware.counting.table import Table
@@ -38,7 +39,7 @@ def in_flight(metrics: RedMetrics) -> dict[str, float]:
 
 def begun(metrics: RedMetrics, path: str = "/a", method: str = "GET") -> Exchange:
     """Begin a request as an adapter does where an option asks for more."""
-    exchange = start_apart(recorder_of(metrics), method, {}, path)
+    exchange = start_detailed(recorder_of(metrics), method, {}, path)
     assert exchange is not None
     return exchange
 

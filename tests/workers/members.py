@@ -24,8 +24,8 @@ from typing import Any, Final
 from prometheus_client import CollectorRegistry
 
 from red_middleware import RedMetrics
+from red_middleware.counting.detailed import start_detailed
 from red_middleware.counting.enclosing import Source
-from red_middleware.counting.exchange import start_apart
 from red_middleware.counting.layout import Choices, Key, layout
 from red_middleware.counting.rows import Row
 from red_middleware.counting.table import ALONE, Table
@@ -457,7 +457,7 @@ def hang(base: str) -> None:
         in_progress_by_route=True, saturation=True,
     )  # fmt: skip
     declare(metrics, [("/items/<id>", ["GET"])])
-    start_apart(recorder_of(metrics), "GET", {}, "/items/1")
+    start_detailed(recorder_of(metrics), "GET", {}, "/items/1")
     say(os.getpid())
 
 
