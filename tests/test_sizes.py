@@ -573,7 +573,7 @@ def test_fastapi_uploads_in_chunks_and_streams() -> None:
 
 
 def test_starlette_lets_the_server_send_a_file(tmp_path: Path) -> None:
-    """By its path, where the server offers that and Starlette takes it (0.39), and in pieces where not."""
+    """By its path, where the server offers that and Starlette takes it, and in pieces where not."""
     path = tmp_path / "file"
     path.write_bytes(b"a" * 12_345)
     assert sent_by_message({"type": "http.response.pathsend", "path": str(path)}) == 12_345
