@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from .reader import Declare, Report, Source
+from .marked import marks_of
+from .reader import Declare, Marked, Report, Source
 from .wrapped import wrapped
 
 
@@ -29,6 +30,7 @@ class BottleReader:
     def __init__(self, report: Report) -> None:
         self.module: str = next(filter(_is_copy, list(sys.modules)), "bottle")
         self.declare: Declare = report.declare
+        self.marked: Marked = report.marked
         self.prefixes: WeakKeyDictionary[Any, set[str]] = WeakKeyDictionary()  # weak: an app may serve one request only
 
     def learn(self, app: object, source: Source) -> bool:
@@ -58,7 +60,9 @@ class BottleReader:
             template = prefix + _rule(route, target)
             if not _is_bottle(target):
                 methods = {"GET": ["GET", "HEAD"], "ANY": None, "PROXY": None}
-                yield template, methods.get(route.method, [route.method])
+                answered = methods.get(route.method, [route.method])
+                self.marked(template, answered, marks_of(route.callback))
+                yield template, answered
             elif not any(target is outer for outer in (app, *around)):  # an app may be mounted in itself
                 yield from self._templates(target, template, app, *around)
 

@@ -9,7 +9,8 @@ import inspect
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-from .reader import WEBSOCKET, Declare, Raised, Report, Source
+from .marked import marks_of
+from .reader import WEBSOCKET, Declare, Marked, Marks, Raised, Report, Source
 from .regex import readable
 from .wrapped import of_class, wrapped
 
@@ -26,6 +27,7 @@ class FalconReader:
 
     def __init__(self, report: Report) -> None:
         self.declare: Declare = report.declare
+        self.marked: Marked = report.marked
         self.raised: Raised = report.raised
         self.apps: list[tuple[Any, str]] = []
 
@@ -36,6 +38,9 @@ class FalconReader:
             _note(falcon, prefix, self.raised)
         if self.apps:
             self.declare([place for falcon, prefix in self.apps for place in _declared(falcon, prefix)])
+            for falcon, prefix in self.apps:
+                for place in _marked(falcon, prefix):
+                    self.marked(*place)
         return bool(self.apps)
 
     def route(self, source: Source, path: str, error: BaseException | None = None) -> str | None:
@@ -100,12 +105,32 @@ def _note(falcon: Any, prefix: str, raised: Raised) -> None:
 
 def _declared(falcon: Any, prefix: str) -> Iterator[tuple[str, Iterable[str] | None]]:
     """Yield each template with the methods that its resource answers itself."""
+    for node in _nodes(falcon):
+        yield prefix + node.uri_template, list(_responders(node))
+
+
+def _marked(falcon: Any, prefix: str) -> Iterator[tuple[str, Iterable[str], Marks]]:
+    """Yield each template with each of these methods, and the marks of its resource and responder."""
+    for node in _nodes(falcon):
+        for method, responder in _responders(node).items():
+            yield prefix + node.uri_template, (method,), marks_of(node.resource) | marks_of(responder)
+
+
+def _nodes(falcon: Any) -> Iterator[Any]:
     nodes = list(getattr(falcon._router, "_roots", ()))
     for node in nodes:  # grows while it is walked
         nodes += node.children
         if node.resource is not None and node.uri_template is not None:
-            methods = [name for name, responder in node.method_map.items() if not _is_falcons(responder)]
-            yield prefix + node.uri_template, [WEBSOCKET if name == "WEBSOCKET" else name for name in methods]
+            yield node
+
+
+def _responders(node: Any) -> dict[str, Any]:
+    """Return the responders of a resource by the methods that it answers itself."""
+    return {
+        WEBSOCKET if name == "WEBSOCKET" else name: responder
+        for name, responder in node.method_map.items()
+        if not _is_falcons(responder)
+    }
 
 
 def _is_falcons(responder: Any) -> bool:

@@ -7,7 +7,8 @@ Nothing is touched. Litestar sends its answer to an exception while it handles t
 from collections.abc import Callable
 from typing import Any
 
-from .reader import WEBSOCKET, Declare, Raised, Report, Source
+from .marked import marks_of
+from .reader import WEBSOCKET, Declare, Marked, Raised, Report, Source
 from .stack import answered
 from .wrapped import of_class, wrapped
 
@@ -22,6 +23,7 @@ class LitestarReader:
 
     def __init__(self, report: Report) -> None:
         self.declare: Declare = report.declare
+        self.marked: Marked = report.marked
         self.mounted: Callable[[str, object], None] = report.mounted
         self.answering: Raised = report.answering
         self.templates: dict[str, str] = {}  # declared paths, by the same without types
@@ -66,6 +68,7 @@ class LitestarReader:
         self.apps = [*(known for known in self.apps if known is not app), app]
         declared: list[tuple[str, Any]] = []
         mounts: list[tuple[str, Any]] = []
+        views: list[tuple[str, Any, Any]] = []
         for route in app.routes:
             template = _template(route)
             self.templates[route.path_format] = template
@@ -75,9 +78,13 @@ class LitestarReader:
             if template.endswith("/*"):
                 mounts.append((template, route.route_handler))
             for handler in getattr(route, "route_handlers", None) or [route.route_handler]:
+                views.append((template, getattr(handler, "http_methods", methods), handler))
                 places = self.places.get(id(handler), [])
                 self.places[id(handler)] = [*(place for place in places if place is not route), route]
         self.declare(declared)
+        for template, methods, handler in views:
+            view = getattr(handler.fn, "value", handler.fn)  # a reference to it, before 2.3
+            self.marked(template, methods, marks_of(view) | marks_of(handler.owner))
         for template, mounted in mounts:
             self.mounted(template, mounted)
 

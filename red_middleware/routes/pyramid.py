@@ -10,7 +10,8 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
-from .reader import Declare, Raised, Report, Source
+from .marked import marks_of
+from .reader import Declare, Marked, Marks, Raised, Report, Source
 from .wrapped import of_class, wrapped
 
 KEY: Final = "red_middleware.pyramid.request"
@@ -26,6 +27,7 @@ class PyramidReader:
 
     def __init__(self, report: Report) -> None:
         self.declare: Declare = report.declare
+        self.marked: Marked = report.marked
         self.answering: Raised = report.answering
 
     def learn(self, app: object, source: Source) -> bool:
@@ -37,6 +39,9 @@ class PyramidReader:
             router.request_factory.prefix = prefix
         if found:
             self.declare([route for router, prefix in found for route in _declared(router.registry, prefix)])
+            for router, prefix in found:
+                for view in _marked(router.registry, prefix):
+                    self.marked(*view)
         return bool(found)
 
     def route(self, source: Source, path: str, error: BaseException | None = None) -> str | None:
@@ -86,6 +91,18 @@ def _declared(registry: Any, prefix: str) -> Iterator[tuple[str, Iterable[str] |
         own = by_route.get(route.name, {}).get("request_methods")
         asked = [own] if own else views.get(route.name, [None])
         yield prefix + _spelled(route.pattern), None if None in asked else _with_head(asked)
+
+
+def _marked(registry: Any, prefix: str) -> Iterator[tuple[str, Iterable[str] | None, Marks]]:
+    """Yield each view with the pattern of its route, the methods that it answers, and its marks."""
+    patterns = {item["introspectable"]["name"]: item["introspectable"] for item in _introspected(registry, "routes")}
+    for item in _introspected(registry, "views"):
+        view = item["introspectable"]
+        route = patterns.get(view.get("route_name"))
+        if route is not None:
+            methods = view.get("request_methods")
+            marks = marks_of(view["callable"]) | marks_of(getattr(view["callable"], view.get("attr") or "__call__"))
+            yield prefix + _spelled(route["pattern"]), None if methods is None else _with_head([methods]), marks
 
 
 def _introspected(registry: Any, category: str) -> Any:

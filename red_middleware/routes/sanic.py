@@ -7,7 +7,8 @@ exception while it handles that, which names it.
 import sys
 from typing import Any
 
-from .reader import WEBSOCKET, Declare, Raised, Report, Source
+from .marked import views_of
+from .reader import WEBSOCKET, Declare, Marked, Raised, Report, Source
 from .stack import answered, around
 from .wrapped import of_class, wrapped
 
@@ -22,6 +23,7 @@ class SanicReader:
 
     def __init__(self, report: Report) -> None:
         self.declare: Declare = report.declare
+        self.marked: Marked = report.marked
         self.answering: Raised = report.answering
         self.apps: list[Any] = []
         self.known: set[str] = set()  # the templates that were declared
@@ -49,10 +51,14 @@ class SanicReader:
         return template
 
     def _walk(self) -> None:
-        declared = [
-            (f"/{route.path}", (WEBSOCKET,) if getattr(route.extra, "websocket", False) else route.methods)
+        routes = [
+            (route, (WEBSOCKET,) if getattr(route.extra, "websocket", False) else route.methods)
             for app in self.apps
             for route in app.router.routes
         ]
+        declared = [(f"/{route.path}", methods) for route, methods in routes]
         self.known.update(template for template, _ in declared)
         self.declare(declared)
+        for route, methods in routes:
+            for each, marks in views_of(methods, route.handler, getattr(route.handler, "view_class", None)):
+                self.marked(f"/{route.path}", each, marks)
