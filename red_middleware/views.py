@@ -31,7 +31,8 @@ def uncounted(view: View) -> View:
     may also be marked by `@method_decorator(uncounted, name="dispatch")`, or where they are registered:
     `uncounted(MyView.as_view())`. With Django REST framework the mark stands above `@api_view`.
 
-    Where several views serve one template, a request is left out if those that take its method are all marked.
+    Where several views serve one template, a request is left out if those that take its method are all marked. Of a
+    route that is added while the app serves, the request that shows it counts.
 
     Args:
         view: The view.

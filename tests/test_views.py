@@ -20,8 +20,9 @@ from werkzeug.routing import Map, Rule
 from werkzeug.wrappers import Response
 
 from red_middleware import RedASGIMiddleware, RedWSGIMiddleware, uncounted, unsized
+from red_middleware.counting.detailed import start_detailed
 from red_middleware.counting.enclosing import KEY
-from red_middleware.counting.exchange import leave_sizes, start, start_detailed
+from red_middleware.counting.exchange import leave_sizes, start
 from red_middleware.counting.labels import WEBSOCKET
 from red_middleware.exclusion import Exclusion
 from red_middleware.metrics import recorder_of
@@ -29,7 +30,7 @@ from red_middleware.mounting import Mounting
 from red_middleware.views import ATTRIBUTE, UNCOUNTED, UNSIZED, marks
 
 from .counts import counted, exceptions, faults, fresh_metrics, requests
-from .drive import ask_asgi, ask_wsgi, begun, count, scope
+from .drive import ask_asgi, ask_wsgi, scope
 
 
 def view() -> str:
@@ -244,8 +245,8 @@ def test_a_marked_view_behind_a_bridge_is_left_out_below_its_mount() -> None:
 
 
 @pytest.mark.parametrize("hides", [False, True], ids=["plain", "hidden"])
-def test_an_app_of_flask_that_a_request_shows_leaves_that_request_out(hides: bool) -> None:
-    """No earlier one could have told of the mark. Another app may be at work around it."""
+def test_an_app_of_flask_that_a_request_shows_is_known_from_then_on(hides: bool) -> None:
+    """That request counts where it is answered before its marks are known. Another app may be at work around it."""
     metrics, made = fresh_metrics(), list[Any]()
 
     @uncounted
@@ -262,10 +263,11 @@ def test_an_app_of_flask_that_a_request_shows_leaves_that_request_out(hides: boo
     wrapped = RedWSGIMiddleware(lambda environ, start_response: lazy(environ, start_response), metrics=metrics)
     with flask.Flask("other").app_context() if hides else nullcontext():
         ask_wsgi(wrapped, "/failing", catch=ZeroDivisionError if hides else None)
+    shown = {} if hides else {("GET", "/failing", "500"): 1}
     for path in ("/hidden", "/plain"):
         ask_wsgi(wrapped, path)
-    assert requests(metrics) == {("GET", "/plain", "200"): 1}
-    assert exceptions(metrics) == {}
+    assert requests(metrics) == {("GET", "/plain", "200"): 1, **shown}
+    assert sum(exceptions(metrics).values()) == len(shown)
     assert faults(metrics) == 0
 
 
@@ -354,8 +356,8 @@ def test_one_marked_operation_of_fastapi_leaves_the_other_of_its_path() -> None:
     assert requests(metrics) == {("POST", "/v1/items/{x}", "200"): 1}
 
 
-def test_a_route_that_is_added_late_is_left_out_from_its_first_request_on() -> None:
-    """Until then the reader's own method answers, without a call between."""
+def test_a_route_that_is_added_late_is_left_out_from_its_second_request_on() -> None:
+    """The first one shows it. Until then the reader's own method answers, without a call between."""
     app, metrics = Starlette(routes=[Route("/plain", seen)]), fresh_metrics()
     wrapped = RedASGIMiddleware(app, metrics=metrics)
     ask_asgi(wrapped, "/plain")
@@ -363,19 +365,10 @@ def test_a_route_that_is_added_late_is_left_out_from_its_first_request_on() -> N
     asked = wrapped.mounting.routes
     assert asked.ask == asked.readers[0].route
     app.router.routes.append(Route("/late", marked(seen)))
-    for path in ("/late", "/late", "/plain"):
+    for path in ("/late", "/late", "/late", "/plain"):
         ask_asgi(wrapped, path)
-    assert requests(metrics) == {("GET", "/plain", "200"): 2}
+    assert requests(metrics) == {("GET", "/plain", "200"): 2, ("GET", "/late", "200"): 1}
     assert asked.ask != asked.readers[0].route
-
-
-def test_what_one_thread_learns_concerns_no_request_of_another() -> None:
-    """A new route of it is counted."""
-    metrics = fresh_metrics()
-    begun(metrics)
-    recorder_of(metrics).newly_marked[-1] = lambda exchange, route: exchange.forget("")
-    count(metrics, "/other")
-    assert requests(metrics) == {("GET", "/other", "200"): 1}
 
 
 @pytest.mark.parametrize("sizes", [False, True])
@@ -403,7 +396,7 @@ def test_sizes_are_left_out_by_mark_by_path_and_by_template() -> None:
                 await send(message)
                 exchange = scope[KEY]
                 while exchange is not None:
-                    left.setdefault(scope["path"], []).append(exchange.apart is not None and exchange.apart.unsized)
+                    left.setdefault(scope["path"], []).append(not exchange.is_sized)
                     exchange = exchange.outer
 
             await app(scope, receive, sent)
@@ -426,12 +419,12 @@ def test_sizes_are_left_out_by_mark_by_path_and_by_template() -> None:
 
 def test_sizes_are_left_for_the_request_itself_and_not_for_one_that_the_app_makes() -> None:
     """A copy of its environ leads to another path."""
-    exchange = begun(fresh_metrics(), path="/shop/items")
+    exchange = start_detailed(recorder_of(fresh_metrics(sizes=True)), "GET", {}, "/shop/items")
+    assert exchange is not None
     leave_sizes(exchange, "/other")
-    assert exchange.apart is None
+    assert exchange.is_sized
     leave_sizes(exchange, "/items")
-    assert exchange.apart is not None
-    assert exchange.apart.unsized
+    assert not exchange.is_sized
 
 
 def test_views_of_one_template_and_method_count_unless_all_are_marked() -> None:

@@ -73,6 +73,9 @@ class Flights:
         if self.worker is not None:
             self.oldest_cell: int = self.worker.kind.offsets["oldest"]
             self.busy_cell: int = self.worker.kind.offsets["busy"]
+        if self.routes is not None:
+            self.begun_offset: int = self.routes.kind.offsets["begun"]
+            self.in_progress_offset: int = self.routes.kind.offsets["in_progress"]
         self.restart()
 
     def restart(self) -> None:
@@ -108,9 +111,8 @@ class Flights:
 
     def count(self, row: Row, amount: float) -> None:
         """Add to the requests in flight of a method and route."""
-        kind = row.kind
-        begun, in_progress = row.start + kind.offsets["begun"], row.start + kind.offsets["in_progress"]
-        region = row.table.regions[kind.name]
+        region = row.table.regions[FLIGHT]
+        begun, in_progress = row.start + self.begun_offset, row.start + self.in_progress_offset
         with row.lock:
             cells = region.cells  # not before: `Table.use` exchanges them
             cells[begun] = 1.0  # from now on it is shown, be there any or not
@@ -134,7 +136,9 @@ class Flights:
     def add(self, flight: Flight) -> None:
         """Take one more."""
         self.requests[flight] = None
-        if self._oldest() is flight:  # else there is an older one, whose end publishes what is left
+        if (
+            self.worker is not None and self._oldest() is flight
+        ):  # else there is an older one, whose end publishes what is left
             self._publish()
 
     def remove(self, flight: Flight) -> bool:
