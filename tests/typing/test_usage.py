@@ -16,7 +16,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
 import red_middleware
-from red_middleware import RedASGIMiddleware, RedMetrics, RedWSGIMiddleware, uncounted, unsized
+from red_middleware import Label, RedASGIMiddleware, RedMetrics, RedWSGIMiddleware, set_label, uncounted, unsized
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -131,6 +131,21 @@ def test_a_mark_keeps_the_type_of_the_view() -> None:
         uncounted("/healthz")  # type: ignore[type-var]  # the point of the test
 
 
+def test_a_label_is_set_with_an_environ_a_scope_or_a_request() -> None:
+    """Whatever the framework calls a request; what a label or an option cannot be is an error for a type checker."""
+    environ: WSGIEnvironment = {}
+    requests: tuple[Any, ...] = ({}, environ, object())
+    for request in requests:
+        set_label(request, "plan", "gold")
+        set_label(request, "plan", 7)
+    with pytest.raises(TypeError):
+        Label(["acme"])  # type: ignore[misc]  # the point of the test
+    with pytest.raises(TypeError):
+        Label(values=[7])  # type: ignore[list-item]  # the point of the test
+    with pytest.raises(ValueError, match="must be"):
+        RedMetrics(registry=CollectorRegistry(), duration_status="codes")  # type: ignore[arg-type]  # the point, too
+
+
 def fresh() -> RedMetrics:
     """Return numbers of their own, with every option."""
     metrics = RedMetrics(
@@ -138,7 +153,23 @@ def fresh() -> RedMetrics:
         namespace="shop",
         buckets=(0.1, 1),
         slo_seconds=[0.3],
+        slo_availability=0.999,
+        slo_latency=0.95,
         max_label_sets=100,
+        naming="red",
+        labels={
+            "tenant": Label(values={"acme", "globex"}, header="x-tenant", families=["http_requests_total"]),
+            "plan": Label(max_values=8),
+            "user": Label(max_values=8, of=lambda source: source.get("user")),
+            "cache": Label(values=("hit", "miss"), response_header="x-cache"),
+            "version": Label(constant="1.4"),
+        },
+        sizes=True,
+        size_buckets=(100, 1e6),
+        duration_status="class",
+        status_classes=True,
+        in_progress_by_route=True,
+        saturation=True,
         clock=lambda: 0.0,
     )
     snapshot: dict[str, float] = metrics.snapshot()
