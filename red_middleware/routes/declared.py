@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from ..counting.labels import OTHER, UNDECLARED_METHODS, WEBSOCKET, method_label
-from .patterns import SEVERAL, _Node
+from .patterns import SEVERAL, Node
 
 WRITTEN: Final = re.compile(r"<[^<>]*>|\{(?:[^{}]|\{[^{}]*\})*\}|(?<=/)\*.*")
 """A parameter as any framework writes it: with a kind, a converter's arguments or a regular expression. Or what is
@@ -28,7 +28,7 @@ class DeclaredRoutes:
 
     def __init__(self) -> None:
         self._declared: dict[tuple[str, str], None] = {}
-        self._trees: dict[str, _Node] | None = None  # by method; `None` when there is something new to put there
+        self._trees: dict[str, Node] | None = None  # by method; `None` when there is something new to put there
 
     def add(self, routes: Iterable[tuple[str, Iterable[str] | None]]) -> None:
         """Take templates with their methods, `None` where the app names none. See `reader.Declare`."""
@@ -56,10 +56,10 @@ class DeclaredRoutes:
                 return found
         return None
 
-    def _planted(self) -> dict[str, _Node]:
-        trees: dict[str, _Node] = {}
+    def _planted(self) -> dict[str, Node]:
+        trees: dict[str, Node] = {}
         for method, template in list(self._declared):
-            tree = trees.setdefault(method, _Node())
+            tree = trees.setdefault(method, Node())
             for spelling in _spellings(template):
                 for way in ways(spelling):
                     node = tree.add(way, str)

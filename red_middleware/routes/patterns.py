@@ -20,17 +20,17 @@ SEVERAL: Final = "path"
 """The kind of a parameter that takes several segments. Any other kind takes one."""
 
 
-class _Node:
+class Node:
     """A place in the tree: which template ends here, and what may follow."""
 
     def __init__(self) -> None:
         self.template: str | None = None
-        self.texts: dict[str, _Node] = {}
-        self.parameters: dict[tuple[str, str], _Node] = {}
+        self.texts: dict[str, Node] = {}
+        self.parameters: dict[tuple[str, str], Node] = {}
         """By what stands before and behind a parameter in its segment."""
         self.lengths: list[tuple[int, int]] = []
         """How long these texts are, each pair of lengths once; the longest first."""
-        self.several: dict[int, _Node] = {}
+        self.several: dict[int, Node] = {}
         """What follows after several segments, by the number of its segments."""
 
     def match(self, segments: Sequence[str], at: int) -> str | None:
@@ -57,24 +57,24 @@ class _Node:
                     return found
         return None
 
-    def add(self, parts: Sequence[str], spelled: Callable[[str], str]) -> "_Node":
+    def add(self, parts: Sequence[str], spelled: Callable[[str], str]) -> "Node":
         """Return the node at the end of these segments of a template, made if it is missing."""
         node = self
         for number, part in enumerate(parts):
             parameter = PARAMETER.search(part)
             if parameter is None:
-                node = node.texts.setdefault(spelled(part), _Node())
+                node = node.texts.setdefault(spelled(part), Node())
             elif _is_several(parameter):
                 length = len(parts) - number - 1
                 if length not in node.several:
-                    node.several[length] = _Node()
+                    node.several[length] = Node()
                     node.several = dict(sorted(node.several.items(), reverse=True))
                 node = node.several[length]
             else:
                 around = spelled(part[: parameter.start()]), spelled(part[parameter.end() :])
                 lengths = {*node.lengths, (len(around[0]), len(around[1]))}
                 node.lengths = sorted(lengths, key=lambda pair: (-sum(pair), -pair[0]))
-                node = node.parameters.setdefault(around, _Node())
+                node = node.parameters.setdefault(around, Node())
         return node
 
 
@@ -96,7 +96,7 @@ class PatternReader:
         if isinstance(routes, str | bytes) or not isinstance(routes, Iterable):
             raise options.refusal(TypeError, owner, "routes", routes, "must be a collection of templates")
         self.declare = declare
-        self.root: _Node = _Node()
+        self.root: Node = Node()
         self.methods: dict[str, set[str] | None] = {}  # of each template; `None` where all may be
         for given in routes:
             options.check_type(owner, "routes", given, str)

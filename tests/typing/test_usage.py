@@ -139,7 +139,7 @@ def test_a_label_is_set_with_an_environ_a_scope_or_a_request() -> None:
         set_label(request, "plan", "gold")
         set_label(request, "plan", 7)
     with pytest.raises(TypeError):
-        Label(["acme"])  # type: ignore[misc]  # the point of the test
+        Label(["acme"])  # type: ignore[call-arg]  # the point of the test
     with pytest.raises(TypeError):
         Label(values=[7])  # type: ignore[list-item]  # the point of the test
     with pytest.raises(ValueError, match="must be"):
