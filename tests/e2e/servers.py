@@ -81,9 +81,14 @@ BUSINESS_ASGI: Final = "business_asgi"
 STUCK: Final = "stuck"
 SIZES_WSGI: Final = "sizes_wsgi"
 SIZES_ASGI: Final = "sizes_asgi"
+EVERY_WSGI: Final = "every_wsgi"
+EVERY_ASGI: Final = "every_asgi"
 NO_PACKAGE: Final = frozenset(
-    {PLAIN, STUCK, BODIES, MESSAGES, WEBSOCKET, BUSINESS_WSGI, BUSINESS_ASGI, SIZES_WSGI, SIZES_ASGI}
-)
+    {
+        PLAIN, STUCK, BODIES, MESSAGES, WEBSOCKET, BUSINESS_WSGI, BUSINESS_ASGI, SIZES_WSGI, SIZES_ASGI, EVERY_WSGI,
+        EVERY_ASGI,
+    }
+)  # fmt: skip
 IN_PROCESS: Final = frozenset({"cheroot", "waitress", "werkzeug", "wsgiref"})
 """Servers that a program starts: `tests.e2e.in_process` is that program."""
 
@@ -208,9 +213,8 @@ class Server:
 
     def rest(self) -> None:
         """Wait until no request is being served."""
-        poll(
-            "no request is in progress", lambda: not re.search(r'in_progress{method="\w+"} [^0]', self.read("/metrics"))
-        )
+        busy = re.compile(r'in_progress{method="\w+"[^}]*} [^0]')
+        poll("no request is in progress", lambda: not busy.search(self.read("/metrics")))
 
     def terminate(self) -> None:
         """Send SIGTERM, and return at once."""
