@@ -15,6 +15,10 @@ from red_middleware import RedMetrics
 DIRECTORY: Final = "RED_E2E_MARKS"
 NUMBERS: Final = "numbers"
 PIPE: Final = "pipe"
+FILE: Final = Path(__file__)
+"""Is sent as a download."""
+HALF_BYTES: Final = 500
+"""Of an upload, which is not read to its end."""
 FEWER: Final = "fewer"
 """Lets the app without a framework begin with other options when it is loaded again."""
 BIG_FILE: Final = "big"

@@ -5,12 +5,12 @@ from typing import Any
 
 from red_middleware import RedASGIMiddleware, RedMetrics
 
-from .sizes_wsgi_app import FILE, HALF
+from .marks import FILE, HALF_BYTES
 
 
 def pieces() -> Iterator[bytes]:
     with FILE.open("rb") as file:
-        while piece := file.read(HALF):
+        while piece := file.read(HALF_BYTES):
             yield piece
 
 

@@ -1,12 +1,10 @@
 """A WSGI application that counts sizes: `/upload` reads a body, `/half` a part of one, `/file` sends a file."""
 
-from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from red_middleware import RedMetrics, RedWSGIMiddleware
 
-FILE: Final = Path(__file__)
-HALF: Final = 500
+from .marks import FILE, HALF_BYTES
 
 
 def respond(environ: dict[str, Any], start_response: Any) -> Any:
@@ -16,7 +14,7 @@ def respond(environ: dict[str, Any], start_response: Any) -> Any:
         return environ["wsgi.file_wrapper"](FILE.open("rb"))
     content = b"well"
     if path in ("/upload", "/half"):
-        content = f"{len(environ['wsgi.input'].read(length if path == '/upload' else HALF))}".encode()
+        content = f"{len(environ['wsgi.input'].read(length if path == '/upload' else HALF_BYTES))}".encode()
     start_response("200 OK", [("Content-Length", str(len(content)))])
     return [content]
 

@@ -7,8 +7,8 @@ from typing import Final
 
 import pytest
 
+from .marks import FILE, HALF_BYTES
 from .servers import DEADLINE_SECONDS, SIZES_ASGI, SIZES_WSGI, Kind, Server, get
-from .sizes_wsgi_app import FILE, HALF
 
 pytestmark = pytest.mark.once
 
@@ -43,9 +43,9 @@ def test_what_was_sent_and_received_is_counted_to_the_byte(name: str, tmp_path: 
             },
         }
         if server.kind.framework == SIZES_WSGI:
-            with urllib.request.urlopen(f"{base}/half", bytes(HALF * 2), DEADLINE_SECONDS) as response:
-                assert response.read() == b"%d" % HALF
-            expected["request"]['method="POST",route="/half"'] = HALF
+            with urllib.request.urlopen(f"{base}/half", bytes(HALF_BYTES * 2), DEADLINE_SECONDS) as response:
+                assert response.read() == b"%d" % HALF_BYTES
+            expected["request"]['method="POST",route="/half"'] = HALF_BYTES
             expected["response"]['method="POST",route="/half"'] = 3
         server.rest()
         text = server.read("/metrics")
