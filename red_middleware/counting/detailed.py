@@ -49,11 +49,9 @@ class DetailedExchange(Exchange):
         super().finish(complete)
         self._end_details()
         outcome = self.outcome
-        if self.is_sized and outcome is not None:
-            sizes = outcome.row.table.size_cells
-            if sizes is not None:
-                sent = 0 if self.method.label == "HEAD" else self.sent  # the server drops what an app says to HEAD
-                sizes.count(outcome, self.received, sent or 0)
+        if self.is_sized and outcome is not None and (sizes := outcome.row.table.size_cells) is not None:
+            sent = 0 if self.method.label == "HEAD" else self.sent  # the server drops what an app says to HEAD
+            sizes.count(outcome, self.received, sent or 0)
 
     def _labelled(self, outcome: Outcome, failed: bool) -> Outcome:
         labels = self.recorder.labels

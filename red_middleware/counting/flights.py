@@ -171,7 +171,7 @@ class Flights:
 
     def _publish(self) -> None:
         """Show when the oldest began, and whether there is any."""
-        while self.worker is not None:
+        while True:
             cells, oldest, streams = self.cells, self._oldest(), len(self.streams)
             self.shown = oldest
             cells[self.oldest_cell] = 0.0 if oldest is None else oldest.started

@@ -143,6 +143,18 @@ def test_forgotten_requests_are_in_flight_no_more() -> None:
     assert set(in_flight(metrics).values()) == {0.0}
 
 
+def test_headers_that_cannot_be_read_are_a_fault_and_the_request_keeps_its_age() -> None:
+    """Nobody can tell whether it is an event stream."""
+    metrics = fresh_metrics(saturation=True)
+    exchange = begun(metrics)
+    headers: Any = 7
+    exchange.respond(200, "/a", headers)
+    assert metrics.snapshot()["red_instrumentation_errors_total"] == 1.0
+    assert metrics.snapshot()["red_workers_busy"] == 1.0
+    exchange.finish()
+    assert metrics.snapshot()["red_workers_busy"] == 0.0
+
+
 @pytest.mark.parametrize("protocol", ["wsgi", "asgi"])
 def test_an_event_stream_has_no_age_and_keeps_its_worker_busy(protocol: str) -> None:
     """It lasts as it likes. The rest is alike in both protocols."""

@@ -85,6 +85,23 @@ class Prometheus:
         found: dict[str, Any] = json.loads(get(f"http://127.0.0.1:{self.port}/api/v1/query?{query}"))
         return [(element["metric"], float(element["value"][1])) for element in found["data"]["result"]]
 
+    def increases(self, counter: str) -> list[tuple[float, float]]:
+        """Return what `increase` says of each series of a counter, with the last value less the first one.
+
+        It is asked for the time from the first sample to the last, where it has nothing to guess.
+        """
+        query = urllib.parse.urlencode({"query": f"{counter}[1h]"})
+        matrix: dict[str, Any] = json.loads(get(f"http://127.0.0.1:{self.port}/api/v1/query?{query}"))
+        found = []
+        for series in matrix["data"]["result"]:
+            (first, low), (last, high) = series["values"][0], series["values"][-1]
+            if last > first:  # one sample has no increase
+                named = {name: text for name, text in series["metric"].items() if name != "__name__"}
+                labels = ",".join(f"{name}={json.dumps(text)}" for name, text in named.items())
+                promql = f"increase({counter}{{{labels}}}[{round((last - first) * 1000)}ms] @ {last:.3f})"
+                found.append((self.number(promql) or 0.0, float(high) - float(low)))
+        return found
+
     def number(self, promql: str) -> float | None:
         """Return the value of a vector of one element, `None` for an empty one."""
         found = self.ask(promql)

@@ -339,6 +339,10 @@ def test_every_worker_tells_of_all(kind: Kind, tmp_path: Path) -> None:
                 resets = prometheus.ask(f"resets({counter}[1h])")
                 assert resets, counter
                 assert {value for _, value in resets} == {0}, counter
+            for counter in ("http_requests_total", "business_purchases_total"):
+                increases = prometheus.increases(counter)
+                assert len(increases) >= 2
+                assert [round(increase) for increase, _ in increases] == [difference for _, difference in increases]
             counted = prometheus.by("status", "sum by (status) (http_requests_total)")
             timed = prometheus.number("sum(http_request_duration_seconds_count)")
             bought = prometheus.by("item", "sum by (item) (business_purchases_total)")
