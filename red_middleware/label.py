@@ -20,6 +20,10 @@ HELD_NAMES: Final = frozenset(
 """Names of labels that Prometheus adds to every series, or that mean something to it or to us."""
 
 
+DERIVED: Final = ("default", "written")
+"""Fields of a label that nobody gives."""
+
+
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Label:
     """A label of your own, with a bounded number of values.
@@ -53,10 +57,12 @@ class Label:
     header: str | None = None
     response_header: str | None = None
     key: str | None = None
-    of: Callable[[Any], object] | None = None
+    of: Callable[[Any], object] | None = field(default=None, compare=False)
     families: Collection[str] | None = None
     default: str = field(init=False, compare=False)
     """What counts in place of a value that is none of the label's."""
+    written: object = field(init=False)
+    """What tells the function from another one. An app factory that runs twice makes the same one twice."""
 
     def __post_init__(self) -> None:
         kinds = [name for name in ("values", "max_values", "constant") if getattr(self, name) is not None]
@@ -92,10 +98,11 @@ class Label:
             self._check_value("constant", str(self.constant))
         if self.families is not None:
             object.__setattr__(self, "families", frozenset(self._texts("families")))
+        object.__setattr__(self, "written", _written(self.of))
         object.__setattr__(self, "default", OTHER if self.constant is None else self.constant)
 
     def __repr__(self) -> str:
-        given = [f"{name}={value!r}" for name, value in vars(self).items() if name != "default" and value is not None]
+        given = [f"{name}={value!r}" for name, value in vars(self).items() if name not in DERIVED and value is not None]
         return f"Label({', '.join(given)})"
 
     def _texts(self, option: str) -> list[str]:
@@ -116,6 +123,13 @@ class Label:
 
     def _refusal(self, kind: type[Exception], option: str, rule: str) -> Exception:
         return options.refusal(kind, "Label", option, getattr(self, option), rule)
+
+
+def _written(function: Any) -> object:
+    """Return the code of a plain function that depends on nothing else, which is equal if it is written the same."""
+    code = getattr(function, "__code__", None)
+    is_plain = code is not None and not function.__closure__ and not function.__defaults__
+    return code if is_plain else function
 
 
 def check_labels(owner: str, labels: object) -> dict[str, Label]:

@@ -128,6 +128,25 @@ def test_metrics_of_other_labels_are_no_handles_on_the_same_numbers() -> None:
         fresh_metrics(registry=registry, labels={"plan": PLANS}, clock=clock)
 
 
+def test_an_app_factory_that_runs_twice_makes_the_same_labels_twice() -> None:
+    """A function is the same if it is written the same, and depends on nothing else."""
+
+    def made(plan: str) -> dict[str, Label]:
+        return {"tenant": Label(max_values=3, of=lambda source: source["tenant"])}
+
+    def closed_over(plan: str) -> Label:
+        return Label(max_values=3, of=lambda source: plan)
+
+    registry, clock = CollectorRegistry(), Clock()
+    metrics = fresh_metrics(registry=registry, labels=made("a"), clock=clock)
+    assert fresh_metrics(registry=registry, labels=made("b"), clock=clock) == metrics
+    assert closed_over("a") != closed_over("a")
+    assert Label(max_values=3, of=str) == Label(max_values=3, of=str)
+    assert repr(Label(max_values=3, of=len)) == "Label(max_values=3, of=<built-in function len>)"
+    with pytest.raises(ValueError, match="labels="):
+        fresh_metrics(registry=registry, labels={"tenant": Label(max_values=3, of=lambda source: 1)}, clock=clock)
+
+
 VALUES = {
     "by_header": (Label(values=["acme"], header="X-Tenant"), "acme"),
     "by_header_twice": (Label(values=["a,b"], header="x-twice"), "a,b"),

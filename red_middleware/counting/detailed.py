@@ -5,6 +5,7 @@ It counts as any other one does, by the same methods. Where no option asks for m
 
 from .enclosing import Recorder, Source
 from .exchange import Exchange, start
+from .flights import Flight
 from .labels import Headers, is_event_stream
 from .layout import Key
 from .rows import Outcome
@@ -30,6 +31,10 @@ class DetailedExchange(Exchange):
     """A request with details. The slots that it fills are those of `Exchange`, whose class it is made as."""
 
     __slots__ = ()
+
+    outcome: Outcome | None
+    source: Source | None
+    flight: Flight | None
 
     def respond(self, status: object, route: str | None, headers: Headers = ()) -> None:
         super().respond(status, route, headers)

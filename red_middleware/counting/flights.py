@@ -35,9 +35,9 @@ class Flight:
     __slots__ = ("flights", "row", "started")
 
     def __init__(self, flights: "Flights", row: Row | None, started: float) -> None:
-        self.flights = flights
-        self.row = row
-        self.started = started
+        self.flights: Flights = flights
+        self.row: Row | None = row
+        self.started: float = started
 
     @property
     def has_age(self) -> bool:
