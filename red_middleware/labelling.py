@@ -26,6 +26,9 @@ from .label import Label
 Read = Callable[[Exchange, Source], object]
 """Returns what a request says, given it and its environ or scope."""
 
+Close = Callable[[object], str]
+"""Returns the value of a label for whatever was said."""
+
 
 class Labels:
     """Says which values a request has.
@@ -41,21 +44,22 @@ class Labels:
         """Of those that an application may set."""
         self.is_otel = is_otel
         self.fault = fault
-        self._labels: list[tuple[str, Read, Callable[[object], str]]] = [
-            (name, _read(label), _close(label)) for name, label in labels.items()
+        self._labels: list[tuple[str, str | None, Read, Close]] = [
+            (name, label.constant, _read(label), _close(label)) for name, label in labels.items()
         ]
 
     def read(self, exchange: Exchange, failed: bool) -> Key:
         """Return the values of one request. See `counting.enclosing.LabelReader`."""
         found = []
         given, source = exchange.given, exchange.source or {}
-        for name, read, close in self._labels:
-            try:
-                value = given[name] if given and name in given else read(exchange, source)
-                found.append(close(value))
-            except Exception as error:
-                self.fault(f"label {name}", error)
-                found.append(OTHER)  # a constant cannot fail
+        for name, value, read, close in self._labels:
+            if value is None:
+                try:
+                    value = close(given[name] if given and name in given else read(exchange, source))
+                except Exception as error:
+                    self.fault(f"label {name}", error)
+                    value = OTHER
+            found.append(value)
         return (*found, *_attributes(exchange, source, failed)) if self.is_otel else tuple(found)
 
 
@@ -109,11 +113,8 @@ def _text(value: Any) -> str:
     return text
 
 
-def _close(label: Label) -> Callable[[object], str]:
+def _close(label: Label) -> Close:
     """Return what makes one of a label's values of anything."""
-    if label.constant is not None:
-        constant = label.constant
-        return lambda value: constant
     if label.values is None:
         return lambda value: value_label(_text(value))
     allowed = {value: value for value in label.values}

@@ -37,8 +37,8 @@ class DetailedExchange(Exchange):
     flight: Flight | None
 
     def respond(self, status: object, route: str | None, headers: Headers = ()) -> None:
-        super().respond(status, route, headers)
-        if self.flight is not None and self.flight.has_age:
+        _respond(self, status, route, headers)
+        if self.flight is not None and self.flight.flights.has_ages:
             try:
                 if is_event_stream(headers):
                     self.flight.stream()
@@ -49,10 +49,17 @@ class DetailedExchange(Exchange):
         if self.finished:
             return
         outcome = self.outcome
-        if outcome is not None and self.apart is None and complete:  # else it is labelled when it is known how it ends
-            self.outcome = self._labelled(outcome, failed=False)
-        super().finish(complete)
-        self._end_details()
+        labels = self.recorder.labels
+        # Else it is labelled when it is known how it ends.
+        if labels is not None and outcome is not None and self.apart is None and complete:
+            values = labels.read(self, failed=False)
+            self.outcome = outcome.beside.get(values) or self._label(outcome, values)
+        _finish(self, complete)
+        self.source = None
+        flight = self.flight
+        if flight is not None:
+            self.flight = None
+            flight.end()
         outcome = self.outcome
         if self.is_sized and outcome is not None and (sizes := outcome.row.table.size_cells) is not None:
             sent = 0 if self.method.label == "HEAD" else self.sent  # the server drops what an app says to HEAD
@@ -63,8 +70,7 @@ class DetailedExchange(Exchange):
         if labels is None:
             return outcome
         values = labels.read(self, failed)
-        found = outcome.beside.get(values)
-        return self._label(outcome, values) if found is None else found
+        return outcome.beside.get(values) or self._label(outcome, values)
 
     def _label(self, outcome: Outcome, values: Key) -> Outcome:
         """Return what counts the same status with values that are new, or have no room."""
@@ -76,11 +82,11 @@ class DetailedExchange(Exchange):
 
     def _leave(self) -> None:
         super()._leave()
-        self._end_details()
-
-    def _end_details(self) -> None:
         self.source = None  # which holds this exchange
         flight = self.flight
         if flight is not None:
             self.flight = None
             flight.end()
+
+
+_respond, _finish = Exchange.respond, Exchange.finish  # `super()` would cost more

@@ -39,19 +39,15 @@ class Flight:
         self.row: Row | None = row
         self.started: float = started
 
-    @property
-    def has_age(self) -> bool:
-        """Whether it is one of those whose age is asked for."""
-        return self.flights.worker is not None
-
     def stream(self) -> None:
         """Say that it is an event stream, which lasts as it likes: its age says nothing."""
         self.flights.stream(self)
 
     def end(self) -> None:
         """Say that it has ended. One that began before a fork and ends in the child was never the child's."""
-        if self.flights.remove(self) and self.row is not None:
-            self.flights.count(self.row, -1.0)
+        flights = self.flights
+        if flights.remove(self) and self.row is not None:
+            flights.count(self.row, -1.0)
 
 
 class Flights:
@@ -68,6 +64,7 @@ class Flights:
         self.table = table
         self.routes: Region | None = table.regions.get(FLIGHT)
         self.worker: Region | None = table.regions.get(WORKER)
+        self.has_ages: bool = self.worker is not None
         self.rows: dict[tuple[str, str | None], Row] = {}
         """By method and declared template. There are no more of them than declared routes and methods."""
         if self.worker is not None:
@@ -135,10 +132,9 @@ class Flights:
 
     def add(self, flight: Flight) -> None:
         """Take one more."""
-        self.requests[flight] = None
-        if (
-            self.worker is not None and self._oldest() is flight
-        ):  # else there is an older one, whose end publishes what is left
+        requests = self.requests
+        requests[flight] = None
+        if self.has_ages and (len(requests) == 1 or self._oldest() is flight):  # else an older one is shown
             self._publish()
 
     def remove(self, flight: Flight) -> bool:
@@ -172,11 +168,13 @@ class Flights:
     def _publish(self) -> None:
         """Show when the oldest began, and whether there is any."""
         while True:
-            cells, oldest, streams = self.cells, self._oldest(), len(self.streams)
+            cells, requests, streams = self.cells, self.requests, len(self.streams)
+            oldest = self._oldest() if requests else None
             self.shown = oldest
             cells[self.oldest_cell] = 0.0 if oldest is None else oldest.started
             cells[self.busy_cell] = 0.0 if oldest is None and not streams else 1.0
-            if cells is self.cells and oldest is self._oldest() and streams == len(self.streams):
+            is_still = not requests if oldest is None else oldest is self._oldest()
+            if is_still and cells is self.cells and streams == len(self.streams):
                 return
 
 

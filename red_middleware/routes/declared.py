@@ -48,6 +48,8 @@ class DeclaredRoutes:
         trees = self._trees
         if trees is None:
             trees = self._trees = self._planted()
+        if not trees:
+            return None
         segments = path.split("/")
         for label in (method, OTHER):
             tree = trees.get(label)

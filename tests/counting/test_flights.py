@@ -130,6 +130,7 @@ def test_a_clock_that_says_zero_or_fails_is_no_reason_to_show_nothing() -> None:
 def test_a_fault_of_the_search_for_a_route_is_kept_from_the_application() -> None:
     """The request is counted as any other, without being shown while it lasts."""
     metrics = fresh_metrics(in_progress_by_route=True, saturation=True)
+    declare(metrics, [("/a", ["GET"])])
     exchange = begun(metrics, path=None)  # type: ignore[arg-type]  # no server would say so
     ended(exchange, "/a")
     assert metrics.snapshot()["red_instrumentation_errors_total"] >= 1.0
