@@ -108,6 +108,7 @@ def test_a_status_that_cannot_be_shown_is_refused(options: dict[str, Any], messa
         fresh_metrics(**options)
 
 
+@pytest.mark.once
 @every_option
 @pytest.mark.parametrize(("protocol", "scenario"), through(asgi=SCENARIOS, wsgi=SEEN_BY_WSGI))
 def test_a_scenario_counts_the_same_under_other_statuses(
@@ -220,6 +221,7 @@ def test_the_bound_follows_and_a_full_row_shows_as_much(options: dict[str, Any],
     assert rows[51] - rows[50] == slots * (len(bounds) + 1 + 2) + codes + 2
 
 
+@pytest.mark.once
 @given(
     answers=st.lists(
         st.tuples(
