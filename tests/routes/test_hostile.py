@@ -17,6 +17,7 @@ import pytest
 from red_middleware.metrics import recorder_of
 
 from ..drive import ASGIServer, Message, WSGIServer, environ, scope
+from ..options import EVERY
 from . import frameworks
 from .asking import faults, fresh, requests, routes
 from .contract import Framework
@@ -25,6 +26,7 @@ from .made import INSTALLED, Made, make, middleware
 pytestmark = pytest.mark.once
 
 REQUESTS = 1000
+WITH_OPTIONS = 100
 FEWER = {"django-ASGI": 150}
 """What takes longest: Django makes a thread for each request by ASGI."""
 
@@ -169,6 +171,27 @@ def quiet() -> Iterator[None]:
     logging.disable(logging.CRITICAL)
     yield
     logging.disable(logging.NOTSET)
+
+
+@pytest.mark.usefixtures("quiet")
+@pytest.mark.parametrize("framework", INSTALLED, ids=lambda framework: framework.id)
+def test_every_option_changes_nothing_of_that(framework: Framework) -> None:
+    """Fewer requests, which are counted under labels, statuses, sizes and all else that can be asked for."""
+    asked = list(hostile(WITH_OPTIONS))
+    ask: Callable[[Any, Made, Sequence[Asked]], list[Answer]]
+    ask = answers_of_wsgi if framework.protocol == "WSGI" else answers_of_asgi
+    metrics = fresh(**EVERY)
+    without, within = make(framework), make(framework)
+    with without.holds():
+        wanted = ask(without.app, without, asked)
+    with within.holds():
+        found = ask(middleware(framework)(within.app, metrics=metrics), within, asked)
+    assert [pair for pair in zip(asked, wanted, found, strict=True) if pair[1] != pair[2]][:1] == []
+    shown = metrics.snapshot()
+    for name in ("http_requests_total", "http_request_duration_seconds_count", "http_response_size_bytes_count"):
+        assert sum(value for text, value in shown.items() if text.startswith(f"{name}{{")) == WITH_OPTIONS
+    assert shown["red_series"] <= metrics.bound().series
+    assert shown["red_workers_busy"] == faults(metrics) == 0
 
 
 @pytest.mark.usefixtures("quiet")
