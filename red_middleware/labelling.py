@@ -1,6 +1,6 @@
 """Which values a request has of the labels of the user's own, and how an application says one.
 
-`counting.exchange` asks `Labels` when it counts a request. A value outside of a label's set becomes its default, never
+`counting.detailed` asks `Labels` when it counts a request. A value outside of a label's set becomes its default, never
 a new value.
 """
 

@@ -49,17 +49,10 @@ class DetailedExchange(Exchange):
         if self.finished:
             return
         outcome = self.outcome
-        labels = self.recorder.labels
-        # Else it is labelled when it is known how it ends.
-        if labels is not None and outcome is not None and self.apart is None and complete:
-            values = labels.read(self, failed=False)
-            self.outcome = outcome.beside.get(values) or self._label(outcome, values)
+        if outcome is not None and self.apart is None and complete:  # else it is labelled when it is known how it ends
+            self.outcome = self._labelled(outcome, failed=False)
         _finish(self, complete)
-        self.source = None
-        flight = self.flight
-        if flight is not None:
-            self.flight = None
-            flight.end()
+        self._let_go()
         outcome = self.outcome
         if self.is_sized and outcome is not None and (sizes := outcome.row.table.size_cells) is not None:
             sent = 0 if self.method.label == "HEAD" else self.sent  # the server drops what an app says to HEAD
@@ -82,6 +75,10 @@ class DetailedExchange(Exchange):
 
     def _leave(self) -> None:
         super()._leave()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """End what is known of it while it is in flight; more than once does no harm."""
         self.source = None  # which holds this exchange
         flight = self.flight
         if flight is not None:

@@ -150,7 +150,7 @@ class Exchange:
     """The environ or scope, until the request is counted. Only `detailed` fills this, and what follows."""
     given: Mapping[str, object] | None
     """What the application said of the user's own labels."""
-    flight: "Flight | None"
+    flight: Flight | None
     """What is known of it while it is in flight."""
     is_sized: bool
     """Whether its sizes are counted."""

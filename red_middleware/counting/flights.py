@@ -1,6 +1,6 @@
 """What is in flight: the requests that have begun and not ended, by route and by age.
 
-`exchange` begins and ends a `Flight` where an option asks for it; `table` has one `Flights`, and gives it its cells.
+`detailed` begins and ends a `Flight` where an option asks for it; `table` has one `Flights`, and gives it its cells.
 Whatever is published here is right once every thread is through: who changes something looks again after it wrote, so
 no lock is needed where CPython has its GIL, and a finaliser may come in between at any line.
 """

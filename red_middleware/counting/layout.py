@@ -13,6 +13,11 @@ from .labels import METHODS, OTHER, OVERFLOW, SCHEMES, UNMATCHED, WEBSOCKET
 Key = tuple[str, ...]
 """The label values that tell one row from the others of its kind."""
 
+OTEL_METHOD: Final = "http_request_method"
+OTEL_ROUTE: Final = "http_route"
+OTEL_SCHEME: Final = "url_scheme"
+"""What OpenTelemetry calls labels that rows may have: see `families.otel`."""
+
 
 class Unit(Enum):
     """What a cell holds, which decides what becomes of it among workers."""
@@ -113,7 +118,7 @@ class Kind:
         starts = (sum(field.width for field in fields[:n]) for n in range(len(fields)))
         self.offsets: dict[str, int] = {field.name: start for field, start in zip(fields, starts, strict=True)}
         """Where in a row each field begins."""
-        self.is_by_method: bool = labels[:1] in (("method",), ("http_request_method",))
+        self.is_by_method: bool = labels[:1] in (("method",), (OTEL_METHOD,))
         """Whether the key begins with a method, whose lock its rows have."""
         self.coded: Field | None = next((field for field in fields if field.is_coded), None)
         self.slots: int = max((field.slots for field in fields), default=1)
@@ -252,7 +257,7 @@ _STREAM: Final = Kind(
 )
 _FLIGHTS_BY_SCHEME: Final = Kind(
     FLIGHT,
-    ("http_request_method", "url_scheme"),
+    (OTEL_METHOD, OTEL_SCHEME),
     [Field("begun"), Field("in_progress", Unit.GAUGE)],
     capacity=len(METHODS) * len(SCHEMES),
     sentinels=[(method, scheme) for method in METHODS for scheme in SCHEMES],
@@ -320,7 +325,7 @@ class Choices(NamedTuple):
     @property
     def request_labels(self) -> Key:
         """Return what the label of the method, and that of the route, are called."""
-        return ("http_request_method", "http_route") if self.is_otel else ("method", "route")
+        return (OTEL_METHOD, OTEL_ROUTE) if self.is_otel else ("method", "route")
 
 
 def layout(choices: Choices) -> tuple[Kind, ...]:

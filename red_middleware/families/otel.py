@@ -7,12 +7,9 @@ rows are those of `red`, with labels for the attributes of a request.
 from typing import Final
 
 from ..counting.labels import OTHER, UNMATCHED
-from ..counting.layout import FLIGHT, CustomLabel
+from ..counting.layout import FLIGHT, OTEL_METHOD, OTEL_ROUTE, OTEL_SCHEME, CustomLabel
 from .family import Family
 
-METHOD: Final = "http_request_method"
-ROUTE: Final = "http_route"
-SCHEME: Final = "url_scheme"
 STATUS: Final = "http_response_status_code"
 VERSION: Final = "network_protocol_version"
 ERROR: Final = "error_type"
@@ -44,13 +41,13 @@ ATTRIBUTED: Final = frozenset(name for name, _ in _RENAMED.values())
 
 LABELS: Final = (
     CustomLabel(STATUS, OTHER, 0, ATTRIBUTED),
-    CustomLabel(SCHEME, OTHER, 0, ATTRIBUTED),
+    CustomLabel(OTEL_SCHEME, OTHER, 0, ATTRIBUTED),
     CustomLabel(VERSION, OTHER, 0, ATTRIBUTED),
     CustomLabel(ERROR, "", MOST_ERRORS, ATTRIBUTED),
 )
 """Beside method and route."""
 
-NAMES: Final = frozenset({METHOD, ROUTE, *(label.name for label in LABELS)})
+NAMES: Final = frozenset({OTEL_METHOD, OTEL_ROUTE, *(label.name for label in LABELS)})
 
 
 def renamed(family: Family) -> Family | None:

@@ -450,13 +450,19 @@ def live(base: str, requests: str) -> None:
     say([[*key, number] for key, number in worker.counts().items()])
 
 
-def hang(base: str) -> None:
-    """Be stuck in a request for ever."""
+def watched_shop(base: str | Path) -> RedMetrics:
+    """Return numbers of a group, which show what is in flight."""
     metrics = RedMetrics(
         registry=CollectorRegistry(), multiprocess_dir=base, multiprocess_name="shop",
         in_progress_by_route=True, saturation=True,
     )  # fmt: skip
     declare(metrics, [("/items/<id>", ["GET"])])
+    return metrics
+
+
+def hang(base: str) -> None:
+    """Be stuck in a request for ever."""
+    metrics = watched_shop(base)
     start_detailed(recorder_of(metrics), "GET", {}, "/items/1")
     say(os.getpid())
 

@@ -6,25 +6,18 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from prometheus_client import CollectorRegistry
 
-from red_middleware import RedMetrics
-
-from ..drive import count, declare, restart
+from ..drive import count, restart
 from ..e2e.marks import PIPE
 from ..e2e.servers import STUCK, Kind, Server, poll
-from .members import running
+from .members import running, watched_shop
 
 HANGING: Final = 'http_requests_in_progress{method="GET",route="/items/<id>"}'
 
 
 def test_the_oldest_request_of_a_stuck_worker_ages_until_it_is_killed(tmp_path: Path) -> None:
     """Its start stands in its cells. What it had in progress goes with it, and the route stays with 0."""
-    metrics = RedMetrics(
-        registry=CollectorRegistry(), multiprocess_dir=tmp_path, multiprocess_name="shop",
-        in_progress_by_route=True, saturation=True,
-    )  # fmt: skip
-    declare(metrics, [("/items/<id>", ["GET"])])
+    metrics = watched_shop(tmp_path)
     count(metrics, "/items/<id>")
     try:
         with running("hang", tmp_path) as stuck:
