@@ -43,5 +43,6 @@ def add_command(commands: Subparsers, name: str, usage: str, summary: str, text:
         help=summary,
         description=f"{summary[0].upper()}{summary[1:]}.",
         epilog=text,
+        allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

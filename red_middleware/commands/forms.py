@@ -28,7 +28,7 @@ def add_format(parser: argparse.ArgumentParser, kind: str) -> None:
     group.add_argument("--name", help="the object's name (default: made of the job)")
     group.add_argument("--kubernetes-namespace", metavar="NAMESPACE", help="the object's namespace (default: none)")
     group.add_argument(
-        "--labels", action="append", default=[], type=pair, metavar="KEY=VALUE",
+        "--object-label", action="append", default=[], type=pair, metavar="KEY=VALUE",
         help="a label of the object, such as release=prometheus, by which an operator finds it; repeatable",
     )  # fmt: skip
 
@@ -54,7 +54,7 @@ def metadata(arguments: argparse.Namespace, job: str, what: str) -> Metadata:
     for flag, said in (("--name", name), ("--kubernetes-namespace", arguments.kubernetes_namespace)):
         if said is not None and not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", said):
             raise UsageError(f"{flag} {said!r}: must be up to 63 lower-case letters, digits and -")
-    return Metadata(name, arguments.kubernetes_namespace, dict(arguments.labels))
+    return Metadata(name, arguments.kubernetes_namespace, dict(arguments.object_label))
 
 
 def check_form(arguments: argparse.Namespace) -> None:
@@ -64,7 +64,7 @@ def check_form(arguments: argparse.Namespace) -> None:
         UsageError: There is such a flag.
     """
     given = {"--name": arguments.name, "--kubernetes-namespace": arguments.kubernetes_namespace}
-    given["--labels"] = arguments.labels or None
+    given["--object-label"] = arguments.object_label or None
     for flag, said in given.items():
         if arguments.format == PROMETHEUS and said is not None:
             raise UsageError(f"{flag} goes with --format kubernetes only")

@@ -23,7 +23,7 @@ example:
   # in prometheus.yml, from Prometheus 2.43 on:
   #   scrape_config_files: [shop-scrape.yml]
 
-  red-middleware scrape-config --job shop --app shop:app --format kubernetes --labels release=prometheus \\
+  red-middleware scrape-config --job shop --app shop:app --format kubernetes --object-label release=prometheus \\
       --selector app=shop --port http
 
 sample_limit is what RedMetrics.bound() says, the most series that any client can make, and own_series_limit for the
