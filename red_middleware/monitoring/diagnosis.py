@@ -91,7 +91,7 @@ def findings(exposition: Exposition, expected: Installation | None = None) -> li
     installations = exposition.installations()
     found = list(_of_all(exposition))
     for shown in installations:
-        about = f"{shown.prefix.rstrip('_')}: " if len(installations) > 1 else ""
+        about = f"{shown.prefix.rstrip('_') or 'without a namespace'}: " if len(installations) > 1 else ""
         found += [about + finding for finding in _of(shown)]
     if expected is not None and installations:
         found += _differences(exposition, expected)

@@ -9,6 +9,8 @@ from typing import Any, Final, NamedTuple
 import yaml
 from coverage import Coverage
 
+from ..e2e import ROOT
+
 DEADLINE_SECONDS: Final = 60.0
 
 
@@ -27,7 +29,8 @@ class Ran(NamedTuple):
 
 def command(*arguments: object, flags: tuple[str, ...] = ()) -> list[str]:
     """Return the command line of a command. It is measured where the tests are."""
-    measured = ["-m", "coverage", "run", "--parallel-mode"] if Coverage.current() else []
+    settings = f"--rcfile={ROOT / 'pyproject.toml'}"  # the command may run anywhere
+    measured = ["-m", "coverage", "run", settings, "--parallel-mode"] if Coverage.current() else []
     return [sys.executable, *flags, *measured, "-m", "red_middleware", *map(str, arguments)]
 
 

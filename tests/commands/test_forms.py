@@ -113,7 +113,17 @@ def test_a_monitor_scrapes_pods_or_a_service(capsys: pytest.CaptureFixture[str])
             }
         ],
     }  # fmt: skip
-    more = ("--service", "--selector", "app=shop", "--selector", "tier=web", "--port", "metrics", "--token-secret", "s:k")
+    more = (
+        "--service",
+        "--selector",
+        "app=shop",
+        "--selector",
+        "tier=web",
+        "--port",
+        "metrics",
+        "--token-secret",
+        "s:k",
+    )
     times = ("--scrape-interval", "1m30s", "--scrape-timeout", "1m", "--metrics-path", "/m")
     service = made(capsys, "scrape-config", "--job", "shop", *KUBERNETES, *more, *times)
     assert service["kind"] == "ServiceMonitor"

@@ -88,7 +88,11 @@ def test_an_app_that_cannot_be_read_leaves_the_old_file(tmp_path: Path, capsys: 
 
 @pytest.mark.parametrize(
     ("place", "says"),
-    [("nowhere/rules.yml", "No such file or directory"), (".", "Is a directory"), ("file/rules.yml", "Not a directory")],
+    [
+        ("nowhere/rules.yml", "No such file or directory"),
+        (".", "Is a directory"),
+        ("file/rules.yml", "Not a directory"),
+    ],
 )
 def test_a_place_where_nothing_can_be_written_is_said(
     place: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

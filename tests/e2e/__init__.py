@@ -47,6 +47,9 @@ def has_package(name: str) -> bool:
 def require_program(name: str) -> str:
     """Return the path of one of Prometheus's programs."""
     path = shutil.which(name)
-    require(f"{name} is not installed: apt-get install prometheus, or https://prometheus.io/download/", path)
+    require(
+        f"{name} is not installed: apt-get install prometheus prometheus-alertmanager, or https://prometheus.io/download/",
+        path,
+    )
     assert path is not None  # require does not return otherwise
     return path

@@ -1,0 +1,1 @@
+"""Mirrors `red_middleware/monitoring`."""
