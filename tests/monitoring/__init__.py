@@ -1,1 +1,1 @@
-"""Mirrors `red_middleware/monitoring`."""
+"""Rules, alerts and dashboards: what they say, asked of Prometheus's own tools and of a real Prometheus."""
