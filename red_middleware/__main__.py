@@ -68,10 +68,15 @@ def run() -> NoReturn:
     except BrokenPipeError:  # the reader has seen enough, as `head` has
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the interpreter's last flush is quiet
         code = FAILED
-    if threading.active_count() > 1 and any(not one.daemon for one in threading.enumerate()[1:]):
-        sys.stderr.flush()
-        os._exit(code)  # the app that was imported has started threads, and nothing would ever end them
+    if any(not one.daemon for one in threading.enumerate() if one is not threading.main_thread()):
+        _leave(code)
     sys.exit(code)
+
+
+def _leave(code: int) -> NoReturn:  # pragma: no cover  # no coverage survives it
+    """End a process in which the app that was imported has started threads: nothing would ever end them."""
+    sys.stderr.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":  # pragma: no branch  # nobody imports it

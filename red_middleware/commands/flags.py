@@ -1,7 +1,7 @@
 """Which installation a command is about: `--app` reads it from the app, and else each option is a flag.
 
-The flags are the options of `RedMetrics` that shape what it exposes, with their types and words from there, so that there is
-one place where an option is described. What the environment says counts as it does in the app.
+The flags are the options of `RedMetrics` that shape what it exposes, with their types and words from there, so that an
+option is described in one place. What the environment says counts as it does in the app.
 """
 
 import argparse

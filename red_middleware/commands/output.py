@@ -10,7 +10,6 @@ import stat
 import sys
 import tempfile
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Final
 
 from . import FailureError
@@ -52,7 +51,7 @@ def yaml_text(documents: Sequence[object], arguments: Sequence[str], *notes: str
 
     Dumper.add_representer(str, represent_text)
     comment = [f"Made by: red-middleware {shlex.join(_without_output(arguments))}", *notes]
-    lines = "".join(f"# {line}\n" for line in comment)
+    lines = "".join(f"# {line}\n" for each in comment for line in each.splitlines())
     return lines + str(yaml.dump_all(documents, Dumper=Dumper, sort_keys=False, width=110, allow_unicode=True))
 
 
@@ -70,25 +69,29 @@ def write(text: str, file: str | None) -> None:
         return
     place = os.path.realpath(file)  # of a symbolic link, what it leads to is replaced
     try:
-        mode = stat.S_IMODE(os.stat(place).st_mode) if os.path.exists(place) else 0o666 & ~_umask()
-        if os.path.exists(place) and not os.path.isfile(place) and not os.path.isdir(place):
+        if os.path.exists(place) and not os.path.isfile(place):
             with open(place, "w", encoding="utf-8") as pipe:
                 pipe.write(text)
-            return
-        descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(place), prefix=f".{os.path.basename(place)}.")
-        try:
-            with open(descriptor, "w", encoding="utf-8", newline="\n") as beside:
-                beside.write(text)
-                beside.flush()
-                os.fsync(beside.fileno())
-            os.chmod(temporary, mode)
-            os.replace(temporary, place)
-        except BaseException:
-            with suppress(OSError):
-                os.unlink(temporary)
-            raise
+        else:
+            _replace(place, text)
     except OSError as error:
         raise FailureError(f"{file} is not written: {error.strerror}") from error
+
+
+def _replace(place: str, text: str) -> None:
+    """Put a text in the place of a file, with the permissions that the file had, or that a new one has."""
+    mode = stat.S_IMODE(os.stat(place).st_mode) if os.path.exists(place) else 0o666 & ~_umask()
+    descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(place), prefix=f".{os.path.basename(place)}.")
+    try:
+        with open(descriptor, "w", encoding="utf-8") as beside:
+            beside.write(text)
+            beside.flush()
+            os.fsync(beside.fileno())
+        os.chmod(temporary, mode)
+        os.replace(temporary, place)
+    except BaseException:
+        os.unlink(temporary)
+        raise
 
 
 def _umask() -> int:

@@ -93,7 +93,7 @@ def test_an_app_says_what_is_expected(metrics: RedMetrics, tmp_path: Path) -> No
 def test_an_endpoint_is_read_by_its_token_and_its_certificate(
     metrics: RedMetrics, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without the token it is said how to give it. Proxies of the environment are not asked, as Prometheus asks none."""
+    """Without the token it is said how to give it. No proxy of the environment is asked, as Prometheus asks none."""
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:1")
     (tmp_path / "token").write_text("secret\n")

@@ -13,7 +13,9 @@ from red_middleware.__main__ import main
 from ..e2e import require_program
 
 OPTIONS = (
-    "", "--namespace shop --buckets 0.1,0.4 --slo-seconds 0.1", "--naming otel --slo-seconds 0.3 --slo-availability 0.9",
+    "",
+    "--namespace shop --buckets 0.1,0.4 --slo-seconds 0.1",
+    "--naming otel --slo-seconds 0.3 --slo-availability 0.9",
     "--slo-availability 0.999 --slo-seconds 0.3,1 --label tenant --duration-status code --saturation",
 )  # fmt: skip
 KUBERNETES = ("--format", "kubernetes")
@@ -40,7 +42,7 @@ def test_promtool_accepts_the_rules(
     command: str, options: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """As a plain file, and as what a `PrometheusRule` holds. A job may be called anything that YAML has to quote."""
-    for job in ("shop", 'a "shop": {b}\\'):
+    for job in ("shop", 'a "shop": {b}\\', "two\nlines: #"):
         plain = made(capsys, command, "--job", job, *options.split())
         held = made(capsys, command, "--job", job, *options.split(), *KUBERNETES)
         assert held["spec"] == plain
@@ -148,9 +150,9 @@ def test_a_monitor_scrapes_pods_or_a_service(capsys: pytest.CaptureFixture[str])
         ("scrape-config --job shop --format kubernetes --target a:1", "--target does not go with --format kubernetes"),
         ("scrape-config --job shop --format kubernetes --token-file a", "--token-file does not go with --format"),
         ("scrape-config --job shop --format kubernetes --token-secret a", "'a': write name:key"),
-        ("scrape-config --job shop --target a:1 --scrape-interval 15", "'15' is no duration, such as 15s or 1m30s"),
+        ("scrape-config --job shop --target a:1 --scrape-interval 15", "'15' is no duration, such as 15s"),
         ("scrape-config --job shop --target a:1 --scrape-timeout 0s", "'0s' is no duration"),
-        ("scrape-config --job shop --target a:1 --scrape-interval 5s", "a timeout of 10s is longer than the interval of 5s"),
+        ("scrape-config --job shop --target a:1 --scrape-interval 5s", "a timeout of 10s is longer than the interval"),
     ],
 )  # fmt: skip
 def test_what_does_not_go_together_is_said(arguments: str, says: str, capsys: pytest.CaptureFixture[str]) -> None:

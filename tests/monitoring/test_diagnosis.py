@@ -34,14 +34,14 @@ def healthy(**options: Any) -> RedMetrics:
 
 def found(shown: str, expected: RedMetrics | None = None) -> list[str]:
     """Return what is wrong with an exposition, given the metrics whose options it should have."""
-    installation = expected and Installation("shop", recorder_of(expected).options)
+    installation = None if expected is None else Installation("shop", recorder_of(expected).options)
     return findings(Exposition(shown), installation)
 
 
 @pytest.mark.parametrize("headers", [{}, OPEN], ids=["text", "openmetrics"])
 @pytest.mark.parametrize(
-    "options", [{}, {"namespace": "shop"}, {"naming": "otel"}, {"namespace": "my_shop", "saturation": True, "sizes": True}]
-)  # fmt: skip
+    "options", [{}, {"namespace": "shop"}, {"naming": "otel"}, {"namespace": "a_b", "saturation": True, "sizes": True}]
+)
 def test_nothing_is_wrong_with_what_is_well(options: dict[str, Any], headers: dict[str, str]) -> None:
     """Whatever its options are, in both formats, and by itself as well as beside what is expected of it."""
     metrics = healthy(**options)
