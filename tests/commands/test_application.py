@@ -1,11 +1,15 @@
 """`--app` reads from an app what it exposes: each kind of app in a process of its own, as its users have it."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from . import Ran, run
+from red_middleware.__main__ import main
+
+from . import Ran, environment, run
 
 PLAIN = """
 from red_middleware import RedMetrics, RedWSGIMiddleware
@@ -145,18 +149,13 @@ def test_the_scrape_job_has_the_path_and_the_bound_of_the_app(app: str, package:
     assert f"# sample_limit: {rows * (14 + 21) + 1876} series are all that red_middleware can expose, 5" in ran.out
 
 
-def test_the_apps_own_metrics_are_those_of_its_registry(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_apps_own_metrics_are_those_of_its_registry(shop: Path) -> None:
     """Named as they are exposed; what has no number to draw is none, and neither are those of Python itself."""
     pytest.importorskip("flask")
     program = (
         "from red_middleware.commands.application import read\n"
         "for one in read('flasks:Apps.made', None, False).own: print(*one, sep='|')"
     )
-    import subprocess
-    import sys
-
-    from . import environment
-
     told = subprocess.run(
         [sys.executable, "-c", program], cwd=shop, env=environment(), capture_output=True, text=True, check=True
     )
@@ -230,14 +229,21 @@ def test_metrics_that_no_middleware_shows_are_found_by_being_there(shop: Path) -
         ("shop:app", "RedMetrics(buckets=())", "ValueError: RedMetrics(buckets=()): must be strictly increasing"),
     ],
 )
-def test_what_cannot_be_read_is_said_in_a_line(app: str, program: str, says: str, shop: Path) -> None:
-    """With exit code 1, and no traceback."""
+def test_what_cannot_be_read_is_said_in_a_line(
+    app: str, program: str, says: str, shop: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With exit code 1, and no traceback. None of these apps registers anything, so they are imported here."""
     (shop / "shop.py").write_text(f"{PLAIN}{program}\n")
-    ran = run("rules", "--job", "shop", "--app", app, cwd=shop)
-    assert (ran.code, ran.out) == (1, "")
-    assert ran.err.startswith("red-middleware rules: ")
-    assert says.format(shop=shop) in ran.err
-    assert len(ran.err.splitlines()) == 1
+    monkeypatch.chdir(shop)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "shop", raising=False)
+    code = main(["rules", "--job", "shop", "--app", app])
+    monkeypatch.delitem(sys.modules, "shop", raising=False)
+    shown = capsys.readouterr()
+    assert (code, shown.out) == (1, "")
+    assert shown.err.startswith("red-middleware rules: ")
+    assert says.format(shop=shop) in shown.err
+    assert len(shown.err.splitlines()) == 1
 
 
 def test_a_traceback_is_shown_to_whoever_asks(shop: Path) -> None:
