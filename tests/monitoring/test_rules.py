@@ -85,9 +85,9 @@ def test_a_restart_is_no_traffic_and_no_loss(tmp_path: Path) -> None:
         **dict(route(shop, "/busy", [before, down, after], "a")),
         **dict(route(shop, "/busy", [Phase(41, requests=60)], "b")),
     }
-    lowest = "round(min_over_time(job:http_requests:rate5m[30m]), 0.1)"
-    highest = "round(max_over_time(job:http_requests:rate5m[30m]), 0.1)"
-    questions = [Question(40, lowest, {'{job="shop"}': 1.6}), Question(40, highest, {'{job="shop"}': 2.0})]
+    lowest = "min_over_time(job:http_requests:rate5m[30m]) > bool 1.4"
+    highest = "max_over_time(job:http_requests:rate5m[30m]) > bool 2.01"
+    questions = [Question(40, lowest, {'{job="shop"}': 1}), Question(40, highest, {'{job="shop"}': 0})]
     ask(rule_groups(shop), series, questions, tmp_path)
 
 
