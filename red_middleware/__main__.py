@@ -26,6 +26,10 @@ exit codes: 0 done; 1 it could not be done, or check found something; 2 a wrong 
 """
 
 
+INTERRUPTED: Final = 130
+"""The exit code after Ctrl-C, as shells have it."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
 
@@ -68,6 +72,8 @@ def run() -> NoReturn:
     except BrokenPipeError:  # the reader has seen enough, as `head` has
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the interpreter's last flush is quiet
         code = FAILED
+    except KeyboardInterrupt:
+        code = INTERRUPTED
     if any(not one.daemon for one in threading.enumerate() if one is not threading.main_thread()):
         _leave(code)
     sys.exit(code)

@@ -146,3 +146,15 @@ def test_yaml_is_read_as_it_was_meant() -> None:
     assert "&id" not in ran.out
     assert "expr: |" in ran.out
     assert ran.document()["groups"][0]["name"] == "red-shop-alerts"
+
+
+def test_an_interrupt_ends_a_command_without_noise(tmp_path: Path) -> None:
+    """While an app is imported that takes its time."""
+    (tmp_path / "slow.py").write_text("import os, time\nprint('here', flush=True)\ntime.sleep(60)\n")
+    with subprocess.Popen(
+        command(*RULES, "--app", "slow:app"), cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True
+    ) as ran:
+        assert ran.stderr
+        assert ran.stderr.readline() == "here\n"
+        ran.send_signal(signal.SIGINT)
+        assert (ran.wait(DEADLINE_SECONDS), ran.stderr.read()) == (130, "")
