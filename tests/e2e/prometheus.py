@@ -5,7 +5,7 @@ import signal
 import socket
 import subprocess
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,24 +22,36 @@ class Prometheus:
         directory: An empty one of its own, for its data, its configuration and its log.
         targets: Ports by the name of their job.
         more: Further settings of a job, by its name: credentials, TLS.
+        rules: Groups of rules that it evaluates.
     """
 
     def __init__(
-        self, directory: Path, targets: dict[str, int], more: Mapping[str, Mapping[str, object]] = NOTHING
+        self,
+        directory: Path,
+        targets: dict[str, int],
+        more: Mapping[str, Mapping[str, object]] = NOTHING,
+        rules: Sequence[Mapping[str, object]] = (),
     ) -> None:
         self.program = require_program("prometheus")
         self.directory = directory
         self.targets = targets
         self.more = more
+        self.rules = rules
 
     def __enter__(self) -> "Prometheus":
         jobs = [
             {"job_name": name, "static_configs": [{"targets": [f"127.0.0.1:{port}"]}], **self.more.get(name, {})}
             for name, port in self.targets.items()
         ]
-        configuration = {"global": {"scrape_interval": "1s", "scrape_timeout": "1s"}, "scrape_configs": jobs}
+        rules = self.directory / "rules.yml"
+        rules.write_text(json.dumps({"groups": self.rules}))  # JSON is YAML
+        configuration = {
+            "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
+            "rule_files": [str(rules)],
+            "scrape_configs": jobs,
+        }
         path = self.directory / "prometheus.yml"
-        path.write_text(json.dumps(configuration))  # JSON is YAML
+        path.write_text(json.dumps(configuration))
         for _ in range(5):  # another process may take the port between its choice and its use
             with socket.socket() as free:
                 free.bind(("127.0.0.1", 0))
