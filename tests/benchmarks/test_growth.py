@@ -1,0 +1,163 @@
+"""The simulation of growth: its arithmetic, a few instances in a real Prometheus, and what `docs/growth.md` says of it."""
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Final
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from red_middleware import RedMetrics
+
+from ..drive import count
+from ..e2e import ROOT, require_packages, require_program
+from ..e2e.servers import get
+from .exposed import HOSTILE, ROUTES, STATUSES, Answer, Exposed, exposed
+from .growth import (
+    INSTANCES,
+    INTERVAL_SECONDS,
+    SERIES_OF_SCRAPE,
+    Fleet,
+    Package,
+    Run,
+    beside,
+    interval_seconds,
+    many,
+    one,
+    recorded,
+    scraped,
+)
+from .tables import OURS
+
+PAGE: Final = (ROOT / "docs" / "growth.md").read_text(encoding="utf-8")
+BODY: Final = b"# TYPE requests counter\nrequests_total 1\nup_total 2\n\n# EOF\n"
+
+needs_starlette = pytest.mark.usefixtures("starlette")
+
+
+@pytest.fixture(scope="module")
+def starlette() -> None:
+    require_packages("starlette")
+
+
+@pytest.fixture(scope="module")
+def shop(starlette: None) -> Exposed:
+    """Return three scrapes of the shop."""
+    return exposed(OURS, 3)
+
+
+def rows_of(title: str) -> list[list[str]]:
+    """Return the cells of the table below a heading of the page, without what Markdown adds."""
+    section = PAGE.split(f"\n## {title}\n")[1].split("\n## ")[0]
+    lines = [line for line in section.splitlines() if line.startswith("|")]
+    return [[cell.strip(" `") for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+def number(cell: str) -> int:
+    return int(cell.replace(",", ""))
+
+
+def test_memory_is_calculated_from_the_largest_run() -> None:
+    """Two series an instance, with five of the scrape: 700 in a heap that grew by 2.1 MB are 3 kB each."""
+    idle = Run(0, 0, 0, 1e6, 4e6, 50e6)
+    runs = [Run(10, 70, 70, 2e6, 9e6, 60e6), Run(100, 700, 700, 3e6, 6.1e6, 55e6)]
+    package = Package(Exposed(OURS, [Answer({}, b""), Answer({}, BODY)], 2), idle, runs)
+    assert package.series(1_000) == 7_000
+    assert package.bytes_per_series == 3_000
+    assert package.memory_bytes(1_000) == 50e6 + 7_000 * 3_000
+    measured = [row for row in many(package).rows if row[4]]
+    assert measured == [
+        ["10", "70", "5", "0.0", "70", "2", "60", "50"],
+        ["100", "700", "47", "0.4", "700", "3", "55", "52"],
+    ]
+    assert beside([package]).rows == [[OURS, "50", "50", "52", "71", "260", "3,000", "100"]]
+    assert one([package]).rows == [[OURS, "2", "59", "59", "0", "2"]]
+
+
+@pytest.mark.parametrize(("series", "seconds"), [(0, 0.1), (35_000, 0.1), (35_001, 0.2), (1_141_000, 3.3)])
+def test_many_series_are_scraped_less_often(series: int, seconds: float) -> None:
+    """Prometheus can keep up with no more than some samples a second."""
+    assert interval_seconds(series) == seconds
+
+
+def test_each_instance_of_a_fleet_answers_one_scrape_after_the_other() -> None:
+    """And stays at its last answer."""
+    answers = [Answer({"Content-Type": "text/plain"}, body) for body in (b"first", b"second")]
+    with Fleet(answers, 2) as fleet:
+        asked = [get(f"http://127.0.0.1:{fleet.port}/{instance}") for instance in (1, 0, 1, 1)]
+    assert asked == [b"first", b"first", b"second", b"second"]
+    assert fleet.scrapes == [1, 3]
+
+
+@pytest.mark.once
+def test_a_shop_shows_the_same_series_in_each_scrape_and_its_counters_rise(shop: Exposed) -> None:
+    """What it shows to Prometheus is compressed, and no more after hostile requests than the page says."""
+    first, _, last = shop.answers
+    assert {answer.series for answer in shop.answers} == {first.series}
+    assert first.text != last.text
+    assert len(last.body) < len(last.text) / 5
+    assert shop.series_after_hostile < first.series + 3 * 23  # the routes `_unmatched` and one with the method `_OTHER`
+    name, series, *_ = rows_of("One instance")[0]
+    assert name == OURS
+    assert abs(number(series) - first.series) <= first.series / 50  # Python and what it collects make a few
+
+
+@pytest.mark.once
+def test_prometheus_scrapes_a_few_instances(shop: Exposed) -> None:
+    """It has exactly the series that the instances show, and says what it takes."""
+    run = scraped(shop.answers, 3, scrapes=3)
+    assert run.series == run.chunks == 3 * (shop.answers[0].series + SERIES_OF_SCRAPE)
+    assert 1e6 < run.heap_bytes < run.resident_bytes < 1e9
+
+
+@pytest.mark.once
+def test_rules_record_as_many_series_of_three_instances_as_of_one(shop: Exposed) -> None:
+    """The page says how many."""
+    found = {recorded(shop.answers, instances) for instances in (1, 3)}
+    (series,) = re.findall(r"([\d,]+) recorded series", PAGE)
+    assert found == {number(series)}
+
+
+def test_the_page_calculates_as_the_simulation_does() -> None:
+    """Series and samples a second of many instances are those of one."""
+    series = number(rows_of("One instance")[0][1]) + SERIES_OF_SCRAPE
+    for instances, row in zip(INSTANCES, rows_of("From 1 to 10,000 instances"), strict=True):
+        assert [number(cell) for cell in row[:2]] == [instances, instances * series]
+        assert row[2] == f"{instances * series / INTERVAL_SECONDS:,.0f}"
+    assert f"{HOSTILE:,} methods" in PAGE
+
+
+@pytest.mark.parametrize("title", ["What holds under attack", "What to turn off first"])
+def test_the_bounds_of_the_page_are_those_of_the_code(title: str) -> None:
+    """And so is what its app shows of requests."""
+    rows = rows_of(title)
+    assert rows
+    for options, bound, shown in rows:
+        make = options.replace("RedMetrics(", "RedMetrics(registry=CollectorRegistry(), multiprocess_dir=None, ")
+        metrics: RedMetrics = eval(make, {"RedMetrics": RedMetrics, "CollectorRegistry": CollectorRegistry})
+        assert metrics.bound().series == number(bound), options
+        for route in range(ROUTES):
+            for status in STATUSES:
+                count(metrics, f"/section-{route}/items/{{item}}", status)
+        assert len(metrics.snapshot()) == number(shown), options
+
+
+@pytest.mark.once
+def test_every_instance_is_in_one_shard(tmp_path: Path) -> None:
+    """promtool relabels 100 instances with the configuration of the page, as each of its shards."""
+    promtool = require_program("promtool")
+    (block,) = re.findall(r"```yaml\n(scrape_configs:[^`]*hashmod.*?)```", PAGE, re.DOTALL)
+    targets = [f"shop-{instance}:8000" for instance in range(100)]
+    kept: list[str] = []
+    for shard in range(4):
+        text = re.sub(r"targets: \[.*\]", f"targets: {targets}", block).replace('regex: "0"', f'regex: "{shard}"')
+        file = tmp_path / f"{shard}.yml"
+        file.write_text(text)
+        command = [promtool, "check", "service-discovery", "--timeout=1s", str(file), "shop"]
+        ran = subprocess.run(command, capture_output=True, text=True, check=True)
+        print(ran.stdout[:600])
+        found = [each["labels"]["instance"] for each in json.loads(ran.stdout) if each.get("labels")]
+        assert 10 < len(found) < 40
+        kept += found
+    assert sorted(kept) == sorted(targets)
