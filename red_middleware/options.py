@@ -162,7 +162,7 @@ class Options:
             size_bounds=tuple(self.size_buckets) if self.sizes else (),
             duration_status=self.duration_status,
             status_classes=self.status_classes,
-            objectives=tuple(self._objectives()),
+            objectives=tuple(self.objectives()),
             in_progress_by_route=self.in_progress_by_route,
             saturation=self.saturation,
             own_series=own_series,
@@ -174,7 +174,7 @@ class Options:
             is_otel=self.naming == "otel",
         )
 
-    def _objectives(self) -> Iterator[Objective]:
+    def objectives(self) -> Iterator[Objective]:
         """Yield what is aimed at."""
         if self.slo_availability is not None:
             yield Objective("availability", self.slo_availability, self.slo_availability)

@@ -1,0 +1,226 @@
+"""Recording rules: RED of the service and of each route, and how much of each objective is missed.
+
+Every rule sums over the instances of one job, so the results are the same on Prometheus, Thanos, Mimir and
+VictoriaMetrics. Names are `level:metric:operations`. The rates over five minutes are recorded from the raw counters.
+All longer windows are made of these rates, and never of ratios: an average of ratios is not a ratio.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Final, Literal, NamedTuple
+
+from ..counting.layout import Objective
+from ..families.family import number
+from .installation import JOB, Installation, both
+
+REQUESTS: Final = "http_requests"
+ERRORS: Final = "http_errors"
+ERROR_RATIO: Final = "http_errors_per_request"
+DURATION: Final = "http_request_duration_seconds"
+BUCKETS: Final = "http_request_duration_seconds_bucket"
+BAD: Final = "red_slo_bad"
+BAD_RATIO: Final = "red_slo_bad_per_request"
+BUDGET: Final = "red_slo_budget"
+"""What is recorded. The names are the same with `naming="otel"`."""
+
+RATE: Final = "rate5m"
+HALF_HOUR: Final = "rate30m"
+"""The rates that all others are made of: those of windows of days are made of the latter."""
+
+QUANTILES: Final = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
+
+PERIOD: Final = "30d"
+"""How long an error budget has to last."""
+
+WINDOWS: Final = ("5m", "30m", "1h", "2h", "6h")
+LONG_WINDOWS: Final = ("1d", "3d", PERIOD)
+"""In which the share of bad requests is recorded."""
+
+TOLERABLE: Final = 4
+"""Apdex: the tolerated duration is so many times the satisfying one (Apdex Alliance, specification 1.1)."""
+
+USUAL_SATISFYING_SECONDS: Final = 0.5
+"""What the satisfying duration should be near where there is no objective."""
+
+Rule = dict[str, Any]
+Group = dict[str, Any]
+
+
+class Level(NamedTuple):
+    """How far series are added up: to one for the whole service, or to one for each route."""
+
+    installation: Installation
+    name: Literal["service", "route"]
+
+    @property
+    def labels(self) -> list[str]:
+        """The labels that are left."""
+        return [JOB] if self.name == "service" else [JOB, self.installation.route]
+
+    def recorded(self, metric: str, operations: str, *more: str) -> str:
+        """Return the name of what is recorded.
+
+        Args:
+            metric: One of this module's names, without the namespace.
+            operations: What was done to it, such as `rate5m`.
+            more: Further labels that are left, such as `le`.
+        """
+        namespace = self.installation.options.namespace
+        return f"{'_'.join([*self.labels, *more])}:{namespace}{'_' if namespace else ''}{metric}:{operations}"
+
+    def selector(self, metric: str, operations: str, matchers: str = "") -> str:
+        """Return a selector of what is recorded for this job."""
+        return f"{self.recorded(metric, operations)}{{{both(self.installation.of_job(), matchers)}}}"
+
+    def buckets(self, matchers: str = "") -> str:
+        """Return a selector of the recorded buckets of the latency histogram."""
+        return f"{self.recorded(BUCKETS, RATE, 'le')}{{{both(self.installation.of_job(), matchers)}}}"
+
+
+def levels(installation: Installation) -> tuple[Level, Level]:
+    """Return both levels, the one of the routes first: the service is added up from it."""
+    return Level(installation, "route"), Level(installation, "service")
+
+
+def rule_groups(installation: Installation) -> list[Group]:
+    """Return the groups of a rule file, as Prometheus reads them.
+
+    A long window changes slowly and reads many samples, so that these are evaluated every five minutes only.
+    """
+    groups = [_group(installation, "rates", _rates(installation))]
+    if installation.objectives:
+        groups += [
+            _group(installation, "objectives", _objectives(installation)),
+            {**_group(installation, "budgets", _budgets(installation)), "interval": "5m"},
+        ]
+    return groups
+
+
+def labels_of(objective: Objective) -> dict[str, str]:
+    """Return the labels of an objective, which are those of `red_slo_info`."""
+    return {"objective": objective.name, "threshold": number(objective.threshold)}
+
+
+def matchers_of(objective: Objective) -> str:
+    """Return what finds an objective among those of its job."""
+    return both(*(f'{name}="{value}"' for name, value in labels_of(objective).items()))
+
+
+def apdex_bounds(installation: Installation) -> tuple[float, float] | None:
+    """Return up to how many seconds users are satisfied, and tolerate it; `None` where no two buckets can tell.
+
+    Of several pairs it is the one nearest to the first objective.
+    """
+    bounds = installation.options.bounds
+    pairs = [(low, high) for low in bounds for high in bounds if abs(high - TOLERABLE * low) < 1e-9 * high]
+    aim = next(iter(installation.options.slo_seconds), USUAL_SATISFYING_SECONDS)
+    return min(pairs, key=lambda pair: (abs(pair[0] - aim), pair), default=None)
+
+
+def _group(installation: Installation, name: str, rules: Iterable[Rule]) -> Group:
+    return {"name": f"red-{installation.job}-{name}", "rules": list(rules)}
+
+
+def _rule(name: str, expr: str, **labels: str) -> Rule:
+    return {"record": name, "expr": expr, **({"labels": labels} if labels else {})}
+
+
+def _rates(installation: Installation) -> Iterator[Rule]:
+    """Yield RED over five minutes."""
+    job = installation.of_job()
+    counters = {
+        REQUESTS: installation.requests(job),
+        ERRORS: installation.errors(job),
+        f"{DURATION}_sum": f"{installation.name(installation.duration_family, '_sum')}{{{job}}}",
+    }
+    for level in levels(installation):
+        by_level = ", ".join(level.labels)
+        requests = level.selector(REQUESTS, RATE)
+        for metric, counter in counters.items():
+            expr = f"sum by ({by_level}) ({_rates_of(level, metric, counter)})"
+            if metric == ERRORS and installation.is_otel:  # nothing is shown there until a request has failed
+                expr += f" or 0 * {requests}"
+            yield _rule(level.recorded(metric, RATE), expr)
+        yield _rule(level.recorded(ERROR_RATIO, f"ratio_{RATE}"), f"{level.selector(ERRORS, RATE)} / {requests}")
+        yield _rule(level.recorded(DURATION, "mean5m"), f"{level.selector(f'{DURATION}_sum', RATE)} / {requests}")
+        source = (
+            f"rate({installation.buckets(job)}[5m])" if level.name == "route" else levels(installation)[0].buckets()
+        )
+        yield _rule(level.recorded(BUCKETS, RATE, "le"), f"sum by ({by_level}, le) ({source})")
+        for name, quantile in QUANTILES.items():
+            expr = f"histogram_quantile({quantile}, {level.buckets()})"
+            yield _rule(level.recorded(DURATION, f"{name}_{RATE}"), expr)
+        yield from _apdex(level)
+
+
+def _rates_of(level: Level, metric: str, counter: str) -> str:
+    """Return what a level adds up: the rates of the raw counter, or what the level below has recorded of them."""
+    route, _ = levels(level.installation)
+    return f"rate({counter}[5m])" if level.name == "route" else route.selector(metric, RATE)
+
+
+def _apdex(level: Level) -> Iterator[Rule]:
+    """Yield the share of satisfied users, with half of those who tolerate it: the mean of both shares of requests."""
+    pair = apdex_bounds(level.installation)
+    if pair is not None:
+        satisfied, tolerated = (f"sum by ({', '.join(level.labels)}) ({level.buckets(_le(bound))})" for bound in pair)
+        expr = f"({satisfied} + {tolerated}) / 2 / {level.selector(REQUESTS, RATE)}"
+        yield _rule(level.recorded(DURATION, f"apdex_{RATE}"), expr)
+
+
+def _objectives(installation: Installation) -> Iterator[Rule]:
+    """Yield the requests that miss each objective, and their share in windows of up to some hours."""
+    for level in levels(installation):
+        for objective in installation.objectives:
+            yield _rule(level.recorded(BAD, RATE), _bad(level, objective), **labels_of(objective))
+        for window in WINDOWS:
+            yield _ratio(level, window, RATE)
+
+
+def _budgets(installation: Installation) -> Iterator[Rule]:
+    """Yield the share of bad requests in windows of days, and what is left of the error budget.
+
+    A window of days reads the rates over half an hour, which are recorded here as rarely as this group is evaluated.
+    """
+    for level in levels(installation):
+        for metric in (REQUESTS, BAD):
+            yield _rule(level.recorded(metric, HALF_HOUR), f"avg_over_time({level.selector(metric, RATE)}[30m])")
+        for window in LONG_WINDOWS:
+            yield _ratio(level, window, HALF_HOUR)
+        for objective in installation.objectives:
+            ratio = level.selector(BAD_RATIO, f"ratio_rate{PERIOD}", matchers_of(objective))
+            expr = f"1 - {ratio} / {allowed(objective)}"
+            yield _rule(level.recorded(BUDGET, f"left{PERIOD}"), expr, **labels_of(objective))
+
+
+def allowed(objective: Objective) -> str:
+    """Return the share of requests that may miss an objective, without the noise of binary fractions."""
+    return number(float(f"{1 - objective.ratio:.12g}"))
+
+
+def _bad(level: Level, objective: Objective) -> str:
+    """Return the rate of the requests that miss an objective."""
+    if objective.name == "availability":
+        return level.selector(ERRORS, RATE)
+    requests, within = level.selector(REQUESTS, RATE), level.buckets(_le(objective.threshold))
+    return f"clamp_min({requests} - ignoring (le) {within}, 0)"  # both are exact but for the division by the time
+
+
+def _ratio(level: Level, window: str, rate: str) -> Rule:
+    """Return the rule for the share of bad requests in a window, of all objectives at once.
+
+    Args:
+        level: For the whole service or for each route.
+        window: A duration as PromQL has it.
+        rate: The recorded rate that is averaged over it.
+    """
+    bad, requests = (level.selector(metric, rate) for metric in (BAD, REQUESTS))
+    if window != "5m":
+        bad, requests = (f"avg_over_time({one}[{window}])" for one in (bad, requests))
+    return _rule(
+        level.recorded(BAD_RATIO, f"ratio_rate{window}"),
+        f"{bad} / ignoring (objective, threshold) group_left () {requests}",
+    )
+
+
+def _le(seconds: float) -> str:
+    return f'le="{number(seconds)}"'
