@@ -9,11 +9,19 @@ more than 4 GB. What would is calculated: memory grows with the series, by as mu
 import math
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final, NamedTuple
+
+from prometheus_client import CollectorRegistry
+
+from red_middleware import RedMetrics
+from red_middleware.metrics import recorder_of
+from red_middleware.monitoring.installation import Installation
+from red_middleware.monitoring.rules import Group, rule_groups
 
 from ..e2e.prometheus import Prometheus
 from ..e2e.servers import get, poll
@@ -31,6 +39,9 @@ MOST_SERIES_OF_PEER: Final = 500_000
 """A run of a peer with more is left out: it would show the same memory for each series, and take a minute more."""
 SCRAPES: Final = 20
 """Of each target. After fewer, Prometheus's heap has not settled."""
+CHUNK_SCRAPES: Final = 130
+"""More than the 120 samples of a chunk: Prometheus then has a full one of each series, and a new one."""
+CHUNK_INSTANCES: Final = 100
 SAMPLES_PER_SECOND: Final = 350_000
 """So many can two cores store while they serve the targets."""
 SHORTEST_SECONDS: Final = 0.1
@@ -38,6 +49,7 @@ INTERVAL_SECONDS: Final = 15
 """Between two scrapes, in what the tables tell. In a run it is shorter: memory depends on the number of scrapes."""
 SERIES_OF_SCRAPE: Final = 5
 """What Prometheus adds for each target: up, and four on the scrape itself."""
+JOB: Final = "shop"
 LONGEST_SECONDS: Final = 300.0
 DIGITS: Final = 3
 """How many digits of a calculated figure mean something."""
@@ -57,6 +69,7 @@ class Run(NamedTuple):
     """`go_memstats_next_gc_bytes`: the heap becomes so large before garbage is collected, and no larger."""
     resident_bytes: float
     """`process_resident_memory_bytes`"""
+    scrapes: int = SCRAPES
 
 
 class Package(NamedTuple):
@@ -66,11 +79,15 @@ class Package(NamedTuple):
         exposed: What one instance shows.
         idle: Prometheus without any target.
         runs: From few instances to many.
+        longer: A run with more scrapes.
+        recorded: How many series the recording rules make, whatever the number of instances.
     """
 
     exposed: Exposed
     idle: Run
     runs: Sequence[Run] = ()
+    longer: Run | None = None
+    recorded: int = 0
 
     @property
     def answer(self) -> Answer:
@@ -79,7 +96,7 @@ class Package(NamedTuple):
 
     def series(self, instances: int) -> int:
         """Return how many series Prometheus has of so many instances."""
-        return instances * (self.answer.series + SERIES_OF_SCRAPE)
+        return _series(self.exposed.answers, instances)
 
     @property
     def bytes_per_series(self) -> float:
@@ -100,13 +117,14 @@ class GrowthTable(NamedTuple):
     rows: Sequence[Sequence[str]]
     targets: Sequence[Target] = ()
     missing: Sequence[str] = ()
+    """And what else there is to say."""
 
 
 class Fleet:
     """Answers as all instances of a shop, each at a path that is its number, until it is left.
 
     Args:
-        answers: Of an instance, to one scrape after the other; the last one to all that come later.
+        answers: Of an instance, to one scrape after the other. After the last it begins anew, as after a restart.
         instances: How many there are.
     """
 
@@ -139,8 +157,9 @@ class Fleet:
 
     def answer(self, instance: int) -> Answer:
         """Return what an instance answers to its next scrape. Nobody asks one instance twice at a time."""
-        self.scrapes[instance] += 1
-        return self.answers[min(self.scrapes[instance], len(self.answers)) - 1]
+        number = self.scrapes[instance]
+        self.scrapes[instance] = number + 1
+        return self.answers[number % len(self.answers)]
 
 
 class _Server(ThreadingHTTPServer):
@@ -172,7 +191,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def growth(packages: Sequence[str] = tuple(PACKAGES)) -> Iterator[GrowthTable]:
-    """Measure all packages that are installed, and tell of one instance and of many."""
+    """Measure all packages that are installed, the first of which is ours, and tell of one instance and of many."""
     idle, found, missing = scraped([], 0), [], []
     for name in packages:
         try:
@@ -181,8 +200,10 @@ def growth(packages: Sequence[str] = tuple(PACKAGES)) -> Iterator[GrowthTable]:
             missing.append(f"{name} is not installed, and not compared ({error})")
         else:
             found.append(_measured(package))
+    ours = found[0]
+    longer = scraped(ours.exposed.answers, CHUNK_INSTANCES, CHUNK_SCRAPES)
     yield one(found, missing)
-    yield many(found[0])
+    yield many(ours._replace(longer=longer, recorded=recorded(ours.exposed.answers, CHUNK_INSTANCES)))
     yield beside(found)
 
 
@@ -204,19 +225,44 @@ def scraped(answers: Sequence[Answer], instances: int, scrapes: int = SCRAPES) -
     Raises:
         RuntimeError: It has not as many series as the instances show: some scrapes have failed.
     """
-    series = sum(answer.series + SERIES_OF_SCRAPE for answer in answers[-1:]) * instances
-    with TemporaryDirectory() as directory, Fleet(answers, instances) as fleet:
-        every = f"{round(interval_seconds(series) * 1000)}ms"
-        job = {"static_configs": fleet.targets, "scrape_interval": every, "scrape_timeout": every}
-        with Prometheus(Path(directory), {"shop": fleet.port}, {"shop": job}) as prometheus:
-            poll("all scrapes", lambda: min(fleet.scrapes, default=scrapes) >= scrapes, LONGEST_SECONDS)
-            found = figures(prometheus.port)
+    with _scraping(answers, instances, scrapes) as prometheus:
+        found = figures(prometheus.port)
+    series = _series(answers, instances)
     if found["prometheus_tsdb_head_series"] != series:
         raise RuntimeError(f"Prometheus has {found['prometheus_tsdb_head_series']:,.0f} series, not {series:,}")
     return Run(
         instances, series, int(found["prometheus_tsdb_head_chunks"]), found["go_memstats_heap_inuse_bytes"],
-        found["go_memstats_next_gc_bytes"], found["process_resident_memory_bytes"],
+        found["go_memstats_next_gc_bytes"], found["process_resident_memory_bytes"], scrapes,
     )  # fmt: skip
+
+
+def recorded(answers: Sequence[Answer], instances: int) -> int:
+    """Return how many series the recording rules make of so many instances of our app."""
+    options = recorder_of(RedMetrics(registry=CollectorRegistry(), multiprocess_dir=None)).options
+    rules = rule_groups(Installation(JOB, options))
+    names = {rule["record"] for group in rules for rule in group["rules"]}
+    with _scraping(answers, instances, 3, rules) as prometheus:
+        found = f'count by (__name__) ({{__name__=~"job.*:.*", job="{JOB}"}})'
+        poll("all rules", lambda: {labels["__name__"] for labels, _ in prometheus.ask(found)} == names)
+        return int(prometheus.number(f"sum({found})") or 0)
+
+
+@contextmanager
+def _scraping(
+    answers: Sequence[Answer], instances: int, scrapes: int, rules: Sequence[Group] = ()
+) -> Iterator[Prometheus]:
+    """Run a Prometheus that has scraped each instance so often, and goes on."""
+    every = f"{round(interval_seconds(_series(answers, instances)) * 1000)}ms"
+    with TemporaryDirectory() as directory, Fleet(answers, instances) as fleet:
+        job = {"static_configs": fleet.targets, "scrape_interval": every, "scrape_timeout": every}
+        with Prometheus(Path(directory), {JOB: fleet.port}, {JOB: job}, rules) as prometheus:
+            poll("all scrapes", lambda: min(fleet.scrapes, default=scrapes) >= scrapes, LONGEST_SECONDS)
+            yield prometheus
+
+
+def _series(answers: Sequence[Answer], instances: int) -> int:
+    """Return how many series Prometheus has of so many instances; none of no answers."""
+    return instances * sum(answer.series + SERIES_OF_SCRAPE for answer in answers[-1:])
 
 
 def interval_seconds(series: int) -> float:
@@ -250,24 +296,28 @@ def one(packages: Sequence[Package], missing: Sequence[str] = ()) -> GrowthTable
 
 def many(package: Package) -> GrowthTable:
     """Tell of many instances of one package. What was measured stands beside what is calculated."""
+    every = f"every {INTERVAL_SECONDS} s"
     head = [
-        "instances", "series", f"samples a second, every {INTERVAL_SECONDS} s", "kB/s on the wire", "chunks", "heap, MB",
-        f"resident after {SCRAPES} scrapes, MB", "resident, calculated, MB",
+        "instances", "series", f"samples a second, {every}", f"kB/s on the wire, {every}", "scrapes", "chunks",
+        "heap, MB", "resident, MB", "resident, calculated, MB",
     ]  # fmt: skip
-    runs = {run.instances: run for run in package.runs}
+    runs: dict[int, list[Run]] = {instances: [] for instances in INSTANCES}
+    for each in package.runs if package.longer is None else [*package.runs, package.longer]:
+        runs[each.instances].append(each)
     rows = []
     for instances in INSTANCES:
         series = package.series(instances)
         wire = instances * len(package.answer.body) / INTERVAL_SECONDS
-        run = runs.get(instances)
-        measured = [f"{run.chunks:,}", _mb(run.heap_bytes), _mb(run.resident_bytes)] if run else ["", "", ""]
-        rows.append(
-            [
-                f"{instances:,}", f"{series:,}", f"{series / INTERVAL_SECONDS:,.0f}", f"{wire / 1e3:,.1f}", *measured,
-                _mb(rounded(package.memory_bytes(instances))),
-            ]
-        )  # fmt: skip
-    return GrowthTable(f"Growth: Prometheus, {package.exposed.name}", head, rows)
+        first = [f"{instances:,}", f"{series:,}", f"{series / INTERVAL_SECONDS:,.0f}", f"{wire / 1e3:,.1f}"]
+        last = _mb(rounded(package.memory_bytes(instances)))
+        rows += [
+            [*first, str(each.scrapes), f"{each.chunks:,}", _mb(each.heap_bytes), _mb(each.resident_bytes), last]
+            for each in runs[instances]
+        ] or [[*first, "", "", "", "", last]]
+    notes = [f"{package.recorded:,} recorded series of the job, whatever the number of instances"]
+    return GrowthTable(
+        f"Growth: Prometheus, {package.exposed.name}", head, rows, missing=notes if package.recorded else []
+    )
 
 
 def beside(packages: Sequence[Package]) -> GrowthTable:
