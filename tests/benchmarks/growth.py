@@ -42,13 +42,15 @@ SCRAPES: Final = 20
 CHUNK_SCRAPES: Final = 130
 """More than the 120 samples of a chunk: Prometheus then has a full one of each series, and a new one."""
 CHUNK_INSTANCES: Final = 100
-SAMPLES_PER_SECOND: Final = 350_000
-"""So many can two cores store while they serve the targets."""
+SAMPLES_PER_SECOND: Final = 300_000
+"""So many can two cores store while they serve the targets, and have time left."""
 SHORTEST_SECONDS: Final = 0.1
 INTERVAL_SECONDS: Final = 15
 """Between two scrapes, in what the tables tell. In a run it is shorter: memory depends on the number of scrapes."""
 SERIES_OF_SCRAPE: Final = 5
 """What Prometheus adds for each target: up, and four on the scrape itself."""
+COLLECTIONS: Final = 5
+"""Of garbage, of which the best counts. The others meet more scrapes that are just being read."""
 JOB: Final = "shop"
 LONGEST_SECONDS: Final = 300.0
 DIGITS: Final = 3
@@ -66,7 +68,7 @@ class Run(NamedTuple):
     heap_bytes: float
     """`go_memstats_heap_inuse_bytes`"""
     grown_heap_bytes: float
-    """`go_memstats_next_gc_bytes`: the heap becomes so large before garbage is collected, and no larger."""
+    """`go_memstats_next_gc_bytes`, just after garbage was collected: the heap grows so large until the next time."""
     resident_bytes: float
     """`process_resident_memory_bytes`"""
     scrapes: int = SCRAPES
@@ -103,6 +105,11 @@ class Package(NamedTuple):
         """What a series adds to Prometheus's heap, with the garbage that Go lets lie."""
         largest = self.runs[-1]
         return (largest.grown_heap_bytes - self.idle.grown_heap_bytes) / largest.series
+
+    def run_bytes(self, instances: int) -> float:
+        """Return the resident memory that a run is expected to need, as far as there were others."""
+        added = [(run.resident_bytes - self.idle.resident_bytes) / run.series for run in self.runs[-1:]]
+        return self.idle.resident_bytes + sum(added) * self.series(instances)
 
     def memory_bytes(self, instances: int) -> float:
         """Return the resident memory to which Prometheus grows, calculated."""
@@ -211,7 +218,7 @@ def _measured(package: Package) -> Package:
     """Run Prometheus with more and more instances, as far as it goes."""
     ours = package.exposed.name == OURS
     for instances in MEASURED[OURS] if ours else PEERS_MEASURED:
-        if package.runs and package.memory_bytes(instances) > MOST_BYTES:
+        if package.run_bytes(instances) > MOST_BYTES:
             break
         if package.runs and not ours and package.series(instances) > MOST_SERIES_OF_PEER:
             break
@@ -227,24 +234,35 @@ def scraped(answers: Sequence[Answer], instances: int, scrapes: int = SCRAPES) -
     """
     with _scraping(answers, instances, scrapes) as prometheus:
         found = figures(prometheus.port)
+        grown_heap_bytes = min(_grown_heap_bytes(prometheus.port) for _ in range(COLLECTIONS))
     series = _series(answers, instances)
     if found["prometheus_tsdb_head_series"] != series:
         raise RuntimeError(f"Prometheus has {found['prometheus_tsdb_head_series']:,.0f} series, not {series:,}")
     return Run(
         instances, series, int(found["prometheus_tsdb_head_chunks"]), found["go_memstats_heap_inuse_bytes"],
-        found["go_memstats_next_gc_bytes"], found["process_resident_memory_bytes"], scrapes,
+        grown_heap_bytes, found["process_resident_memory_bytes"], scrapes,
     )  # fmt: skip
+
+
+def _grown_heap_bytes(port: int) -> float:
+    """Have Prometheus collect its garbage, and return how large its heap becomes until the next time."""
+    get(f"http://127.0.0.1:{port}/debug/pprof/heap?gc=1")
+    return figures(port)["go_memstats_next_gc_bytes"]
 
 
 def recorded(answers: Sequence[Answer], instances: int) -> int:
     """Return how many series the recording rules make of so many instances of our app."""
-    options = recorder_of(RedMetrics(registry=CollectorRegistry(), multiprocess_dir=None)).options
-    rules = rule_groups(Installation(JOB, options))
+    rules = rule_groups(shop_installation())
     names = {rule["record"] for group in rules for rule in group["rules"]}
     with _scraping(answers, instances, 3, rules) as prometheus:
         found = f'count by (__name__) ({{__name__=~"job.*:.*", job="{JOB}"}})'
         poll("all rules", lambda: {labels["__name__"] for labels, _ in prometheus.ask(found)} == names)
         return int(prometheus.number(f"sum({found})") or 0)
+
+
+def shop_installation() -> Installation:
+    """Return what the shop exposes with our defaults, as rules are made for it."""
+    return Installation(JOB, recorder_of(RedMetrics(registry=CollectorRegistry(), multiprocess_dir=None)).options)
 
 
 @contextmanager
