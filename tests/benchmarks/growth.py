@@ -91,11 +91,6 @@ class Package(NamedTuple):
     longer: Run | None = None
     recorded: int = 0
 
-    @property
-    def answer(self) -> Answer:
-        """The last one: its counters have the most digits."""
-        return self.exposed.answers[-1]
-
     def series(self, instances: int) -> int:
         """Return how many series Prometheus has of so many instances."""
         return _series(self.exposed.answers, instances)
@@ -199,19 +194,20 @@ class _Handler(BaseHTTPRequestHandler):
 
 def growth(packages: Sequence[str] = tuple(PACKAGES)) -> Iterator[GrowthTable]:
     """Measure all packages that are installed, the first of which is ours, and tell of one instance and of many."""
-    idle, found, missing = scraped([], 0), [], []
+    shown, missing = [], []
     for name in packages:
         try:
-            package = Package(exposed(name, SCRAPES), idle)
+            shown.append(exposed(name, SCRAPES))
         except NotInstalledError as error:
             missing.append(f"{name} is not installed, and not compared ({error})")
-        else:
-            found.append(_measured(package))
-    ours = found[0]
-    longer = scraped(ours.exposed.answers, CHUNK_INSTANCES, CHUNK_SCRAPES)
-    yield one(found, missing)
-    yield many(ours._replace(longer=longer, recorded=recorded(ours.exposed.answers, CHUNK_INSTANCES)))
-    yield beside(found)
+    yield one(shown, missing)
+    idle = scraped([], 0)
+    ours, *peers = (Package(each, idle) for each in shown)
+    ours = _measured(ours)
+    answers = ours.exposed.answers
+    longer = scraped(answers, CHUNK_INSTANCES, CHUNK_SCRAPES)
+    yield many(ours._replace(longer=longer, recorded=recorded(answers, CHUNK_INSTANCES)))
+    yield beside([ours, *map(_measured, peers)])
 
 
 def _measured(package: Package) -> Package:
@@ -294,20 +290,22 @@ def figures(port: int) -> dict[str, float]:
     return {name: float(text) for name, _, text in (line.rpartition(" ") for line in lines if line[0] != "#")}
 
 
-def one(packages: Sequence[Package], missing: Sequence[str] = ()) -> GrowthTable:
+def one(shown: Sequence[Exposed], missing: Sequence[str] = ()) -> GrowthTable:
     """Tell of one instance."""
     head = [
         "one instance", "series", "bytes of a scrape", "bytes on the wire",
         f"samples a second, every {INTERVAL_SECONDS} s", f"series after {2 * HOSTILE:,} hostile requests",
     ]  # fmt: skip
-    rows = [
-        [
-            package.exposed.name, f"{package.answer.series:,}", f"{len(package.answer.text):,}",
-            f"{len(package.answer.body):,}", f"{package.series(1) / INTERVAL_SECONDS:,.0f}",
-            f"{package.exposed.series_after_hostile:,}",
-        ]
-        for package in packages
-    ]  # fmt: skip
+    rows = []
+    for each in shown:
+        last = each.answers[-1]  # its counters have the most digits
+        samples = _series(each.answers, 1) / INTERVAL_SECONDS
+        rows.append(
+            [
+                each.name, f"{last.series:,}", f"{len(last.text):,}", f"{len(last.body):,}", f"{samples:,.0f}",
+                f"{each.series_after_hostile:,}",
+            ]
+        )  # fmt: skip
     title = f"Growth: {ROUTES} routes, {ITEMS} items of each, {len(STATUSES)} statuses"
     return GrowthTable(title, head, rows, missing=missing)
 
@@ -325,7 +323,7 @@ def many(package: Package) -> GrowthTable:
     rows = []
     for instances in INSTANCES:
         series = package.series(instances)
-        wire = instances * len(package.answer.body) / INTERVAL_SECONDS
+        wire = instances * len(package.exposed.answers[-1].body) / INTERVAL_SECONDS
         first = [f"{instances:,}", f"{series:,}", f"{series / INTERVAL_SECONDS:,.0f}", f"{wire / 1e3:,.1f}"]
         last = _mb(rounded(package.memory_bytes(instances)))
         rows += [
