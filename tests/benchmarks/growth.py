@@ -7,6 +7,7 @@ more than 4 GB. What would is calculated: memory grows with the series, by as mu
 """
 
 import math
+import shutil
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -194,6 +195,8 @@ class _Handler(BaseHTTPRequestHandler):
 
 def growth(packages: Sequence[str] = tuple(PACKAGES)) -> Iterator[GrowthTable]:
     """Measure all packages that are installed, the first of which is ours, and tell of one instance and of many."""
+    if shutil.which("prometheus") is None:
+        raise NotInstalledError("prometheus: apt-get install prometheus")
     shown, missing = [], []
     for name in packages:
         try:
