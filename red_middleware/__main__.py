@@ -74,15 +74,11 @@ def run() -> NoReturn:
         code = FAILED
     except KeyboardInterrupt:
         code = INTERRUPTED
-    if any(not one.daemon for one in threading.enumerate() if one is not threading.main_thread()):
-        _leave(code)
+    if any(not one.daemon for one in threading.enumerate() if one is not threading.main_thread()):  # pragma: no cover
+        # The app that was imported has started threads, and nothing would ever end them. No coverage survives this.
+        sys.stderr.flush()
+        os._exit(code)
     sys.exit(code)
-
-
-def _leave(code: int) -> NoReturn:  # pragma: no cover  # no coverage survives it
-    """End a process in which the app that was imported has started threads: nothing would ever end them."""
-    sys.stderr.flush()
-    os._exit(code)
 
 
 if __name__ == "__main__":  # pragma: no branch  # nobody imports it

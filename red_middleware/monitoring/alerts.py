@@ -134,14 +134,13 @@ def _budget_left(level: Level, objective: Objective) -> str:
 
 
 def _worst_route(level: Level, objective: Objective) -> str:
-    """Return the template of a sentence: of a service, which route has the most bad requests."""
+    """Return the template of a sentence: of a service, which route has the most bad requests. Some have no name."""
     if level.name == "route":
         return ""
     route, _ = levels(level.installation)
     asked = f"query {json.dumps(f'topk(1, {route.selector(BAD, RATE, matchers_of(objective))})')}"
-    return (
-        f' Most of them: {{{{ with {asked} }}}}{{{{ . | first | label "{level.installation.route}" }}}}{{{{ end }}}}.'
-    )
+    worst = f'. | first | label "{level.installation.route}"'
+    return f" {{{{ with {asked} }}}}{{{{ with {worst} }}}}Most of them: {{{{ . }}}}.{{{{ end }}}}{{{{ end }}}}"
 
 
 def _percent(share: float) -> str:

@@ -55,15 +55,16 @@ def test_a_file_that_is_replaced_keeps_its_mode_and_its_links(tmp_path: Path) ->
     assert stat.S_IMODE((tmp_path / "old").stat().st_mode) == 0o640
 
 
-def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
+def test_a_full_disk_leaves_the_old_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The kernel refuses what is beyond a limit, in the middle of the file, and nothing else stays."""
     (tmp_path / "rules.yml").write_text("old")
-    ran = subprocess.run(
-        [sys.executable, "-m", "red_middleware", *RULES, "--output", "rules.yml"],
-        cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=DEADLINE_SECONDS, check=False,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100)),
-    )  # fmt: skip
-    assert (ran.returncode, ran.stderr) == (1, "red-middleware rules: rules.yml is not written: File too large\n")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    try:
+        code = main([*RULES, "--output", str(tmp_path / "rules.yml")])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (code, "rules.yml is not written: File too large" in capsys.readouterr().err) == (1, True)
     assert {name: (tmp_path / name).read_text() for name in names(tmp_path)} == {"rules.yml": "old"}
 
 
