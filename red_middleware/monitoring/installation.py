@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from ..counting.layout import Choices, Objective
+from ..counting.layout import Choices, Objective, layout
 from ..families import Family, families, otel
 from ..families.family import number
 from ..options import Options
@@ -93,6 +93,12 @@ class Installation:
         if not found:
             raise LookupError(name)
         return found[0]
+
+    def labels_of(self, name: str) -> list[str]:
+        """Return the labels that tell the rows of a family apart: none of a family that does not show rows."""
+        family = self.family(name)
+        labels = (label for kind in layout(self.choices) if kind.name == family.kind for label in kind.labels)
+        return [label for label in labels if label not in family.hidden]
 
     def name(self, family: str, suffix: str = "") -> str:
         """Return the name of a family as it is exposed, given the one without the namespace."""
