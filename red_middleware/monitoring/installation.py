@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from ..counting.layout import Choices, Objective, layout
 from ..families import Family, families, otel
-from ..families.family import number
+from ..families.family import bound, escape, number
 from ..options import Options
 
 JOB: Final = "job"
@@ -83,6 +83,17 @@ class Installation:
         """The latency histogram, without the namespace."""
         return otel.DURATION if self.is_otel else "http_request_duration_seconds"
 
+    @property
+    def sample_limit(self) -> int:
+        """How many samples a scrape may have: all series that can ever be, and `own_series_limit` of the app's own.
+
+        A scrape that has more fails as a whole. Where the declared routes need more rows than `max_label_sets`, the
+        limit is that of `max_label_sets` as it should be set.
+        """
+        kinds = layout(self.choices)
+        most = bound(self.families, kinds, {kind.name: kind.capacity for kind in kinds})
+        return most.series + self.options.own_series_limit
+
     def has(self, family: str) -> bool:
         """Tell whether a family of ours is among those that the options ask for."""
         return any(one.name == family for one in self.families)
@@ -139,7 +150,7 @@ class Installation:
 
     def of_job(self) -> str:
         """Return the matcher that finds this app and no other."""
-        return f'{JOB}="{self.job}"'
+        return f'{JOB}="{escape(self.job)}"'
 
 
 def both(*matchers: str) -> str:

@@ -23,7 +23,8 @@ BUDGET: Final = "red_slo_budget"
 """What is recorded. The names are the same with `naming="otel"`."""
 
 RATE: Final = "rate5m"
-"""The operation that all others begin with."""
+HALF_HOUR: Final = "rate30m"
+"""The rates that all others are made of: those of windows of days are made of the latter."""
 
 QUANTILES: Final = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
@@ -172,14 +173,19 @@ def _objectives(installation: Installation) -> Iterator[Rule]:
         for objective in installation.objectives:
             yield _rule(level.recorded(BAD, RATE), _bad(level, objective), **labels_of(objective))
         for window in WINDOWS:
-            yield _ratio(level, window)
+            yield _ratio(level, window, RATE)
 
 
 def _budgets(installation: Installation) -> Iterator[Rule]:
-    """Yield the share of bad requests in windows of days, and what is left of the error budget."""
+    """Yield the share of bad requests in windows of days, and what is left of the error budget.
+
+    A window of days reads the rates over half an hour, which are recorded here as rarely as this group is evaluated.
+    """
     for level in levels(installation):
+        for metric in (REQUESTS, BAD):
+            yield _rule(level.recorded(metric, HALF_HOUR), f"avg_over_time({level.selector(metric, RATE)}[30m])")
         for window in LONG_WINDOWS:
-            yield _ratio(level, window)
+            yield _ratio(level, window, HALF_HOUR)
         for objective in installation.objectives:
             ratio = level.selector(BAD_RATIO, f"ratio_rate{PERIOD}", matchers_of(objective))
             expr = f"1 - {ratio} / {allowed(objective)}"
@@ -199,23 +205,21 @@ def _bad(level: Level, objective: Objective) -> str:
     return f"clamp_min({requests} - ignoring (le) {within}, 0)"  # both are exact but for the division by the time
 
 
-def _ratio(level: Level, window: str) -> Rule:
-    """Return the rule for the share of bad requests in a window, of all objectives at once."""
-    bad, requests = (_over_time(level.selector(metric, RATE), window) for metric in (BAD, REQUESTS))
+def _ratio(level: Level, window: str, rate: str) -> Rule:
+    """Return the rule for the share of bad requests in a window, of all objectives at once.
+
+    Args:
+        level: For the whole service or for each route.
+        window: A duration as PromQL has it.
+        rate: The recorded rate that is averaged over it.
+    """
+    bad, requests = (level.selector(metric, rate) for metric in (BAD, REQUESTS))
+    if window != "5m":
+        bad, requests = (f"avg_over_time({one}[{window}])" for one in (bad, requests))
     return _rule(
         level.recorded(BAD_RATIO, f"ratio_rate{window}"),
         f"{bad} / ignoring (objective, threshold) group_left () {requests}",
     )
-
-
-def _over_time(rate: str, window: str) -> str:
-    """Return the mean of a recorded rate in a window.
-
-    What covers days asks every five minutes for the rate over five minutes: without gap or overlap, and cheaply.
-    """
-    if window == "5m":
-        return rate
-    return f"avg_over_time({rate}[{window}:5m])" if window in LONG_WINDOWS else f"avg_over_time({rate}[{window}])"
 
 
 def _le(seconds: float) -> str:

@@ -1,0 +1,200 @@
+"""Alerts: an error budget that burns too fast, and metrics that are missing or cannot be trusted.
+
+The burn rates are those of Google's SRE Workbook (chapter 5), each over a long window and a short one: the long window
+shows that it matters, the short one that it still goes on. `severity` is `page` where somebody has to act now, else
+`ticket`.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, NamedTuple
+
+from ..counting.layout import Objective
+from ..families.family import number
+from .installation import JOB, Installation
+from .rules import BAD, BAD_RATIO, BUDGET, PERIOD, RATE, Group, Level, allowed, labels_of, levels, matchers_of
+
+RUNBOOKS: Final = "https://github.com/red-middleware/red-middleware/blob/main/docs/runbooks.md"
+
+LEAST_BAD: Final = 10
+"""How many bad requests a window needs for an alert: with little traffic, a few of them are a large share."""
+
+SLOW_SCRAPE_SECONDS: Final = 2.5
+"""A quarter of Prometheus' usual timeout."""
+
+NEAR: Final = 0.8
+"""From which share of a limit on it is near."""
+
+
+class Burn(NamedTuple):
+    """How fast an error budget may burn: at a rate of 1 it lasts for exactly its period."""
+
+    rate: float
+    long_window: str
+    short_window: str
+    step: str
+    """How often the long window is looked at to count bad requests."""
+    step_seconds: int
+
+
+PAGE: Final = (Burn(14.4, "1h", "5m", "1m", 60), Burn(6, "6h", "30m", "5m", 300))
+"""2 % of a budget in an hour, and 5 % in six."""
+
+TICKET: Final = (Burn(3, "1d", "2h", "5m", 300), Burn(1, "3d", "6h", "5m", 300))
+"""10 % of a budget in a day, and 10 % in three."""
+
+Alert = dict[str, Any]
+
+
+def alert_groups(installation: Installation, runbooks: str = RUNBOOKS) -> list[Group]:
+    """Return the groups of a file of alerts, as Prometheus reads them. They need the recording rules.
+
+    Args:
+        installation: Without objectives it has no alerts on how its requests fare.
+        runbooks: The address of the page that has a heading for each alert.
+    """
+    alerts = [*_burns(installation), *_missing(installation), *_doubtful(installation)]
+    for alert in alerts:
+        alert["annotations"]["runbook_url"] = f"{runbooks}#{alert['alert'].lower()}"
+    return [{"name": f"red-{installation.job}-alerts", "rules": alerts}]
+
+
+def _alert(name: str, severity: str, wait: str, expr: str, summary: str, description: str, **labels: str) -> Alert:
+    return {
+        "alert": name,
+        "expr": expr,
+        "for": wait,
+        "labels": {"severity": severity, **labels},
+        "annotations": {"summary": summary, "description": description},
+    }
+
+
+def _burns(installation: Installation) -> Iterator[Alert]:
+    """Yield the alerts on error budgets.
+
+    That of a route is a ticket, however fast it burns: what matters to the whole service pages by the service's alert,
+    and fifty routes on one broken database are not fifty pages.
+    """
+    route, service = levels(installation)
+    for objective in installation.objectives:
+        yield _burn("RedErrorBudgetBurn", service, objective, PAGE, "page", "2m")
+        yield _burn("RedErrorBudgetBurn", service, objective, TICKET, "ticket", "15m")
+        yield _burn("RedRouteErrorBudgetBurn", route, objective, (*PAGE, *TICKET), "ticket", "2m")
+
+
+def _burn(name: str, level: Level, objective: Objective, burns: Sequence[Burn], severity: str, wait: str) -> Alert:
+    where = f"{{{{ $labels.{level.installation.route} }}}} of " if level.name == "route" else ""
+    return _alert(
+        name,
+        severity,
+        wait,
+        "\nor\n".join(_burning(level, objective, burn) for burn in burns),
+        f"{where}{{{{ $labels.{JOB} }}}}: {_missed(objective)}",
+        "{{ $value | humanizePercentage }} of the requests missed the objective lately, "
+        f"{_percent(1 - objective.ratio)} may. {_budget_left(level, objective)}",
+        level=level.name,
+        **labels_of(objective),
+    )
+
+
+def _burning(level: Level, objective: Objective, burn: Burn) -> str:
+    """Return the condition of one burn rate: the share of bad requests in both windows, and enough of them."""
+    matchers, most = matchers_of(objective), f"{burn.rate:g} * {allowed(objective)}"
+    long, short = (
+        level.selector(BAD_RATIO, f"ratio_rate{window}", matchers) for window in (burn.long_window, burn.short_window)
+    )
+    bad = f"{level.selector(BAD, RATE, matchers)}[{burn.long_window}:{burn.step}]"
+    return f"""(
+  {long} > {most}
+  and {short} > {most}
+  and sum_over_time({bad}) * {burn.step_seconds} >= {LEAST_BAD}
+)"""
+
+
+def _missed(objective: Objective) -> str:
+    if objective.name == "availability":
+        return f"too many requests fail, {_percent(objective.ratio)} should succeed"
+    return (
+        f"too many requests are slow, {_percent(objective.ratio)} should take at most {number(objective.threshold)} s"
+    )
+
+
+def _budget_left(level: Level, objective: Objective) -> str:
+    """Return the template of a sentence, which is left out where nothing is recorded yet."""
+    left = level.selector(BUDGET, f"left{PERIOD}", matchers_of(objective))
+    asked = f"query {json.dumps(left)}"
+    if level.name == "route":
+        route = level.installation.route
+        of_route = left.removesuffix("}").replace("%", "%%") + f",{route}=%q}}"
+        asked = f"printf {json.dumps(of_route)} $labels.{route} | query"
+    return (
+        f"{{{{ with {asked} }}}}{{{{ . | first | value | humanizePercentage }}}} of the error budget of {PERIOD} "
+        "is left.{{ end }}"
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.6g} %"
+
+
+def _missing(installation: Installation) -> Iterator[Alert]:
+    """Yield the alerts on metrics that do not come."""
+    job = installation.of_job()
+    yield _alert(
+        "RedMetricsAbsent", "page", "5m", f"absent({installation.name('red_series')}{{{job}}})",
+        f"{{{{ $labels.{JOB} }}}}: no metrics",
+        "Prometheus has no metrics of any instance: it finds none, cannot scrape them, or they are named otherwise. "
+        "All other alerts of this job are blind.",
+    )  # fmt: skip
+    yield _alert(
+        "RedTargetDown", "ticket", "5m", f"up{{{job}}} == 0",
+        "{{ $labels.instance }} of {{ $labels.job }}: cannot be scraped",
+        "Scrapes of this instance fail, so its requests are counted nowhere.",
+    )  # fmt: skip
+    yield _alert(
+        "RedScrapeSlow", "ticket", "15m",
+        f"avg_over_time(scrape_duration_seconds{{{job}}}[15m]) > {number(SLOW_SCRAPE_SECONDS)}",
+        "{{ $labels.instance }} of {{ $labels.job }}: slow scrapes",
+        "A scrape takes {{ $value | humanizeDuration }}. One that exceeds scrape_timeout (10 s by default) is lost.",
+    )  # fmt: skip
+    yield _alert(
+        "RedScrapeNearSampleLimit", "ticket", "15m",
+        f"scrape_samples_post_metric_relabeling{{{job}}} > {NEAR} * {installation.sample_limit}",
+        "{{ $labels.instance }} of {{ $labels.job }}: nearly too many samples",
+        "A scrape has {{ $value | humanize }} samples. With more than "
+        f"{installation.sample_limit}, the sample_limit that fits, it fails as a whole.",
+    )  # fmt: skip
+
+
+def _doubtful(installation: Installation) -> Iterator[Alert]:
+    """Yield the alerts on what the middleware says of itself."""
+    job = installation.of_job()
+    series, limit, overflow, faults, isolated = (
+        f"{installation.name(family)}{{{job}}}"
+        for family in (
+            "red_series", "red_series_limit", "red_overflow_requests_total", "red_instrumentation_errors_total",
+            "red_worker_isolated",
+        )
+    )  # fmt: skip
+    yield _alert(
+        "RedOverflow", "ticket", "0m", f"sum by ({JOB}) (increase({overflow}[1h])) > 0",
+        "{{ $labels.job }}: requests count under the route _overflow",
+        "{{ $value | humanize }} requests of the last hour found no free row. Their totals are right, their route is "
+        "unknown.",
+    )  # fmt: skip
+    yield _alert(
+        "RedSeriesNearLimit", "ticket", "15m", f"max by ({JOB}) ({series} / {limit}) > {NEAR}",
+        "{{ $labels.job }}: nearly as many series as there can be",
+        "{{ $value | humanizePercentage }} of red_series_limit is in use. Soon requests will count under the route "
+        "_overflow.",
+    )  # fmt: skip
+    yield _alert(
+        "RedInstrumentationFaults", "ticket", "0m", f"sum by ({JOB}) (increase({faults}[1h])) > 0",
+        "{{ $labels.job }}: faults of the instrumentation",
+        "{{ $value | humanize }} faults in the last hour. Responses were not harmed; the log says what failed.",
+    )  # fmt: skip
+    yield _alert(
+        "RedWorkerIsolated", "ticket", "15m", f"sum by ({JOB}) (max_over_time({isolated}[15m])) > 0",
+        "{{ $labels.job }}: a worker shares no numbers",
+        "At {{ $value | humanize }} instances a worker tells only of its own requests, so rates are wrong.",
+    )  # fmt: skip
