@@ -10,6 +10,7 @@ import re
 from itertools import chain
 from typing import Any, Final
 
+from ..alerts import RUNBOOKS
 from ..installation import JOB, Installation
 from .business import business_rows
 from .details import detail_rows
@@ -59,7 +60,7 @@ def dashboard(installation: Installation) -> dict[str, Any]:
         "refresh": "30s",
         "links": [
             link("What the numbers mean", f"{DOCUMENTS}/semantics.md"),
-            link("Runbooks", f"{DOCUMENTS}/runbooks.md"),
+            link("Runbooks", RUNBOOKS),
         ],
         "annotations": {"list": [_alerts()]},
         "templating": {"list": _variables(installation)},
@@ -85,6 +86,8 @@ def _alerts() -> Model:
         "enable": True,
         "iconColor": "red",
         "expr": f'ALERTS{{alertname=~"Red.+",alertstate="firing",{of_jobs()}}}',
+        "titleFormat": "{{alertname}}",
+        "tagKeys": "severity",
     }
 
 

@@ -4,8 +4,10 @@ A function for each kind of panel that the dashboard uses, with one way to draw 
 and places. Nothing here knows which metrics there are: `rows` fills the panels, and `dashboard` puts them together.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
+
+from ..alerts import RUNBOOKS
 
 Model = dict[str, Any]
 """A part of the JSON model."""
@@ -13,8 +15,8 @@ Model = dict[str, Any]
 Steps = Sequence[tuple[float | None, str]]
 """From which value on a colour holds. The first one has no value: it holds from the lowest one on."""
 
-PROJECT: Final = "https://github.com/red-middleware/red-middleware"
-DOCUMENTS: Final = f"{PROJECT}/blob/main/docs"
+
+DOCUMENTS: Final = RUNBOOKS.rpartition("/")[0]
 
 DATASOURCE: Final = {"type": "prometheus", "uid": "${datasource}"}
 """The data source that the dashboard's variable chooses."""
@@ -99,7 +101,7 @@ def placed(rows: Iterable[Row]) -> list[Model]:
             number += 1
             target.append({"id": number, **panel.model, "gridPos": _place(left, top, panel.width, panel.height)})
             left, line_height = left + panel.width, max(line_height, panel.height)
-        top += line_height
+        top += 0 if row.is_collapsed else line_height  # opened, it pushes down what is below
     return models
 
 
@@ -121,7 +123,7 @@ def link(title: str, url: str, *, is_new_tab: bool = True) -> Model:
 
 def runbook(alert: str) -> Model:
     """Return the link from a panel to what is to do when the alert fires that watches the same numbers."""
-    return link(f"What to do about {alert}", f"{DOCUMENTS}/runbooks.md#{alert.lower()}")
+    return link(f"What to do about {alert}", f"{RUNBOOKS}#{alert.lower()}")
 
 
 def time_series(
@@ -178,7 +180,7 @@ def time_series(
 
 def stat(
     title: str, description: str, unit: str, query: Query, *, steps: Steps = PLAIN, alerts: Sequence[str] = (),
-    width: int = 4, height: int = 4, mappings: Mapping[str, tuple[str, str]] | None = None, empty: str = "no data",
+    width: int = 4, height: int = 4, empty: str = "no data",
 ) -> Panel:  # fmt: skip
     """Return a number in large letters, above its course.
 
@@ -191,7 +193,6 @@ def stat(
         alerts: The alerts that watch the same number.
         width: See `Panel`.
         height: See `Panel`.
-        mappings: Texts and colours that stand for certain values.
         empty: What stands there without an answer.
     """
     options = {
@@ -206,9 +207,6 @@ def stat(
         "orientation": "auto",
     }
     defaults = _defaults(unit, steps, noValue=empty)
-    if mappings:
-        named = {value: {"text": text, "color": colour} for value, (text, colour) in mappings.items()}
-        defaults["mappings"] = [{"type": "value", "options": named}]
     return _panel("stat", title, description, options, defaults, [], _targets([query]), alerts, width, height)
 
 
@@ -280,6 +278,8 @@ def table(
         target = _target(n, Query(column.expr))
         targets.append({**target, "format": "table", "instant": True, "range": False})
         properties: Model = {"displayName": column.title, "unit": column.unit}
+        if column.unit == "short":
+            properties["decimals"] = 0  # `increase` estimates, and nobody wants half a request
         if column.steps:
             properties["thresholds"] = _thresholds(column.steps)
             properties["custom.cellOptions"] = {"type": "color-text"}

@@ -9,6 +9,7 @@ from .panels import (
     ANY_IS_BAD,
     DOCUMENTS,
     GREEN_IS_FULL,
+    PLAIN,
     Panel,
     Query,
     Row,
@@ -42,7 +43,9 @@ def error_steps(installation: Installation) -> Steps:
 def duration_steps(installation: Installation) -> Steps:
     """Return the colours of a duration: by the objectives. Without any, none is better than another one."""
     aims = installation.options.slo_seconds
-    return ((None, "green"), (aims[0], "orange"), *([(aims[-1], "red")] if len(aims) > 1 else []))[: 1 + len(aims)]
+    if not aims:
+        return PLAIN
+    return (None, "green"), (aims[0], "orange"), *([(aims[-1], "red")] if len(aims) > 1 else [])
 
 
 def _now(selection: Selection) -> Iterator[Panel]:

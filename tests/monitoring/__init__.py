@@ -1,0 +1,1 @@
+"""What is made of the metrics: rules, alerts, the dashboard, and pictures of it."""
