@@ -153,7 +153,7 @@ def _missing(installation: Installation) -> Iterator[Alert]:
     )  # fmt: skip
     yield _alert(
         "RedScrapeSlow", "ticket", "15m",
-        f"avg_over_time(scrape_duration_seconds{{{job}}}[15m]) > {number(SLOW_SCRAPE_SECONDS)}",
+        f"avg_over_time(scrape_duration_seconds{{{job}}}[15m]) > {SLOW_SCRAPE_SECONDS} and up{{{job}}} == 1",
         "{{ $labels.instance }} of {{ $labels.job }}: slow scrapes",
         "A scrape takes {{ $value | humanizeDuration }}. One that exceeds scrape_timeout (10 s by default) is lost.",
     )  # fmt: skip

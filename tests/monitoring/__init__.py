@@ -1,1 +1,1 @@
-"""What is made of the metrics: rules, alerts, the dashboard, and pictures of it."""
+"""Rules, alerts and dashboards: what they say, asked of Prometheus's own tools and of a real Prometheus."""

@@ -1,108 +1,38 @@
-"""Installations with all kinds of options, and one application that shows everything that they can show."""
+"""Installations to make files for: one for each option that changes what is exposed."""
 
-from collections.abc import Mapping
 from typing import Any, Final
 
-from red_middleware import Label, RedASGIMiddleware, RedMetrics
+from prometheus_client import CollectorRegistry
+
+from red_middleware import Label, RedMetrics
 from red_middleware.metrics import recorder_of
-from red_middleware.monitoring.installation import Installation, OwnMetric
+from red_middleware.monitoring.installation import Installation
 
-from ..counts import fresh_metrics
-from ..drive import by_hand
-from ..drive import scope as scope_of
-from ..options import BY_CODE, EVERY, LABELS, OTEL
+from ..options import EVERY
 
-JOB: Final = "shop"
+OBJECTIVES: Final[dict[str, Any]] = {"slo_availability": 0.999, "slo_seconds": [0.3]}
 
-OBJECTIVES: Final[Mapping[str, Any]] = {"slo_availability": 0.999, "slo_seconds": (0.3, 2.0), "slo_latency": 0.95}
-
-OPTIONS: Final[Mapping[str, Mapping[str, Any]]] = {
-    "none": {},
-    "a namespace": {"namespace": "shop"},
-    "buckets for Apdex": {"buckets": (0.1, 0.25, 1.0, 4.0)},
+OPTIONS: Final[dict[str, dict[str, Any]]] = {
+    "plain": {},
     "objectives": OBJECTIVES,
-    "objectives in a namespace": {**OBJECTIVES, "namespace": "shop"},
-    "one objective": {"slo_seconds": (0.3,)},
-    "labels": {"labels": LABELS},
-    "a label of durations only": {
-        "labels": {"tenant": Label(max_values=2, header="x-tenant", families=["http_request_duration_seconds"])}
-    },
-    "statuses of durations": {"duration_status": "class"},
-    "classes of statuses": {"status_classes": True},
-    "in progress by route": {"in_progress_by_route": True},
-    "saturation": {"saturation": True},
-    "sizes": {"sizes": True},
-    "first byte": {"first_byte": True},
-    "event streams": {"event_streams": True},
-    "messages": {"websocket_messages": True},
-    "every option": EVERY,
-    "every option, by code": BY_CODE,
-    "OpenTelemetry's names": {"naming": "otel"},
-    "OpenTelemetry's names and every option": {**OTEL, **OBJECTIVES, "namespace": "shop"},
+    "namespace": OBJECTIVES | {"namespace": "web_shop"},
+    "buckets": OBJECTIVES | {"buckets": [0.001, 0.1, 1, 30], "slo_seconds": [0.3, 2]},
+    "otel": OBJECTIVES | {"naming": "otel"},
+    "otel_namespace": OBJECTIVES | {"naming": "otel", "namespace": "shop", "sizes": True},
+    "labels": OBJECTIVES
+    | {"labels": {"tenant": Label(header="x-tenant", max_values=8), "stage": Label(constant="test")}},
+    "status_of_durations": OBJECTIVES | {"duration_status": "class"},
+    "status_classes": OBJECTIVES | {"status_classes": True},
+    "every": {**EVERY, **OBJECTIVES},
 }
-
-OWN: Final = (
-    OwnMetric("shop_orders_total", "counter", "Orders paid for."),
-    OwnMetric("shop_sent_bytes_total", "counter", "Bytes of receipts."),
-    OwnMetric("shop_carts", "gauge", ""),
-    OwnMetric("shop_payment_seconds", "histogram", "Time that a payment takes."),
-    OwnMetric("shop_parcel_bytes", "summary", "Size of a parcel's label."),
-)
+"""By a name that also serves as the job's."""
 
 
-def installation_of(metrics: RedMetrics, job: str = JOB, own: tuple[OwnMetric, ...] = OWN) -> Installation:
-    """Return what an app with these metrics exposes."""
-    return Installation(job, recorder_of(metrics).options, own)
+def metrics(**options: Any) -> RedMetrics:
+    """Return a `RedMetrics` of its own, which no other process shares."""
+    return RedMetrics(registry=CollectorRegistry(), **{"multiprocess_dir": None, **options})
 
 
-async def respond(scope: Any, receive: Any, send: Any) -> None:
-    """Answer any path; `/fail` raises, `/events` is an event stream, and a WebSocket gets its message back."""
-    if scope["type"] == "lifespan":
-        raise NotImplementedError
-    message = await receive()
-    if scope["type"] == "websocket":
-        await send({"type": "websocket.accept"})
-        message = await receive()
-        await send({"type": "websocket.send", "text": message["text"]})
-        await send({"type": "websocket.close", "code": 1000})
-        return
-    if scope["path"] == "/fail":
-        raise LookupError
-    kind = b"text/event-stream" if scope["path"] == "/events" else b"text/plain"
-    if scope["path"] == "/leave":
-        while message["type"] != "http.disconnect":
-            message = await receive()
-        return
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", kind)]})
-    await send({"type": "http.response.body", "body": b"data: 1\n\n"})
-
-
-ROUTES: Final = ("/items/<n>", "/fail", "/events", "/leave", "/chat")
-
-
-def shown(options: Mapping[str, Any]) -> RedMetrics:
-    """Return metrics with these options that have counted one request of each kind, and so show all their families."""
-    metrics = fresh_metrics(**options)
-    app = RedASGIMiddleware(respond, metrics=metrics, routes=ROUTES)
-    for path in ("/items/1", "/fail", "/events", "/leave"):
-        _serve(app, scope_of(path), {"type": "http.request", "body": b"a"}, {"type": "http.disconnect"})
-    chat = scope_of("/chat")
-    chat["type"] = "websocket"
-    del chat["method"]
-    _serve(app, chat, {"type": "websocket.connect"}, {"type": "websocket.receive", "text": "hello"})
-    return metrics
-
-
-def _serve(app: RedASGIMiddleware, scope: Any, *messages: Any) -> None:
-    left = iter(messages)
-
-    async def receive() -> Any:
-        return next(left)
-
-    async def send(message: Any) -> None:
-        pass
-
-    try:
-        by_hand(app(scope, receive, send))
-    except LookupError:  # the application's own
-        pass
+def installation(job: str = "shop", **options: Any) -> Installation:
+    """Return what an app with these options exposes."""
+    return Installation(job, recorder_of(metrics(**options)).options)

@@ -18,9 +18,9 @@ from red_middleware.monitoring.installation import Installation, OwnMetric
 from red_middleware.monitoring.rules import rule_groups
 
 from ..counts import fresh_metrics
-from .installations import JOB, OBJECTIVES, OPTIONS, OWN, installation_of, shown
 from .promql import selectors
 from .queries import Dashboard, every_panel, queries
+from .showing import ASKED, JOB, OWN, installation_of, shown
 
 UNITS: Final = {"none", "short", "percentunit", "s", "bytes", "Bps", "cps", "reqps"}
 """Those in use, of Grafana's `valueFormats/categories.ts`."""
@@ -32,9 +32,9 @@ TOLD_BY_SERVERS: Final = "red_workers_capacity"
 """What is shown only where the server tells it, and no server runs here."""
 
 
-@pytest.fixture(params=OPTIONS)
+@pytest.fixture(params=ASKED)
 def installation(request: pytest.FixtureRequest) -> Installation:
-    return installation_of(fresh_metrics(**OPTIONS[request.param]))
+    return installation_of(fresh_metrics(**ASKED[request.param]))
 
 
 @pytest.fixture
@@ -93,9 +93,9 @@ def test_variables_choose_what_is_shown(made: Dashboard) -> None:
 def test_each_label_of_the_users_own_has_a_variable() -> None:
     """Those that all of requests, errors and durations show; a ratio whose parts are filtered differently is wrong."""
     plain = {"datasource", "job", "instance", "route"}
-    found = variables(dashboard(installation_of(fresh_metrics(**OPTIONS["labels"])))).keys() - plain
+    found = variables(dashboard(installation_of(fresh_metrics(**ASKED["every_label"])))).keys() - plain
     assert found == {"tenant", "plan", "agent", "version"}  # `cache` is shown by disconnects only
-    partial = variables(dashboard(installation_of(fresh_metrics(**OPTIONS["a label of durations only"]))))
+    partial = variables(dashboard(installation_of(fresh_metrics(**ASKED["label_of_durations"]))))
     assert partial.keys() == plain
 
 
@@ -176,10 +176,10 @@ def test_what_the_queries_name_is_exposed_or_recorded(installation: Installation
             assert selector.name in exposed | recorded | own | OF_PROMETHEUS.keys(), asked
 
 
-@pytest.mark.parametrize("name", OPTIONS)
+@pytest.mark.parametrize("name", ASKED)
 def test_the_labels_that_the_queries_name_are_there(name: str) -> None:
     """Each label of a matcher or a grouping is one that the series have, as an app with these options shows them."""
-    metrics = shown(OPTIONS[name])
+    metrics = shown(ASKED[name])
     installation = installation_of(metrics)
     labels = exposed_labels(metrics.snapshot())
     labels |= {rule["record"]: recorded_labels(rule) for group in rule_groups(installation) for rule in group["rules"]}
@@ -239,7 +239,7 @@ def test_objectives_decide_what_is_shown_of_budgets() -> None:
     without = dashboard(installation_of(fresh_metrics()))
     assert "slo_availability" in panel_of(without, "Objectives")["options"]["content"]
     assert panel_of(without, "What hurts")["options"]["sortBy"][0]["displayName"] == "Time spent"
-    with_some = dashboard(installation_of(fresh_metrics(**OBJECTIVES)))
+    with_some = dashboard(installation_of(fresh_metrics(**ASKED["several_objectives"])))
     assert "Objectives" not in titles(with_some)
     assert (
         "99.9 % of requests do not fail and 95 % of requests take at most 0.3 s"
@@ -312,6 +312,6 @@ def test_its_identity_is_that_of_the_job(job: str, uid: str) -> None:
 
 def test_a_dashboard_of_a_live_app_is_that_of_its_options() -> None:
     """Nothing but the options decides, not what has been counted."""
-    options = OPTIONS["every option"]
+    options = ASKED["every"]
     assert dashboard(installation_of(shown(options))) == dashboard(installation_of(fresh_metrics(**options)))
     assert recorder_of(shown(options)).options.namespace == ""
