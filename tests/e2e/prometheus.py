@@ -5,7 +5,7 @@ import signal
 import socket
 import subprocess
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,22 +22,34 @@ class Prometheus:
         directory: An empty one of its own, for its data, its configuration and its log.
         targets: Ports by the name of their job.
         more: Further settings of a job, by its name: credentials, TLS.
+        groups: Rules, which it evaluates every second.
     """
 
     def __init__(
-        self, directory: Path, targets: dict[str, int], more: Mapping[str, Mapping[str, object]] = NOTHING
+        self,
+        directory: Path,
+        targets: dict[str, int],
+        more: Mapping[str, Mapping[str, object]] = NOTHING,
+        groups: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         self.program = require_program("prometheus")
         self.directory = directory
         self.targets = targets
         self.more = more
+        self.groups = [{**group, "interval": "1s"} for group in groups]
 
     def __enter__(self) -> "Prometheus":
         jobs = [
             {"job_name": name, "static_configs": [{"targets": [f"127.0.0.1:{port}"]}], **self.more.get(name, {})}
             for name, port in self.targets.items()
         ]
-        configuration = {"global": {"scrape_interval": "1s", "scrape_timeout": "1s"}, "scrape_configs": jobs}
+        rules = self.directory / "rules.yml"
+        rules.write_text(json.dumps({"groups": self.groups}))
+        configuration = {
+            "global": {"scrape_interval": "1s", "scrape_timeout": "1s"},
+            "scrape_configs": jobs,
+            "rule_files": [str(rules)],
+        }
         path = self.directory / "prometheus.yml"
         path.write_text(json.dumps(configuration))  # JSON is YAML
         for _ in range(5):  # another process may take the port between its choice and its use

@@ -36,6 +36,9 @@ ASKED: Final[Mapping[str, Mapping[str, Any]]] = {
 }
 """Options that change what the dashboard asks."""
 
+SERVED_OPTIONS: Final = "RED_TESTS_OPTIONS"
+"""The environment variable that says by which of them the application is served."""
+
 OWN: Final = (
     OwnMetric("shop_orders_total", "counter", "Orders paid for."),
     OwnMetric("shop_sent_bytes_total", "counter", "Bytes of receipts."),
@@ -69,7 +72,7 @@ async def respond(scope: Any, receive: Any, send: Any) -> None:
             message = await receive()
         return
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", kind)]})
-    await send({"type": "http.response.body", "body": b"data: 1\n\n"})
+    await send({"type": "http.response.body", "body": b"well" if scope["path"] == "/health" else b"data: 1\n\n"})
 
 
 ROUTES: Final = ("/items/<n>", "/fail", "/events", "/leave", "/chat")

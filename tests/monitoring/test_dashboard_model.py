@@ -106,7 +106,8 @@ def _is_of(value: Any, hint: Any) -> bool:
     if origin is list:
         return isinstance(value, list) and all(_is_of(part, arguments[0]) for part in value)
     if isinstance(hint, enum.EnumMeta):
-        return value in [member.value for member in hint]
+        members: list[Any] = list(hint)
+        return value in [member.value for member in members]
     if isinstance(value, dict) and hasattr(hint, "from_json"):  # links of panels, which the SDK leaves as they are
         model = hint.from_json(value)
         return not [*mistyped(model), *lost(value, _written(model))]
