@@ -44,9 +44,19 @@ def has_package(name: str) -> bool:
     return importlib.util.find_spec(name) is not None
 
 
+PACKAGES: Final = {
+    "amtool": "prometheus-alertmanager",
+    "prometheus-alertmanager": "prometheus-alertmanager",
+    "victoria-metrics": "victoria-metrics",
+    "vmalert": "victoria-metrics",
+}
+"""The Debian packages of programs that are not in `prometheus`."""
+
+
 def require_program(name: str) -> str:
-    """Return the path of one of Prometheus's programs."""
+    """Return the path of one of the programs that scrape, and tell of alerts."""
     path = shutil.which(name)
-    require(f"{name} is not installed: apt-get install prometheus, or https://prometheus.io/download/", path)
+    package = PACKAGES.get(name, "prometheus")
+    require(f"{name} is not installed: apt-get install {package}, or https://prometheus.io/download/", path)
     assert path is not None  # require does not return otherwise
     return path

@@ -12,6 +12,9 @@ from typing import Any, Final
 from . import require_program
 from .servers import get, poll
 
+Vector = list[tuple[dict[str, str], float]]
+"""The labels and the value of each element."""
+
 NOTHING: Final[Mapping[str, Mapping[str, object]]] = {}
 
 
@@ -22,7 +25,7 @@ class Prometheus:
         directory: An empty one of its own, for its data, its configuration and its log.
         targets: Ports by the name of their job.
         more: Further settings of a job, by its name: credentials, TLS.
-        groups: Rules, which it evaluates every second.
+        groups: Rules, which are evaluated every second, whatever they say.
     """
 
     def __init__(
@@ -30,27 +33,21 @@ class Prometheus:
         directory: Path,
         targets: dict[str, int],
         more: Mapping[str, Mapping[str, object]] = NOTHING,
-        groups: Sequence[Mapping[str, Any]] = (),
+        groups: Sequence[Mapping[str, object]] = (),
     ) -> None:
         self.program = require_program("prometheus")
         self.directory = directory
         self.targets = targets
         self.more = more
-        self.groups = [{**group, "interval": "1s"} for group in groups]
+        self.groups = groups
 
     def __enter__(self) -> "Prometheus":
-        jobs = [
-            {"job_name": name, "static_configs": [{"targets": [f"127.0.0.1:{port}"]}], **self.more.get(name, {})}
-            for name, port in self.targets.items()
-        ]
-        rules = self.directory / "rules.yml"
-        rules.write_text(json.dumps({"groups": self.groups}))
+        path = self.directory / "prometheus.yml"
         configuration = {
             "global": {"scrape_interval": "1s", "scrape_timeout": "1s"},
-            "scrape_configs": jobs,
-            "rule_files": [str(rules)],
+            "rule_files": [str(write_rules(self.directory, self.groups))] if self.groups else [],
+            "scrape_configs": scrape_configs(self.targets, self.more),
         }
-        path = self.directory / "prometheus.yml"
         path.write_text(json.dumps(configuration))  # JSON is YAML
         for _ in range(5):  # another process may take the port between its choice and its use
             with socket.socket() as free:
@@ -91,11 +88,9 @@ class Prometheus:
             raise ChildProcessError
         return bool(get(f"http://127.0.0.1:{self.port}/-/ready"))
 
-    def ask(self, promql: str) -> list[tuple[dict[str, str], float]]:
+    def ask(self, promql: str) -> Vector:
         """Return an instant vector: labels and value of every element."""
-        query = urllib.parse.urlencode({"query": promql})
-        found: dict[str, Any] = json.loads(get(f"http://127.0.0.1:{self.port}/api/v1/query?{query}"))
-        return [(element["metric"], float(element["value"][1])) for element in found["data"]["result"]]
+        return ask(self.port, promql)
 
     def increases(self, counter: str) -> list[tuple[float, float]]:
         """Return what `increase` says of each series of a counter, with the last value less the first one.
@@ -128,3 +123,29 @@ class Prometheus:
         """Wait for a successful scrape of a job that began after a moment of `time.time()`."""
         up = f'up{{job="{job}"}}'
         poll(f"Prometheus scrapes {job}", lambda: (self.number(f"timestamp({up}) and {up} == 1") or 0) > moment)
+
+
+def ask(port: int, promql: str) -> Vector:
+    """Return an instant vector of a database that answers as Prometheus does.
+
+    Raises:
+        urllib.error.HTTPError: It does not understand the query.
+    """
+    query = urllib.parse.urlencode({"query": promql})
+    found: dict[str, Any] = json.loads(get(f"http://127.0.0.1:{port}/api/v1/query?{query}"))
+    return [(element["metric"], float(element["value"][1])) for element in found["data"]["result"]]
+
+
+def scrape_configs(targets: Mapping[str, int], more: Mapping[str, Mapping[str, object]]) -> list[dict[str, object]]:
+    """Return a job for each target: a port of this machine."""
+    return [
+        {"job_name": name, "static_configs": [{"targets": [f"127.0.0.1:{port}"]}], **more.get(name, {})}
+        for name, port in targets.items()
+    ]
+
+
+def write_rules(directory: Path, groups: Sequence[Mapping[str, object]]) -> Path:
+    """Write a rule file whose groups are evaluated every second."""
+    path = directory / "rules.json"
+    path.write_text(json.dumps({"groups": [{**group, "interval": "1s"} for group in groups]}))
+    return path

@@ -1,0 +1,146 @@
+"""What is generated for each option, against what an app with this option exposes: on Prometheus and VictoriaMetrics.
+
+The databases scrape real traffic through the middleware and evaluate the generated rules.
+"""
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import pytest
+
+from red_middleware import RedMetrics, RedWSGIMiddleware, serve_metrics
+from red_middleware.metrics import recorder_of
+from red_middleware.monitoring.alerts import alert_groups
+from red_middleware.monitoring.installation import Installation
+from red_middleware.monitoring.rules import rule_groups
+
+from ..drive import Environ, StartResponse, environ
+from ..monitoring.installations import OPTIONS, metrics
+from .prometheus import Prometheus, Vector
+from .servers import poll
+from .victoria import VictoriaMetrics
+
+ROUTES: Final = ["/items/<id>", "/checkout"]
+SOME_SECONDS: Final = 0.05
+"""Between two rounds of traffic."""
+
+
+class Database(Protocol):
+    """What is asked."""
+
+    def ask(self, promql: str) -> Vector:
+        """Return an instant vector."""
+
+
+class Exposed(dict[str, int]):
+    """The ports of apps by their job, while traffic goes to them; and what the apps expose."""
+
+    installations: Sequence[Installation]
+
+
+def app(environ: Environ, start_response: StartResponse) -> list[bytes]:
+    """Answer; the payment fails."""
+    start_response("500 Oh" if environ["PATH_INFO"] == "/checkout" else "200 OK", [("content-type", "text/plain")])
+    return [b"hello"]
+
+
+def visit(apps: Sequence[RedWSGIMiddleware], stop: threading.Event) -> None:
+    """Send requests until the end."""
+    while not stop.wait(SOME_SECONDS):
+        for wrapped in apps:
+            for path in ("/items/1", "/items/2", "/checkout", "/nowhere"):
+                body = wrapped(environ(path, HTTP_X_TENANT="acme"), lambda *_: lambda _: None)
+                b"".join(body)
+                body.close()  # type: ignore[attr-defined]  # ours has it
+
+
+@pytest.fixture(scope="module")
+def exposed() -> Iterator[Exposed]:
+    """An app for each of the options, under traffic."""
+    found = Exposed()
+    made: dict[str, RedMetrics] = {name: metrics(**options) for name, options in OPTIONS.items()}
+    found.installations = [Installation(name, recorder_of(one).options) for name, one in made.items()]
+    stop = threading.Event()
+    apps = [RedWSGIMiddleware(app, metrics=one, routes=ROUTES) for one in made.values()]
+    visitor = threading.Thread(target=visit, args=(apps, stop))
+    with ExitStack() as stack:
+        for name, one in made.items():
+            found[name] = stack.enter_context(serve_metrics(0, metrics=one)).port
+        stack.callback(visitor.join)
+        stack.callback(stop.set)
+        visitor.start()
+        yield found
+
+
+@pytest.fixture(scope="module", params=[Prometheus, VictoriaMetrics])
+def database(request: Any, exposed: Exposed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    """A database that scrapes the apps, and evaluates their rules and alerts."""
+    groups = [group for one in exposed.installations for group in (*rule_groups(one), *alert_groups(one))]
+    directory: Path = tmp_path_factory.mktemp(request.param.__name__)
+    with request.param(directory, dict(exposed), groups=groups) as found:
+        yield found
+
+
+def test_every_rule_records_something(exposed: Exposed, database: Database) -> None:
+    """For each option: under its names, its labels, and its bounds as they are exposed."""
+    due = {
+        (rule["record"], one.job)
+        for one in exposed.installations
+        for group in rule_groups(one)
+        for rule in group["rules"]
+    }
+
+    def missing() -> set[tuple[str, str]]:
+        there = database.ask('count by (__name__, job) ({__name__=~".+:.+:.+"})')
+        return due - {(labels["__name__"], labels["job"]) for labels, _ in there}
+
+    last: list[set[tuple[str, str]]] = [due]
+
+    def all_there() -> bool:
+        last[0] = missing()
+        return not last[0]
+
+    try:
+        poll("every rule has recorded something", all_there, 180)  # a rule reads what others wrote before it
+    except TimeoutError:
+        pytest.fail(f"never recorded: {sorted(last[0])}", pytrace=False)
+
+
+def test_what_is_recorded_is_what_happened(exposed: Exposed, database: Database) -> None:
+    """A quarter of the requests fail, all of them of one route; none is slow."""
+    for one in exposed.installations:
+        job = one.of_job()
+        poll("a rate", lambda: database.ask(f"job:{prefix(one)}http_requests:rate5m{{{job}}} > 0"))  # noqa: B023
+        answers = database.ask(f"job_{one.route}:{prefix(one)}http_errors_per_request:ratio_rate5m{{{job}}} > 0")
+        assert [(labels[one.route], round(share, 6)) for labels, share in answers] == [("/checkout", 1.0)]
+        ((_, share),) = database.ask(f"job:{prefix(one)}http_errors_per_request:ratio_rate5m{{{job}}}")
+        assert 0.2 < share < 0.3
+        for objective in one.objectives:
+            slow = f'job:{prefix(one)}red_slo_bad:rate5m{{{job},objective="latency"}}'
+            assert {value for _, value in database.ask(slow)} == {0.0}, objective
+
+
+def prefix(one: Installation) -> str:
+    """Return what stands before the name of a family."""
+    return f"{one.options.namespace}_" if one.options.namespace else ""
+
+
+def test_every_alert_can_be_asked(exposed: Exposed, database: Database) -> None:
+    """The database understands it."""
+    for one in exposed.installations:
+        for group in alert_groups(one):
+            for alert in group["rules"]:
+                database.ask(alert["expr"])
+
+
+@pytest.mark.once
+def test_a_budget_that_burns_is_told_of(exposed: Exposed, database: Database) -> None:
+    """With every option: of the service and of its one bad route."""
+    for one in exposed.installations:
+        for level in ("service", "route") if one.objectives else ():
+            burning = f'ALERTS{{{one.of_job()},level="{level}",objective="availability"}}'
+            found = poll(f"{one.job} burns", lambda: database.ask(burning), 150)  # noqa: B023
+            assert {labels.get(one.route) for labels, _ in found} == {"/checkout" if level == "route" else None}
