@@ -32,12 +32,12 @@ TOLD_BY_SERVERS: Final = "red_workers_capacity"
 """What is shown only where the server tells it, and no server runs here."""
 
 
-@pytest.fixture(params=ASKED)
+@pytest.fixture(scope="module", params=ASKED)
 def installation(request: pytest.FixtureRequest) -> Installation:
     return installation_of(fresh_metrics(**ASKED[request.param]))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def made(installation: Installation) -> Dashboard:
     return dashboard(installation)
 
@@ -159,11 +159,18 @@ def test_panels_lie_side_by_side(made: Dashboard) -> None:
             is_beside = one["x"] + one["w"] <= other["x"] or other["x"] + other["w"] <= one["x"]
             is_below = one["y"] + one["h"] <= other["y"] or other["y"] + other["h"] <= one["y"]
             assert is_beside or is_below
+    filled = {line for panel in made["panels"] for line in range(panel["gridPos"]["y"], _bottom(panel))}
+    assert filled == set(range(max(map(_bottom, made["panels"]))))
     for row in rows:
         widths: defaultdict[int, int] = defaultdict(int)
         for panel in row["panels"] or made["panels"]:
             widths[panel["gridPos"]["y"]] += panel["gridPos"]["w"]
-        assert row["title"] == "Business" or widths[row["gridPos"]["y"] + 1] == 24, row["title"]
+        assert widths[row["gridPos"]["y"] + 1] == 24, row["title"]
+
+
+def _bottom(panel: Mapping[str, Any]) -> int:
+    bottom: int = panel["gridPos"]["y"] + panel["gridPos"]["h"]
+    return bottom
 
 
 def test_what_the_queries_name_is_exposed_or_recorded(installation: Installation, made: Dashboard) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from ..installation import Installation, OwnMetric
-from .panels import Panel, Query, Row, text, time_series
+from .panels import COLUMNS, Panel, Query, Row, text, time_series
 from .selection import process_matchers, rate
 
 MOST_PANELS = 12
@@ -15,20 +15,22 @@ _LEFT_OUT = "without (instance, pod, pid)"
 _UNITS = {"_seconds": "s", "_bytes": "bytes", "_ratio": "percentunit"}
 """By the end of a name, as Prometheus' naming has it."""
 
-_WIDTH = 6
+_MOST_BESIDE = 4
+"""How many panels lie side by side. Fewer are wider."""
 
 
 def business_rows(installation: Installation) -> Iterator[Row]:
     """Yield the row of the app's own metrics, if it has any."""
     own = installation.own
-    panels = [_panel(metric) for metric in own[:MOST_PANELS]]
+    width = COLUMNS // max(min(len(own), _MOST_BESIDE), 1)
+    panels = [_panel(metric, width) for metric in own[:MOST_PANELS]]
     if len(own) > MOST_PANELS:
         panels.append(_rest(own[MOST_PANELS:]))
     if panels:
         yield Row("Business", panels)
 
 
-def _panel(metric: OwnMetric) -> Panel:
+def _panel(metric: OwnMetric, width: int) -> Panel:
     queries = {"counter": _counter, "gauge": _gauge, "histogram": _histogram, "summary": _summary}[metric.type]
     how = {
         "counter": "Per second.",
@@ -42,7 +44,8 @@ def _panel(metric: OwnMetric) -> Panel:
         f"{sentence}. {how} The metric is the application's own: a drop to zero is often the first sign of trouble.",
         _unit(metric),
         queries(metric.name),
-        width=_WIDTH,
+        width=width,
+        height=7,
     )
 
 

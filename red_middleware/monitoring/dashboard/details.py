@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from ...families import otel
 from ..installation import Installation
-from .panels import ANY_IS_BAD, Panel, Query, Row, time_series
+from .panels import ANY_IS_BAD, BY_STATUS, Panel, Query, Row, time_series
 from .selection import Selection, quantile, rate, total
 
 _SHARES = {"p50": 0.5, "p95": 0.95}
@@ -34,7 +34,7 @@ def _answers(selection: Selection) -> Iterator[Panel]:
         [Query(total(rate(selection.statuses()), status), f"{{{{{status}}}}}")],
         alerts=["RedErrorBudgetBurn"],
         is_stacked=True,
-        is_by_status=True,
+        colours=BY_STATUS,
     )
     if installation.is_otel:
         failed = installation.errors(selection.matchers(installation.duration_family))
@@ -192,7 +192,7 @@ def _websockets(selection: Selection) -> Iterator[Panel]:
         "cps",
         [Query(total(rate(selection.series("websocket_handshakes_total")), "status"), "{{status}}")],
         is_stacked=True,
-        is_by_status=True,
+        colours=BY_STATUS,
     )
     yield time_series(
         "Failed WebSockets by route",

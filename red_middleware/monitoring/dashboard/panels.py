@@ -4,7 +4,7 @@ A function for each kind of panel that the dashboard uses, with one way to draw 
 and places. Nothing here knows which metrics there are: `rows` fills the panels, and `dashboard` puts them together.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from ..alerts import RUNBOOKS
@@ -33,7 +33,12 @@ ANY_IS_BAD: Final[Steps] = ((None, "green"), (1e-9, "red"))
 GREEN_IS_FULL: Final[Steps] = ((None, "red"), (0.0, "orange"), (0.25, "green"))
 """Of something that is used up: gone below 0, soon gone below a quarter."""
 
-STATUS_COLOURS: Final = {"1": "purple", "2": "green", "3": "blue", "4": "orange", "5": "red"}
+Colours = Mapping[str, str]
+"""Of lines, by a regular expression for their names."""
+
+NO_COLOURS: Final[Colours] = {}
+
+BY_STATUS: Final[Colours] = {"^1": "purple", "^2": "green", "^3": "blue", "^4": "orange", "^5": "red"}
 """By the first digit of a status."""
 
 
@@ -84,24 +89,24 @@ def placed(rows: Iterable[Row]) -> list[Model]:
     number = top = 0
     for row in rows:
         number += 1
-        heading: Model = {
-            "id": number,
-            "type": "row",
-            "title": row.title,
-            "collapsed": row.is_collapsed,
+        inner: list[Model] = []
+        models.append({
+            "id": number, "type": "row", "title": row.title, "collapsed": row.is_collapsed, "panels": [],
             "gridPos": _place(0, top, COLUMNS, 1),
-            "panels": [],
-        }
-        models.append(heading)
-        target = heading["panels"] if row.is_collapsed else models
-        left, top, line_height = 0, top + 1, 0
+        })  # fmt: skip
+        left, line, line_height = 0, top + 1, 0
         for panel in row.panels:
             if left + panel.width > COLUMNS:
-                left, top, line_height = 0, top + line_height, 0
+                left, line, line_height = 0, line + line_height, 0
             number += 1
-            target.append({"id": number, **panel.model, "gridPos": _place(left, top, panel.width, panel.height)})
+            inner.append({"id": number, **panel.model, "gridPos": _place(left, line, panel.width, panel.height)})
             left, line_height = left + panel.width, max(line_height, panel.height)
-        top += 0 if row.is_collapsed else line_height  # opened, it pushes down what is below
+        if row.is_collapsed:  # once opened, it pushes down what is below
+            models[-1]["panels"] = inner
+            top += 1
+        else:
+            models += inner
+            top = line + line_height
     return models
 
 
@@ -136,7 +141,7 @@ def time_series(
     alerts: Sequence[str] = (),
     is_stacked: bool = False,
     has_table: bool = False,
-    is_by_status: bool = False,
+    colours: Colours = NO_COLOURS,
     most: float | None = None,
     width: int = 8,
     height: int = 8,
@@ -152,7 +157,7 @@ def time_series(
         alerts: The alerts that watch the same numbers.
         is_stacked: Whether the lines lie on top of each other, as parts of a whole.
         has_table: Whether the legend is a table with the last and the highest value: for many lines.
-        is_by_status: Whether each line is that of a status, and has its colour.
+        colours: Those of lines whose names mean something. The others have one of Grafana's palette.
         most: The upper end of the axis, if it is known.
         width: See `Panel`.
         height: See `Panel`.
@@ -173,7 +178,10 @@ def time_series(
     if has_table:
         legend |= {"displayMode": "table", "calcs": ["lastNotNull", "max"], "sortBy": "Last *", "sortDesc": True}
     options = {"legend": legend, "tooltip": {"mode": "multi", "sort": "desc"}}
-    overrides = [_coloured(f"/^{digit}/", colour) for digit, colour in STATUS_COLOURS.items() if is_by_status]
+    overrides = [
+        _override("byRegexp", f"/{pattern}/", color={"mode": "shades", "fixedColor": colour})
+        for pattern, colour in colours.items()
+    ]
     targets = _targets(queries)
     return _panel("timeseries", title, description, options, defaults, overrides, targets, alerts, width, height)
 
@@ -256,7 +264,7 @@ def heatmap(title: str, description: str, unit: str, query: Query, *, width: int
 
 def table(
     title: str, description: str, label: str, address: str, columns: Sequence[Column], *, alerts: Sequence[str] = (),
-    width: int = COLUMNS, height: int = 10,
+    width: int = COLUMNS, height: int = 9,
 ) -> Panel:  # fmt: skip
     """Return a table with one row for each value of a label, sorted by the first column of numbers.
 
@@ -355,10 +363,6 @@ def _defaults(unit: str, steps: Steps, **more: Any) -> Model:
 
 def _thresholds(steps: Steps) -> Model:
     return {"mode": "absolute", "steps": [{"value": value, "color": colour} for value, colour in steps]}
-
-
-def _coloured(pattern: str, colour: str) -> Model:
-    return _override("byRegexp", pattern, color={"mode": "shades", "fixedColor": colour})
 
 
 def _override(matcher: str, fields: str, **properties: Any) -> Model:

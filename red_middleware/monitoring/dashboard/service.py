@@ -124,6 +124,7 @@ def _over_time(selection: Selection) -> Iterator[Panel]:
         "All finished requests, and those that failed. Compare with yesterday before you call it unusual.",
         "reqps",
         [Query(total(rate(selection.requests())), "requests"), Query(selection.errors(), "errors")],
+        colours={"^requests$": "green", "^errors$": "red"},
         alerts=["RedMetricsAbsent"],
     )
     yield time_series(
@@ -132,6 +133,7 @@ def _over_time(selection: Selection) -> Iterator[Panel]:
         "much; without an objective, 1 % and 5 %.",
         "percentunit",
         [Query(selection.error_ratio(), "errors")],
+        colours={"^errors$": "red"},
         steps=error_steps(installation),
         alerts=["RedErrorBudgetBurn"],
     )
@@ -142,6 +144,7 @@ def _over_time(selection: Selection) -> Iterator[Panel]:
         "exemplars, if the data source has any, lead to their traces.",
         "s",
         [Query(quantile(share, selection.buckets()), name, has_exemplars=True) for name, share in shares.items()],
+        colours={"^p50$": "green", "^p95$": "orange", "^p99$": "red"},
         steps=duration_steps(installation),
         alerts=["RedErrorBudgetBurn"],
     )

@@ -6,7 +6,7 @@ from xml.sax.saxutils import escape
 
 WIDTH: Final = 1200
 COLUMN_PIXELS: Final = WIDTH / 24
-LINE_PIXELS: Final = 27
+LINE_PIXELS: Final = 26
 
 COLOURS: Final = {
     "green": "#4a9c40", "yellow": "#d9a800", "orange": "#f2760a", "red": "#d92d42", "blue": "#3274d9",

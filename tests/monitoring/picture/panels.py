@@ -16,9 +16,11 @@ Panel = Mapping[str, Any]
 
 HEAD: Final = 28
 """Where the title ends."""
-LEFT, RIGHT = 52, 12
+LEFT, RIGHT = 60, 12
 LETTER_PIXELS: Final = 5.9
 """How wide a letter is, on average."""
+CLOCK_MINUTES: Final = (1, 2, 5, 10, 15, 30, 60, 120, 360)
+"""How far the times on an axis may lie apart."""
 MOST_LEGENDS: Final = 5
 """How many lines a legend in the form of a table has."""
 
@@ -64,11 +66,11 @@ def _stat(panel: Panel, width: float, height: float, answers: Answers) -> Iterat
     value = found[0].last
     colour = _colour(value, _steps(panel))
     most = max((number for _, number in found[0].points), default=0) or 1
-    floor, scale = height - 1, 0.38 * height / most
+    floor, scale = height - 1, 0.3 * height / most
     upper = [(_x(moment, answers, 1, width - 1), floor - number * scale) for moment, number in found[0].points]
     yield area(upper, [(upper[0][0], floor), (upper[-1][0], floor)], colour, 0.13)
     yield line(upper, colour)
-    yield text(width / 2, height / 2 + 10, said(value, _unit(panel)), "middle", colour, 25)
+    yield text(width / 2, height / 2 + 8, said(value, _unit(panel)), "middle", colour, 25)
 
 
 def _time_series(panel: Panel, width: float, height: float, answers: Answers) -> Iterator[str]:
@@ -159,11 +161,13 @@ def _legend(lines: Sequence[Line], top: float, width: float, unit: str, *, is_ta
 
 def _clock(width: float, floor: float, answers: Answers) -> Iterator[str]:
     """Yield the times below a graph."""
-    count = max(2, int(width / 110))
-    for n in range(count):
-        moment = answers.start + (answers.end - answers.start) * (n + 0.5) / count
+    minutes = (answers.end - answers.start) / 60
+    step = next((step for step in CLOCK_MINUTES if minutes / step <= width / 80), CLOCK_MINUTES[-1]) * 60
+    moment = answers.start // step * step + step
+    while moment < answers.end:
         shown = time.strftime("%H:%M", time.gmtime(moment))
         yield text(_x(moment, answers, LEFT, width - RIGHT), floor + 13, shown, "faint middle")
+        moment += step
 
 
 def _x(moment: float, answers: Answers, left: float, right: float) -> float:
@@ -202,7 +206,8 @@ def _heatmap(panel: Panel, width: float, height: float, answers: Answers) -> Ite
     wide = (width - LEFT - RIGHT) / ((answers.end - answers.start) / answers.step)
     for n, (bound, cells) in enumerate(single):
         top = floor - (n + 1) * tall
-        yield text(LEFT - 6, top + 4, "∞" if bound == "+Inf" else said(float(bound), "s"), "faint end")
+        if n % 2 == 0 or tall > 12:
+            yield text(LEFT - 6, top + 4, "∞" if bound == "+Inf" else said(float(bound), "s"), "faint end")
         for moment, value in cells.items():
             if value > 1e-9:
                 left = _x(moment, answers, LEFT, width - RIGHT) - wide
