@@ -35,7 +35,8 @@ def _digits(value: float) -> str:
 
 def ticks(most: float, count: int = 4) -> Iterator[float]:
     """Yield round numbers from 0 up to at least the given one."""
-    raw = (most or 1) / count
+    most = most or 1
+    raw = most / count
     size = 10 ** math.floor(math.log10(raw))
     step = next(one * size for one in STEPS if one * size >= raw * 0.999)
     value = 0.0
