@@ -144,8 +144,8 @@ def scrape_configs(targets: Mapping[str, int], more: Mapping[str, Mapping[str, o
     ]
 
 
-def write_rules(directory: Path, groups: Sequence[Mapping[str, object]]) -> Path:
-    """Write a rule file whose groups are evaluated every second."""
+def write_rules(directory: Path, groups: Sequence[Mapping[str, object]], interval: str = "1s") -> Path:
+    """Write a rule file whose groups are all evaluated so often."""
     path = directory / "rules.json"
-    path.write_text(json.dumps({"groups": [{**group, "interval": "1s"} for group in groups]}))
+    path.write_text(json.dumps({"groups": [{**group, "interval": interval} for group in groups]}))
     return path

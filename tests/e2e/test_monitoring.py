@@ -75,7 +75,7 @@ def exposed() -> Iterator[Exposed]:
         yield found
 
 
-@pytest.fixture(scope="module", params=[Prometheus, VictoriaMetrics])
+@pytest.fixture(scope="module", params=[Prometheus, pytest.param(VictoriaMetrics, marks=pytest.mark.victoria)])
 def database(request: Any, exposed: Exposed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
     """A database that scrapes the apps, and evaluates their rules and alerts."""
     groups = [group for one in exposed.installations for group in (*rule_groups(one), *alert_groups(one))]
@@ -115,7 +115,8 @@ def test_what_is_recorded_is_what_happened(exposed: Exposed, database: Database)
         job = one.of_job()
         poll("a rate", lambda: database.ask(f"job:{prefix(one)}http_requests:rate5m{{{job}}} > 0"))  # noqa: B023
         answers = database.ask(f"job_{one.route}:{prefix(one)}http_errors_per_request:ratio_rate5m{{{job}}} > 0")
-        assert [(labels[one.route], round(share, 6)) for labels, share in answers] == [("/checkout", 1.0)]
+        # Two rules may read at two moments.
+        assert [(labels[one.route], round(share, 1)) for labels, share in answers] == [("/checkout", 1.0)]
         ((_, share),) = database.ask(f"job:{prefix(one)}http_errors_per_request:ratio_rate5m{{{job}}}")
         assert 0.2 < share < 0.3
         for objective in one.objectives:

@@ -1,13 +1,18 @@
 """Recording rules: each says what a person would work out by hand, for the service and for each route."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from red_middleware.exposition import Request, answer
+from red_middleware.metrics import recorder_of
+from red_middleware.monitoring.installation import Installation
 from red_middleware.monitoring.rules import apdex_bounds, rule_groups
 
-from .installations import OBJECTIVES, OPTIONS, installation
+from ..drive import count
+from .installations import OBJECTIVES, OPTIONS, installation, metrics
 from .promtool import Question, ask, check
 from .traffic import Phase, route
 
@@ -85,9 +90,9 @@ def test_a_restart_is_no_traffic_and_no_loss(tmp_path: Path) -> None:
         **dict(route(shop, "/busy", [before, down, after], "a")),
         **dict(route(shop, "/busy", [Phase(41, requests=60)], "b")),
     }
-    lowest = "round(min_over_time(job:http_requests:rate5m[30m]), 0.1)"
-    highest = "round(max_over_time(job:http_requests:rate5m[30m]), 0.1)"
-    questions = [Question(40, lowest, {'{job="shop"}': 1.6}), Question(40, highest, {'{job="shop"}': 2.0})]
+    lowest = "min_over_time(job:http_requests:rate5m[30m]) > bool 1.4"
+    highest = "max_over_time(job:http_requests:rate5m[30m]) > bool 2.01"
+    questions = [Question(40, lowest, {'{job="shop"}': 1}), Question(40, highest, {'{job="shop"}': 0})]
     ask(rule_groups(shop), series, questions, tmp_path)
 
 
@@ -136,6 +141,18 @@ def test_apdex_begins_where_two_buckets_allow_it(options: dict[str, Any], bounds
     assert apdex_bounds(shop) == bounds
     names = [rule["record"] for group in rule_groups(shop) for rule in group["rules"]]
     assert any("apdex" in name for name in names) is (bounds is not None)
+
+
+@pytest.mark.parametrize("accept", ["text/plain;version=0.0.4", "application/openmetrics-text;version=1.0.0"])
+def test_an_objective_is_spelled_as_it_is_exposed(accept: str) -> None:
+    """Whole seconds, parts of one, and the very long: what `le` says in a rule is what it says at the endpoint."""
+    shop = metrics(slo_seconds=[1e-05, 0.3, 1, 2, 60, 1_000_000, 1e7])
+    count(shop)
+    exposed = answer(shop, Request(headers={"accept": accept})).body.decode()
+    rules = rule_groups(Installation("shop", recorder_of(shop).options))
+    asked_for = set(re.findall('le="[^"]+"', str(rules)))
+    assert len(asked_for) >= len(shop.slo_seconds)
+    assert asked_for <= set(re.findall('le="[^"]+"', exposed))
 
 
 def test_every_rule_is_asked_for_its_value() -> None:
