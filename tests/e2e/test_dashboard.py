@@ -67,7 +67,7 @@ def ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, int
         yield found
 
 
-@pytest.fixture(scope="module", params=[Prometheus, VictoriaMetrics])
+@pytest.fixture(scope="module", params=[Prometheus, pytest.param(VictoriaMetrics, marks=pytest.mark.victoria)])
 def database(request: Any, ports: dict[str, int], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
     """Yield one that has seen requests of every kind, to every server, before and after its first scrapes."""
     groups = [group for job in SERVED for group in (*rule_groups(served(job)), *alert_groups(served(job)))]

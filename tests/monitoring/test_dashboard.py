@@ -90,6 +90,13 @@ def test_variables_choose_what_is_shown(made: Dashboard) -> None:
             assert selectors(match[1])
 
 
+def test_without_a_job_it_begins_with_all() -> None:
+    """One dashboard can show every app with the same options."""
+    made = dashboard(installation_of(fresh_metrics(), job=""))
+    assert made["title"] == "RED"
+    assert variables(made)["job"]["current"]["value"] == ["$__all"]
+
+
 def test_each_label_of_the_users_own_has_a_variable() -> None:
     """Those that all of requests, errors and durations show; a ratio whose parts are filtered differently is wrong."""
     plain = {"datasource", "job", "instance", "route"}
@@ -304,6 +311,7 @@ def test_it_can_be_kept_under_version_control(installation: Installation, made: 
 @pytest.mark.parametrize(
     ("job", "uid"),
     [
+        ("", "red"),
         ("shop", "red-shop"),
         ("my-shop-2", "red-my-shop-2"),
         ("my shop", "red-my-shop-21e02318"),

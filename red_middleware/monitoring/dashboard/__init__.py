@@ -33,7 +33,8 @@ def dashboard(installation: Installation) -> dict[str, Any]:
     """Return the dashboard of an installation.
 
     Args:
-        installation: What the app exposes. The dashboard begins with its job, and can show others.
+        installation: What the app exposes. The dashboard begins with its job, and can show others that expose the same;
+            an empty one stands for all of them.
 
     Returns:
         The JSON model, without the `id` that Grafana gives.
@@ -48,7 +49,7 @@ def dashboard(installation: Installation) -> dict[str, Any]:
     )
     return {
         "uid": uid,
-        "title": f"RED of {installation.job}",
+        "title": f"RED of {installation.job}" if installation.job else "RED",
         "description": "Rate, errors and duration of an HTTP service, and what is left of its error budgets. Made by "
         "red_middleware for the options of this application: make it anew when these change.",
         "tags": ["http", "prometheus", "red"],
@@ -72,6 +73,8 @@ def identity(job: str) -> str:
     """Return the `uid` of a job's dashboard: always the same, and another one for each job."""
     plain = re.sub("[^a-z0-9]+", "-", job.lower()).strip("-")
     uid = f"red-{plain}"
+    if not job:
+        return "red"
     if plain == job and len(uid) <= MOST_IDENTITY_LETTERS:
         return uid
     mark = hashlib.sha256(job.encode()).hexdigest()[:8]
@@ -96,7 +99,7 @@ def _variables(installation: Installation) -> list[Model]:
     everywhere = installation.name("red_series")  # which every instance shows, with or without requests
     requests = installation.name(installation.duration_family, "_count")
     of_processes = f"{requests}{{{process_matchers()}}}"
-    job = {"selected": True, "text": [installation.job], "value": [installation.job]}
+    job = {"selected": True, "text": [installation.job], "value": [installation.job]} if installation.job else _ALL
     return [
         _datasource(),
         _variable(JOB, "Job", f"label_values({everywhere}, {JOB})", ".+", job),
