@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import pytest
 
+from red_middleware import Label
 from red_middleware.families import Family
 from red_middleware.metrics import recorder_of
 from red_middleware.monitoring.alerts import RUNBOOKS, alert_groups
@@ -104,6 +105,8 @@ def test_each_label_of_the_users_own_has_a_variable() -> None:
     assert found == {"tenant", "plan", "agent", "version"}  # `cache` is shown by disconnects only
     partial = variables(dashboard(installation_of(fresh_metrics(**ASKED["label_of_durations"]))))
     assert partial.keys() == plain
+    taken = fresh_metrics(labels={"datasource": Label(constant="east")})
+    assert variables(dashboard(installation_of(taken))).keys() == plain
 
 
 def test_every_query_parses(made: Dashboard) -> None:

@@ -14,8 +14,9 @@ from ..alerts import RUNBOOKS
 from ..installation import JOB, Installation
 from .business import business_rows
 from .details import detail_rows
+from .layout import Model, placed
 from .middleware import middleware_rows
-from .panels import DATASOURCE, DOCUMENTS, Model, link, placed
+from .panels import DATASOURCE, DOCUMENTS, link
 from .routes import route_rows
 from .selection import INSTANCE, ROUTE, Selection, of_jobs, process_matchers
 from .service import service_rows

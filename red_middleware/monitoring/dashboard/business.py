@@ -1,21 +1,23 @@
 """The first row: the app's own metrics, because they say what the app is for."""
 
 from collections.abc import Iterator, Sequence
+from typing import Final
 
 from ..installation import Installation, OwnMetric
-from .panels import COLUMNS, Panel, Query, Row, text, time_series
+from .layout import COLUMNS, Panel, Row
+from .panels import Query, text, time_series
 from .selection import process_matchers, rate
 
-MOST_PANELS = 12
+MOST_PANELS: Final = 12
 """How many of the app's own metrics are drawn. The others are named."""
 
-_LEFT_OUT = "without (instance, pod, pid)"
+_LEFT_OUT: Final = "without (instance, pod, pid)"
 """What tells processes apart. Every other label is the metric's own, and stays."""
 
-_UNITS = {"_seconds": "s", "_bytes": "bytes", "_ratio": "percentunit"}
+_UNITS: Final = {"_seconds": "s", "_bytes": "bytes", "_ratio": "percentunit"}
 """By the end of a name, as Prometheus' naming has it."""
 
-_MOST_BESIDE = 4
+_MOST_BESIDE: Final = 4
 """How many panels lie side by side. Fewer are wider."""
 
 
@@ -87,4 +89,9 @@ def _summary(name: str) -> list[Query]:
 def _rest(metrics: Sequence[OwnMetric]) -> Panel:
     names = "\n".join(f"- `{metric.name}` ({metric.type}): {metric.help}" for metric in metrics)
     content = f"The first {MOST_PANELS} of the application's own metrics are drawn above. These are not:\n\n{names}"
-    return text("More metrics of the application", "Metrics that have no panel here. Ask for them in Explore.", content)
+    return text(
+        "More metrics of the application",
+        "Metrics that have no panel here. Ask for them in Explore.",
+        content,
+        height=6,
+    )

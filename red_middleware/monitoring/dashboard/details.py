@@ -1,13 +1,15 @@
 """What was answered, how busy the workers are, and a row for each option that shows more."""
 
 from collections.abc import Iterator
+from typing import Final
 
 from ...families import otel
 from ..installation import Installation
-from .panels import ANY_IS_BAD, BY_STATUS, Panel, Query, Row, time_series
+from .layout import Panel, Row
+from .panels import ANY_IS_BAD, BY_STATUS, Query, time_series
 from .selection import Selection, quantile, rate, total
 
-_SHARES = {"p50": 0.5, "p95": 0.95}
+_SHARES: Final = {"p50": 0.5, "p95": 0.95}
 
 
 def detail_rows(installation: Installation) -> Iterator[Row]:

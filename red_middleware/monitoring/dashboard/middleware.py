@@ -1,12 +1,14 @@
 """The last row: whether these numbers can be trusted, by what the middleware and Prometheus say of themselves."""
 
 from collections.abc import Iterator
+from typing import Final
 
 from ..installation import Installation
-from .panels import ANY_IS_BAD, Query, Row, Steps, stat, time_series
+from .layout import Row
+from .panels import ANY_IS_BAD, Query, Steps, stat, time_series
 from .selection import Selection, process_matchers, rate, ratio, total
 
-NEAR_LIMIT: Steps = ((None, "green"), (0.8, "orange"), (0.95, "red"))
+NEAR_LIMIT: Final[Steps] = ((None, "green"), (0.8, "orange"), (0.95, "red"))
 """The share of the series that there may ever be."""
 
 

@@ -1,16 +1,14 @@
-"""What a panel is in Grafana's JSON model, and where it lies: the classic model, which Grafana 10 to 12 import.
+"""What a panel is in Grafana's JSON model: the classic model, which Grafana 10 to 12 import.
 
-A function for each kind of panel that the dashboard uses, with one way to draw it. `placed` gives panels their numbers
-and places. Nothing here knows which metrics there are: `rows` fills the panels, and `dashboard` puts them together.
+A function for each kind of panel that the dashboard uses, with one way to draw it. Nothing here knows which metrics
+there are: `business`, `service` and the other rows fill the panels, and `layout` gives them their places.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from ..alerts import RUNBOOKS
-
-Model = dict[str, Any]
-"""A part of the JSON model."""
+from .layout import COLUMNS, Model, Panel
 
 Steps = Sequence[tuple[float | None, str]]
 """From which value on a colour holds. The first one has no value: it holds from the lowest one on."""
@@ -20,9 +18,6 @@ DOCUMENTS: Final = RUNBOOKS.rpartition("/")[0]
 
 DATASOURCE: Final = {"type": "prometheus", "uid": "${datasource}"}
 """The data source that the dashboard's variable chooses."""
-
-COLUMNS: Final = 24
-"""How wide a dashboard is."""
 
 PLAIN: Final[Steps] = ((None, "green"),)
 """No value is worse than another one."""
@@ -62,52 +57,6 @@ class Column(NamedTuple):
     """Colours the cells, if given."""
     is_bar: bool = False
     """Whether a bar stands in the cells, from 0 to 1."""
-
-
-class Panel(NamedTuple):
-    """A panel without number and place."""
-
-    model: Model
-    width: int
-    """Of `COLUMNS`."""
-    height: int
-    """One is some 30 pixels."""
-
-
-class Row(NamedTuple):
-    """A heading, and the panels below it."""
-
-    title: str
-    panels: Sequence[Panel]
-    is_collapsed: bool = False
-    """Whether it is opened by a click only: for what most apps do not have."""
-
-
-def placed(rows: Iterable[Row]) -> list[Model]:
-    """Return the panels of a dashboard: numbered from 1 on, side by side while there is room, then in the next line."""
-    models: list[Model] = []
-    number = top = 0
-    for row in rows:
-        number += 1
-        inner: list[Model] = []
-        models.append({
-            "id": number, "type": "row", "title": row.title, "collapsed": row.is_collapsed, "panels": [],
-            "gridPos": _place(0, top, COLUMNS, 1),
-        })  # fmt: skip
-        left, line, line_height = 0, top + 1, 0
-        for panel in row.panels:
-            if left + panel.width > COLUMNS:
-                left, line, line_height = 0, line + line_height, 0
-            number += 1
-            inner.append({"id": number, **panel.model, "gridPos": _place(left, line, panel.width, panel.height)})
-            left, line_height = left + panel.width, max(line_height, panel.height)
-        if row.is_collapsed:  # once opened, it pushes down what is below
-            models[-1]["panels"] = inner
-            top += 1
-        else:
-            models += inner
-            top = line + line_height
-    return models
 
 
 def link(title: str, url: str, *, is_new_tab: bool = True) -> Model:
@@ -163,6 +112,7 @@ def time_series(
         height: See `Panel`.
     """
     custom: Model = {
+        "axisSoftMin": 0,
         "drawStyle": "line",
         "lineWidth": 1,
         "fillOpacity": 40 if is_stacked else 8,
@@ -170,7 +120,7 @@ def time_series(
         "stacking": {"mode": "normal" if is_stacked else "none", "group": "A"},
         "thresholdsStyle": {"mode": "off" if len(steps) == 1 else "dashed"},
     }
-    defaults = _defaults(unit, steps, custom=custom, min=0)
+    defaults = _defaults(unit, steps, custom=custom)
     defaults["color"] = {"mode": "palette-classic"}
     if most is not None:
         defaults["max"] = most
@@ -334,10 +284,6 @@ def _panel(
         "fieldConfig": {"defaults": defaults, "overrides": overrides},
     }
     return Panel(model, width, height)
-
-
-def _place(left: int, top: int, width: int, height: int) -> Model:
-    return {"x": left, "y": top, "w": width, "h": height}
 
 
 def _targets(queries: Iterable[Query]) -> list[Model]:

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 from ..installation import Installation, both
 from ..rules import BUDGET, PERIOD, Level
-from .panels import Column, Panel, Query, Row, heatmap, table, time_series
+from .layout import Panel, Row
+from .panels import Column, Query, heatmap, table, time_series
 from .selection import ROUTE, Selection, increase, of_jobs, quantile, rate, ratio, total
 from .service import duration_steps, error_steps
 

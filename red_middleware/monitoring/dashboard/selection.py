@@ -6,13 +6,15 @@ makes long enough for the scrape interval; a table that covers all of the time s
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from ...families.family import number
 from ..installation import JOB, Installation, both
 
-INSTANCE = "instance"
-ROUTE = "route"
-"""The variables that every dashboard has, beside `job` and `datasource`."""
+DATASOURCE: Final = "datasource"
+INSTANCE: Final = "instance"
+ROUTE: Final = "route"
+"""The variables that every dashboard has, beside `job`."""
 
 Over = Callable[[str], str]
 """`rate` or `increase`."""
@@ -54,33 +56,33 @@ class Selection:
         """The labels of the user's own that have a variable.
 
         They are those that requests, errors and statuses show as well: a ratio whose parts are filtered differently
-        would be wrong.
+        would be wrong. One that is called as the variable of the data source has none.
         """
         installation = self.installation
         names = (
             installation.duration_family,
             *(() if installation.is_otel else ("http_errors_total", "http_requests_total")),
         )
-        return [label for label in installation.labels if all(label in installation.labels_of(name) for name in names)]
+        shown = set.intersection(*(set(installation.labels_of(name)) for name in names))
+        return [label for label in installation.labels if label in shown and label != DATASOURCE]
 
     def route_of(self, family: str) -> str:
         """Return what the label of the route is called in a family: those of WebSockets keep our own name."""
         found = [label for label in self.installation.labels_of(family) if label in (self.installation.route, ROUTE)]
         return found[0] if found else ""
 
-    def matchers(self, family: str, more: str = "") -> str:
+    def matchers(self, family: str) -> str:
         """Return the matchers that choose from a family."""
         labels, route = self.installation.labels_of(family), self.route_of(family)
         return both(
             process_matchers(),
             f'{route}=~"${ROUTE}"' if route else "",
             *(f'{label}=~"${label}"' for label in self.labels if label in labels),
-            more,
         )
 
-    def series(self, family: str, suffix: str = "", more: str = "") -> str:
+    def series(self, family: str, suffix: str = "") -> str:
         """Return the selector of a family."""
-        return f"{self.installation.name(family, suffix)}{{{self.matchers(family, more)}}}"
+        return f"{self.installation.name(family, suffix)}{{{self.matchers(family)}}}"
 
     def seconds(self) -> str:
         """Return the selector of the seconds that requests took."""

@@ -1,30 +1,19 @@
 """The second row: the RED of the whole service, and how much is left of its error budgets."""
 
 from collections.abc import Iterator
+from typing import Final
 
 from ...counting.layout import Objective
 from ..installation import Installation, both
 from ..rules import BAD_RATIO, BUDGET, PERIOD, Level, allowed, apdex_bounds, matchers_of
-from .panels import (
-    ANY_IS_BAD,
-    DOCUMENTS,
-    GREEN_IS_FULL,
-    PLAIN,
-    Panel,
-    Query,
-    Row,
-    Steps,
-    bar_gauge,
-    stat,
-    text,
-    time_series,
-)
+from .layout import Panel, Row
+from .panels import ANY_IS_BAD, DOCUMENTS, GREEN_IS_FULL, PLAIN, Query, Steps, bar_gauge, stat, text, time_series
 from .selection import Selection, of_jobs, quantile, rate, ratio, seconds_text, total
 
-BURN: Steps = ((None, "green"), (1.0, "yellow"), (6.0, "orange"), (14.4, "red"))
+BURN: Final[Steps] = ((None, "green"), (1.0, "yellow"), (6.0, "orange"), (14.4, "red"))
 """By how many times too fast a budget is spent. The upper two are those of the alerts (Google's SRE workbook, 5)."""
 
-_NO_REQUESTS = "no requests"
+_NO_REQUESTS: Final = "no requests"
 
 
 def service_rows(installation: Installation) -> Iterator[Row]:
@@ -167,7 +156,7 @@ def _objectives(selection: Selection) -> Iterator[Panel]:
     yield bar_gauge(
         f"Error budget left of {PERIOD}",
         f"What is left of the requests that may miss an objective: {aims}. At 0 % the budget is spent: put what makes "
-        "the service reliable before what is new.",
+        "the service reliable before what is new. All instances and routes count, whatever is chosen above.",
         "percentunit",
         Query(
             f"min by (objective, threshold) ({level.recorded(BUDGET, f'left{PERIOD}')}{{{of_jobs()}}})",
