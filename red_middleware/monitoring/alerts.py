@@ -91,7 +91,7 @@ def _burn(name: str, level: Level, objective: Objective, burns: Sequence[Burn], 
         "\nor\n".join(_burning(level, objective, burn) for burn in burns),
         f"{where}{{{{ $labels.{JOB} }}}}: {_missed(objective)}",
         "{{ $value | humanizePercentage }} of the requests missed the objective lately, "
-        f"{_percent(1 - objective.ratio)} may. {_budget_left(level, objective)}",
+        f"{_percent(1 - objective.ratio)} may.{_worst_route(level, objective)}{_budget_left(level, objective)}",
         level=level.name,
         **labels_of(objective),
     )
@@ -128,9 +128,19 @@ def _budget_left(level: Level, objective: Objective) -> str:
         of_route = left.removesuffix("}").replace("%", "%%") + f",{route}=%q}}"
         asked = f"printf {json.dumps(of_route)} $labels.{route} | query"
     return (
-        f"{{{{ with {asked} }}}}{{{{ . | first | value | humanizePercentage }}}} of the error budget of {PERIOD} "
+        f" {{{{ with {asked} }}}}{{{{ . | first | value | humanizePercentage }}}} of the error budget of {PERIOD} "
         "is left.{{ end }}"
     )
+
+
+def _worst_route(level: Level, objective: Objective) -> str:
+    """Return the template of a sentence: of a service, which route has the most bad requests. Some have no name."""
+    if level.name == "route":
+        return ""
+    route, _ = levels(level.installation)
+    asked = f"query {json.dumps(f'topk(1, {route.selector(BAD, RATE, matchers_of(objective))})')}"
+    worst = f'. | first | label "{level.installation.route}"'
+    return f" {{{{ with {asked} }}}}{{{{ with {worst} }}}}Most of them: {{{{ . }}}}.{{{{ end }}}}{{{{ end }}}}"
 
 
 def _percent(share: float) -> str:

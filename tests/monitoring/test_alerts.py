@@ -185,16 +185,17 @@ def test_an_alert_reads_what_is_recorded(tmp_path: Path) -> None:
 
 def test_a_person_reads_what_is_wrong_and_what_is_left(tmp_path: Path) -> None:
     """The text of a page and of a ticket, with the route and the budget in it."""
-    budget = "-4900% of the error budget of 30d is left."
-    text = f"5% of the requests missed the objective lately, 0.1 % may. {budget}"
+    missed, budget = (
+        "5% of the requests missed the objective lately, 0.1 % may.",
+        "-4900% of the error budget of 30d is left.",
+    )
+    summary, where = "shop: too many requests fail, 99.9 % should succeed", '/"50%"'
+    worst = f"{missed} Most of them: {where}. {budget}"
     alerts = [
-        expected("RedErrorBudgetBurn", "page", "shop: too many requests fail, 99.9 % should succeed", text),
-        expected("RedErrorBudgetBurn", "ticket", "shop: too many requests fail, 99.9 % should succeed", text),
-        expected(
-            "RedRouteErrorBudgetBurn", "ticket", '/"50%" of shop: too many requests fail, 99.9 % should succeed', text,
-            route='/"50%"',
-        ),
-    ]  # fmt: skip
+        expected("RedErrorBudgetBurn", "page", summary, worst),
+        expected("RedErrorBudgetBurn", "ticket", summary, worst),
+        expected("RedRouteErrorBudgetBurn", "ticket", f"{where} of {summary}", f"{missed} {budget}", route=where),
+    ]
     by_name = [
         {"eval_time": "85m", "alertname": name, "exp_alerts": [alert for found, alert in alerts if found == name]}
         for name in dict(alerts)
