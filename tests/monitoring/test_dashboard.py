@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from itertools import combinations
 from typing import Any, Final
+from xml.etree import ElementTree
 
 import pytest
 
@@ -17,8 +18,10 @@ from red_middleware.monitoring.dashboard import dashboard, identity
 from red_middleware.monitoring.dashboard.business import MOST_PANELS
 from red_middleware.monitoring.installation import Installation, OwnMetric
 from red_middleware.monitoring.rules import rule_groups
+from red_middleware.settings import DEFAULT_BUCKETS
 
 from ..counts import fresh_metrics
+from ..e2e import ROOT
 from .promql import selectors
 from .queries import Dashboard, every_panel, queries
 from .showing import ASKED, JOB, OWN, installation_of, shown
@@ -76,6 +79,7 @@ def test_variables_choose_what_is_shown(made: Dashboard) -> None:
     found = variables(made)
     assert list(found)[:4] == ["datasource", "job", "instance", "route"]
     assert (found["datasource"]["type"], found["datasource"]["query"]) == ("datasource", "prometheus")
+    assert [found[name]["label"] for name in ("datasource", "job", "instance")] == ["Data source", "Job", "Instance"]
     assert found["job"]["current"]["value"] == [JOB]
     for name, variable in found.items():
         assert variable["label"]
@@ -302,6 +306,22 @@ def test_a_click_on_a_route_shows_it_alone(made: Dashboard) -> None:
     assert address.startswith(f"/d/{made['uid']}?var-route=${{__value.raw:percentencode}}&")
     for name in variables(made).keys() - {"route"}:
         assert f"${{{name}:queryparam}}" in address
+
+
+def test_the_picture_in_the_docs_shows_what_is_made_today() -> None:
+    """Its panels are those of the first rows, for an app with objectives as the example has them."""
+    texts = [element.text for element in ElementTree.parse(ROOT / "docs/dashboard.svg").iter()]
+    installation = installation_of(
+        fresh_metrics(buckets=DEFAULT_BUCKETS, slo_availability=0.95, slo_seconds=[0.3]), own=OWN[:1]
+    )
+    first_rows: list[dict[str, Any]] = []
+    for panel in dashboard(installation)["panels"]:
+        if panel["title"] == "Answers":
+            break
+        first_rows.append(panel)
+    assert len(first_rows) == 21
+    missing = [panel["title"] for panel in first_rows if panel["type"] != "row" and panel["title"] not in texts]
+    assert missing == []
 
 
 def test_it_can_be_kept_under_version_control(installation: Installation, made: Dashboard) -> None:

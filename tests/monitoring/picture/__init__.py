@@ -47,12 +47,12 @@ def _first_rows(panels: Sequence[Mapping[str, Any]], most_rows: int | None) -> I
 
 def _heading(dashboard: Dashboard, answers: Answers) -> str:
     """Return the title, and what the variables choose."""
-    chosen = "   ".join(
+    chosen = " | ".join(
         f"{variable['label']}: {', '.join(variable['current']['text'])}"
         for variable in dashboard["templating"]["list"]
         if variable["type"] == "query"
     )
-    return text(GAP, 27, dashboard["title"], "title") + text(WIDTH - GAP, 27, f"{chosen}   {answers.period}", "end")
+    return text(GAP, 27, dashboard["title"], "title") + text(WIDTH - GAP, 27, f"{chosen} | {answers.period}", "end")
 
 
 def _panel(panel: Mapping[str, Any], width: float, height: float, answers: Answers) -> str:
