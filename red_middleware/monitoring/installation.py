@@ -109,6 +109,12 @@ class Installation:
             raise LookupError(name)
         return found[0]
 
+    def labels_of(self, name: str) -> list[str]:
+        """Return the labels that tell the rows of a family apart: none of a family that does not show rows."""
+        family = self.family(name)
+        labels = (label for kind in layout(self.choices) if kind.name == family.kind for label in kind.labels)
+        return [label for label in labels if label not in family.hidden]
+
     def name(self, family: str, suffix: str = "") -> str:
         """Return the name of a family as it is exposed, given the one without the namespace."""
         self.family(family)

@@ -83,10 +83,11 @@ SIZES_WSGI: Final = "sizes_wsgi"
 SIZES_ASGI: Final = "sizes_asgi"
 EVERY_WSGI: Final = "every_wsgi"
 EVERY_ASGI: Final = "every_asgi"
+SHOWING: Final = "showing"
 NO_PACKAGE: Final = frozenset(
     {
         PLAIN, STUCK, BODIES, MESSAGES, WEBSOCKET, BUSINESS_WSGI, BUSINESS_ASGI, SIZES_WSGI, SIZES_ASGI, EVERY_WSGI,
-        EVERY_ASGI,
+        EVERY_ASGI, SHOWING,
     }
 )  # fmt: skip
 IN_PROCESS: Final = frozenset({"cheroot", "waitress", "werkzeug", "wsgiref"})

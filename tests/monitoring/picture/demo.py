@@ -1,0 +1,54 @@
+"""The demo's shop on Starlette, with its customers, scraped by a Prometheus that evaluates its rules: for the picture.
+
+It knows nothing of drawing.
+"""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+from examples.starlette_app.app import ORDERS, app
+from red_middleware.metrics import recorder_of
+from red_middleware.monitoring.dashboard import dashboard
+from red_middleware.monitoring.installation import Installation, OwnMetric
+from red_middleware.monitoring.rules import rule_groups
+
+from ...e2e import ROOT
+from ...e2e.prometheus import Prometheus
+from ...e2e.servers import free_port
+
+JOB: Final = "starlette_shop"
+
+
+@contextmanager
+def busy_shop(seconds: float) -> Iterator[tuple[dict[str, Any], str]]:
+    """Serve the shop for some time; yield its dashboard, and the address of the Prometheus that has watched it."""
+    (middleware,) = app.user_middleware
+    metrics: Any = middleware.kwargs["metrics"]
+    own = [OwnMetric(f"{one.name}_total", one.type, one.documentation) for one in ORDERS.describe()]
+    installation = Installation(JOB, recorder_of(metrics).options, own)
+    port = free_port()
+    command = [
+        sys.executable,
+        "-m",
+        "examples.demo",
+        "--once",
+        f"--seconds={seconds + 60:g}",
+        f"--starlette-port={port}",
+    ]
+    shop = subprocess.Popen(command, cwd=ROOT)
+    try:
+        with (
+            TemporaryDirectory() as directory,
+            Prometheus(Path(directory), {JOB: port}, groups=rule_groups(installation)) as prometheus,
+        ):
+            time.sleep(seconds)
+            yield dashboard(installation), f"http://127.0.0.1:{prometheus.port}"
+    finally:
+        shop.terminate()
+        shop.wait()
