@@ -1,55 +1,85 @@
-"""`python -m red_middleware serve --name GROUP --port PORT`: tell of a group of processes, and be none of them.
+"""The command line: `red-middleware`, or `python -m red_middleware`.
 
-The processes of the group have `multiprocess_name=GROUP` or RED_MULTIPROCESS_NAME=GROUP. Their options must be the same
-as here, where RED_NAMESPACE, RED_BUCKETS, RED_MAX_LABEL_SETS and RED_MULTIPROCESS_DIR give them. Until a process of the
-group has served something, red_worker_isolated is 1.
+It serves the metrics of a group of processes, makes the files of Prometheus, Alertmanager and Grafana that fit an app,
+and checks what an app exposes. Each command is a file of `commands`.
 """
 
 import argparse
-import signal
+import os
 import sys
+import threading
 from collections.abc import Sequence
-from threading import Event
+from typing import Final, NoReturn
 
-from .exposition import BearerToken
-from .metrics import RedMetrics, recorder_of
-from .serving import serve_metrics
+from . import __version__
+from .commands import FAILED, FailureError, UsageError, check, dashboard, inhibit_rules, rules, scrape_config, serve
+
+HELP: Final = """\
+from one app to its files, and a look at what it exposes:
+  red-middleware rules --job shop --app shop:app --output shop-rules.yml
+  red-middleware alerts --job shop --app shop:app --output shop-alerts.yml
+  red-middleware dashboard --job shop --app shop:app --output shop.json
+  red-middleware scrape-config --job shop --app shop:app --target shop:8000 --output shop-scrape.yml
+  red-middleware check http://localhost:8000/metrics --app shop:app
+
+exit codes: 0 done; 1 it could not be done, or check found something; 2 a wrong argument, or check cannot read.
+"""
+
+
+INTERRUPTED: Final = 130
+"""The exit code after Ctrl-C, as shells have it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line until SIGINT or SIGTERM.
+    """Run the command line.
+
+    Args:
+        arguments: Those of the process, if none are given.
 
     Returns:
-        The exit code: 0, or 1 where the metrics cannot be served; 2, by `argparse`, for a wrong argument.
+        The exit code: 0, or 1 where a command could not do its work. A wrong argument exits with 2, as `argparse` does.
     """
-    parser = argparse.ArgumentParser(prog="python -m red_middleware", description="RED metrics for WSGI and ASGI apps.")
-    commands = parser.add_subparsers(dest="command", required=True)
-    serve = commands.add_parser("serve", help="serve the metrics of a named group", description=__doc__)
-    serve.add_argument("--name", required=True, metavar="GROUP", help="the name of the group")
-    serve.add_argument("--port", required=True, type=int, help="where to listen; 0 takes a free port, which is printed")
-    serve.add_argument("--addr", default="127.0.0.1", help="the address to listen at (default: %(default)s)")
-    serve.add_argument("--token-file", metavar="FILE", help="a file with the bearer token that readers need")
-    serve.add_argument("--certfile", metavar="FILE", help="a certificate chain in PEM, for TLS")
-    serve.add_argument("--keyfile", metavar="FILE", help="its private key, if that is not in --certfile")
-    options = parser.parse_args(arguments)
-    stop = Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    parser = argparse.ArgumentParser(
+        prog="red-middleware",
+        description="RED metrics for WSGI and ASGI apps.",
+        epilog=HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for command in (rules, dashboard, scrape_config, inhibit_rules, check, serve):
+        command.add(commands)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    chosen = parser.parse_args(given)
+    chosen.arguments = given
     try:
-        metrics = RedMetrics(multiprocess_name=options.name)
-        recorder_of(metrics).membership.watch()
-        server = serve_metrics(
-            options.port, options.addr, metrics=metrics, certfile=options.certfile, keyfile=options.keyfile,
-            authorize=options.token_file and BearerToken(file=options.token_file),
-        )  # fmt: skip
-    except (OSError, TypeError, ValueError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    with server:
-        print(f"Serving the metrics of {options.name} on {options.addr}, port {server.port}", flush=True)
-        stop.wait()
-    return 0
+        code: int = chosen.run(chosen)
+    except UsageError as error:
+        commands.choices[chosen.command].error(str(error))
+    except FailureError as error:
+        print(f"red-middleware {chosen.command}: {error}", file=sys.stderr)
+        return getattr(chosen, "failed", FAILED)
+    return code
+
+
+def run() -> NoReturn:
+    """Run the command line as a program, and end the process."""
+    try:
+        code = main()
+        sys.stdout.flush()
+    except SystemExit as ended:
+        code = int(ended.code or 0)
+    except BrokenPipeError:  # the reader has seen enough, as `head` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the interpreter's last flush is quiet
+        code = FAILED
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    if any(not one.daemon for one in threading.enumerate() if one is not threading.main_thread()):  # pragma: no cover
+        # The app that was imported has started threads, and nothing would ever end them. No coverage survives this.
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 if __name__ == "__main__":  # pragma: no branch  # nobody imports it
-    sys.exit(main())
+    run()

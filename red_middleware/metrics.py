@@ -60,8 +60,8 @@ class RedMetrics(Collector):
             each of 34 routes, or of more if more are declared.
         sizes: Whether the sizes of bodies are counted, as they were really transferred: `http_request_size_bytes` and
             `http_response_size_bytes`, each with its buckets and three series more for every row.
-        size_buckets: Upper bounds of these histograms, bytes, strictly increasing, > 0; +Inf is implied. By default 8
-            bounds from 256 bytes to 64 MiB.
+        size_buckets: Upper bounds of the histograms of sizes, bytes, strictly increasing, > 0; +Inf is implied. By
+            default 8 bounds from 256 bytes to 64 MiB.
         duration_status: Whether durations are told apart by the label `status`: by `"class"` (`2xx`), or by `"code"`,
             of which a row has 16 as in `http_requests_total`. Each that a row has counted makes its buckets again.
         status_classes: Whether `http_requests_total` counts classes of statuses (`2xx`) in place of codes.
@@ -79,9 +79,9 @@ class RedMetrics(Collector):
             default the environment variable `RED_MULTIPROCESS_NAME`, else the server that runs the app tells.
         own_metrics: `"shared"`: the application's own prometheus_client metrics of this registry are those of all
             workers of the group. `"worker"`: they are those of the worker that answers. See `docs/workers.md`.
-        own_series_limit: How many series of these are shared, 1 to 1,000,000: so many that add up, a histogram's
-            buckets and sum each, and so many others. What is beyond stays the worker's own. It takes 64 bytes of each
-            worker's file.
+        own_series_limit: How many series of the application's own metrics are shared, 1 to 1,000,000: so many that add
+            up, a histogram's buckets and sum each, and so many others. What is beyond stays the worker's own. It takes
+            64 bytes of each worker's file.
         scrape_timeout_seconds: How long a scrape waits for the other collectors of the registry, where the scraper
             does not say how long it waits itself, as Prometheus does. Seconds > 0, at most 120.
         clock: Monotonic seconds, as a finite float. Called once here, then three times a request. For tests.
@@ -247,6 +247,12 @@ def option_names() -> list[str]:
 def recorder_of(metrics: RedMetrics) -> Recorder:
     """Return the recorder behind a handle, for the rest of this package."""
     return metrics._recorder
+
+
+def registered_recorders() -> list[Recorder]:
+    """Return the recorders behind all handles of this process that a registry holds."""
+    with _registering:
+        return list(_registered.values())
 
 
 def _share_or_register(metrics: RedMetrics, checked: options.Options) -> None:

@@ -132,6 +132,18 @@ class Recorder:
             self._beginning.release()
         return self.table.methods
 
+    def learn(self) -> None:
+        """Let the mountings declare their routes, which settles the bound, and join no other workers.
+
+        For programs that look at an app without serving it.
+        """
+        self._is_beginning = True
+        try:
+            self._learn(None)
+        finally:
+            self._is_beginning = False
+        self.table.settle()
+
     def _learn(self, source: Source | None) -> None:
         """Let the mountings declare their routes that have not yet."""
         while pending := self._mountings[:1]:  # another thread that waited in vain may be here too

@@ -17,7 +17,7 @@ ONCE_SECONDS = 5.0
 def main() -> int:
     """Run the command line. Return exit code 0, also after Ctrl-C, or 1 if the demo could not run to its end."""
     parser = argparse.ArgumentParser(prog="python -m examples.demo", description=__doc__)
-    parser.add_argument("--seconds", type=_seconds, help="end after this many seconds")
+    parser.add_argument("--seconds", type=positive_seconds, help="end after this many seconds")
     parser.add_argument("--once", action="store_true", help="draw only one table, after --seconds or 5 seconds")
     parser.add_argument("--flask-port", type=int, default=0, metavar="PORT", help="use this one, not a free one")
     parser.add_argument("--starlette-port", type=int, default=0, metavar="PORT", help="use this one, not a free one")
@@ -38,7 +38,7 @@ def main() -> int:
     return run(options.flask_port, options.starlette_port, seconds, not options.once, options.svg)
 
 
-def _seconds(text: str) -> float:
+def positive_seconds(text: str) -> float:
     try:
         seconds = float(text)
     except ValueError:

@@ -16,8 +16,9 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 
 from .numbers import Scrape
+from .programs import Program, ProgramEndedError, free_ports
 from .screen import ROOMY_LINES, screen, svg
-from .shops import Shop, ShopClosedError, flask_shop, free_ports, starlette_shop
+from .shops import Shop, flask_shop, starlette_shop
 from .traffic import visit
 
 WINDOW_SECONDS = 10
@@ -34,7 +35,27 @@ class Unanswered(NamedTuple):
     reason: str
 
 
-def run(flask_port: int, starlette_port: int, seconds: float | None, live: bool, picture: Path | None) -> int:
+class Scene(NamedTuple):
+    """All that runs."""
+
+    shops: Sequence[Shop]
+    beside: Sequence[Program]
+    client: httpx.AsyncClient
+
+    @property
+    def programs(self) -> list[Program]:
+        """Every program, the shops' first."""
+        return [*(shop.program for shop in self.shops), *self.beside]
+
+
+def run(
+    flask_port: int,
+    starlette_port: int,
+    seconds: float | None,
+    live: bool,
+    picture: Path | None,
+    beside: Sequence[Program] = (),
+) -> int:
     """Run the demo and return its exit code.
 
     Args:
@@ -43,13 +64,14 @@ def run(flask_port: int, starlette_port: int, seconds: float | None, live: bool,
         seconds: After how many seconds the demo ends by itself; `None` means that it waits for Ctrl-C.
         live: Whether to redraw the table once a second if the output is a terminal.
         picture: Where the last table is also written, as SVG; `None` means nowhere.
+        beside: Programs that run beside the shops, and whose pages are named.
     """
     free = free_ports(2)
     shops = [flask_shop(flask_port or free[0]), starlette_shop(starlette_port or free[1])]
     try:
         with _in_front():
-            asyncio.run(_run(shops, seconds, live, picture))
-    except ShopClosedError as reason:
+            asyncio.run(_run(shops, beside, seconds, live, picture))
+    except ProgramEndedError as reason:
         print(reason, file=sys.stderr)
         return 1
     except KeyboardInterrupt:  # it came before the signal handlers were set
@@ -79,7 +101,9 @@ def _in_front() -> Iterator[None]:
         os.close(terminal)
 
 
-async def _run(shops: Sequence[Shop], seconds: float | None, live: bool, picture: Path | None) -> None:
+async def _run(
+    shops: Sequence[Shop], beside: Sequence[Program], seconds: float | None, live: bool, picture: Path | None
+) -> None:
     stop = asyncio.Event()
     for sign in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if sign is not signal.SIGHUP or signal.getsignal(sign) is not signal.SIG_IGN:  # nohup ignores SIGHUP: so do we
@@ -90,23 +114,28 @@ async def _run(shops: Sequence[Shop], seconds: float | None, live: bool, picture
             # Each scrape opens a new connection, so any worker may answer it, with the totals of all.
             httpx.AsyncClient(timeout=5, trust_env=False, limits=httpx.Limits(max_keepalive_connections=0))
         )
-        for shop in shops:
-            stack.push_async_callback(shop.stop)
-        for shop in shops:
-            await shop.start()
+        scene = Scene(shops, beside, client)
+        for stop_one in (*(shop.stop for shop in shops), *(program.stop for program in beside)):
+            stack.push_async_callback(stop_one)
+        for program in scene.programs:
+            await program.start()
         places = " and ".join(f"{shop.name} on {shop.url}" for shop in shops)
         console.print(f"Opening two shops: {places}", soft_wrap=True)
-        first = await _opened(shops, client, stop)
+        for program in beside:
+            console.print(f"{program.name}: {program.page}", soft_wrap=True)
+        if beside:
+            console.print("Ctrl-C ends all of it.")
+        first = await _opened(scene, stop)
         if first is None:
             return
         customers = [asyncio.create_task(visit(shop)) for shop in shops]
         try:
-            last = await _watch(shops, client, first, seconds, stop, console if live else None)
+            last = await _watch(scene, first, seconds, stop, console if live else None)
         finally:
             for customer in customers:
                 customer.cancel()
             await asyncio.gather(*customers, return_exceptions=True)
-        final = await _look(shops, client)
+        final = await _look(scene)
         last = last if isinstance(final, Unanswered) else final
         shown = f"RED of the whole run, {last[0].seconds - first[0].seconds:.0f} s"
         console.print(screen(shops, first, last, shown, legend=True))
@@ -114,22 +143,21 @@ async def _run(shops: Sequence[Shop], seconds: float | None, live: bool, picture
             picture.write_text(svg(screen(shops, first, last, shown, legend=True)), encoding="utf-8")
 
 
-async def _opened(shops: Sequence[Shop], client: httpx.AsyncClient, stop: asyncio.Event) -> Look | None:
+async def _opened(scene: Scene, stop: asyncio.Event) -> Look | None:
     """Return the first look at the shops, or `None` if the demo is stopped before they are open."""
     deadline = time.monotonic() + OPENING_SECONDS
     while not stop.is_set():
-        look = await _look(shops, client)
+        look = await _look(scene)
         if not isinstance(look, Unanswered):
             return look
         if time.monotonic() > deadline:
-            raise look.shop.closed(f"/metrics does not answer after {OPENING_SECONDS:.0f} s: {look.reason}")
+            raise look.shop.program.ended(f"/metrics does not answer after {OPENING_SECONDS:.0f} s: {look.reason}")
         await _pause(0.1, stop)
     return None
 
 
 async def _watch(
-    shops: Sequence[Shop],
-    client: httpx.AsyncClient,
+    scene: Scene,
     first: Look,
     seconds: float | None,
     stop: asyncio.Event,
@@ -142,7 +170,7 @@ async def _watch(
 
     def drawn() -> RenderableType:
         shown = f"RED of the last {looks[-1][0].seconds - looks[0][0].seconds:.0f} s ({hint})"
-        return screen(shops, looks[0], looks[-1], shown, console is None or console.height >= ROOMY_LINES)
+        return screen(scene.shops, looks[0], looks[-1], shown, console is None or console.height >= ROOMY_LINES)
 
     # The alternate screen is drawn from its first line each time, and the terminal does not wrap it when it is resized.
     is_terminal = console is not None and console.is_terminal
@@ -152,7 +180,7 @@ async def _watch(
     with drawing or nullcontext():
         while not stop.is_set() and time.monotonic() < end:
             await _pause(min(1.0, end - time.monotonic()), stop)
-            look = await _look(shops, client)
+            look = await _look(scene)
             if isinstance(look, Unanswered):  # it is too busy: try again in a second
                 continue
             looks.append(look)
@@ -161,21 +189,21 @@ async def _watch(
     return looks[-1]
 
 
-async def _look(shops: Sequence[Shop], client: httpx.AsyncClient) -> Look | Unanswered:
+async def _look(scene: Scene) -> Look | Unanswered:
     """Scrape the shops, and check that their servers are alive."""
     look = []
-    for shop in shops:
+    for shop in scene.shops:
         reason = ""
         try:
-            answer = await client.get(f"{shop.url}/metrics")
+            answer = await scene.client.get(f"{shop.url}/metrics")
             if answer.is_success:
                 look.append(Scrape(answer.text, time.monotonic()))
             else:
                 reason = f"status {answer.status_code}"
         except httpx.TransportError as error:
             reason = str(error) or type(error).__name__
-        for each in shops:
-            each.check()
+        for program in scene.programs:
+            program.check()
         if reason:
             return Unanswered(shop, reason)
     return look

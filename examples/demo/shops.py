@@ -1,27 +1,14 @@
-"""The two shops as child processes: start them, check that they are alive, stop them.
+"""The two shops, each a program of its own with workers.
 
 This module knows one thing about metrics: the directories where workers share them. It removes them at the end.
 """
 
-import asyncio
-import os
-import signal
-import socket
 import sys
 import tempfile
-from asyncio.subprocess import Process
-from pathlib import Path
-from typing import IO
 
-ROOT = Path(__file__).parents[2]
-HOST = "127.0.0.1"
+from .programs import HOST, Program
+
 WORKERS = 4
-STOP_SECONDS = 5.0
-LAST_LINES = 20
-
-
-class ShopClosedError(Exception):
-    """A shop did not open, or its server ended by itself. The message shows the last lines of its output."""
 
 
 class Shop:
@@ -37,61 +24,14 @@ class Shop:
     def __init__(self, name: str, stream: str, port: int, command: list[str]) -> None:
         self.name = name
         self.stream = stream
-        self.port = port
-        self.url = f"http://{HOST}:{port}"
-        self.command = command
-        self.process: Process | None = None
-        # This is no pipe, because a full pipe would block the server. `stop` closes the file.
-        self.output: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
         self.shared = tempfile.TemporaryDirectory(prefix="red_demo-", ignore_cleanup_errors=True)
-
-    async def start(self) -> None:
-        """Start the server in its own session, so that Ctrl-C reaches only the demo, which then stops the server.
-
-        Raises:
-            ShopClosedError: The port is taken. The server itself would keep trying for a long time.
-        """
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((HOST, self.port))
-            except OSError as error:
-                raise ShopClosedError(f"{self.name}: cannot listen on port {self.port}: {error.strerror}") from error
-        self.process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", *self.command,
-            cwd=ROOT, stdin=asyncio.subprocess.DEVNULL, stdout=self.output, stderr=self.output, start_new_session=True,
-            env=os.environ | {"RED_MULTIPROCESS_DIR": self.shared.name},  # not needed, but so it leaves no files behind
-        )  # fmt: skip
-
-    def check(self) -> None:
-        """Raise `ShopClosedError` if the server has ended."""
-        if self.process is not None and self.process.returncode is not None:
-            raise self.closed(f"the server ended with exit code {self.process.returncode}")
-
-    def closed(self, reason: str) -> ShopClosedError:
-        """Return an error that shows the server's command and the last lines of its output."""
-        self.output.seek(0)
-        lines = self.output.read().decode(errors="replace").splitlines()
-        return ShopClosedError(
-            "\n    ".join([f"{self.name}: {reason}", f"$ python -m {' '.join(self.command)}", *lines[-LAST_LINES:]])
-        )
+        own = {"RED_MULTIPROCESS_DIR": self.shared.name}  # not needed, but so it leaves no files behind
+        self.program = Program(name, port, [sys.executable, "-m", *command], environment=own)
+        self.url = self.program.url
 
     async def stop(self) -> None:
-        """End the server and its workers, by force if necessary, and wait for the server's end."""
-        process = self.process
-        if process is not None:
-            if process.returncode is None:
-                process.terminate()
-            try:
-                await asyncio.wait_for(process.wait(), STOP_SECONDS)
-            except asyncio.TimeoutError:
-                pass
-            try:
-                os.killpg(process.pid, signal.SIGKILL)  # this also ends workers that outlived their server
-            except ProcessLookupError:
-                pass
-            await process.wait()
-        self.output.close()
+        """End its server, and remove what its workers shared."""
+        await self.program.stop()
         self.shared.cleanup()
 
 
@@ -107,15 +47,3 @@ def starlette_shop(port: int) -> Shop:
     command = ["uvicorn", "--host", HOST, "--port", str(port), "--workers", str(WORKERS)]
     command += ["--timeout-graceful-shutdown", "2"]
     return Shop("Starlette", "/feed", port, [*command, "examples.starlette_app.app:app"])
-
-
-def free_ports(count: int) -> list[int]:
-    """Return different ports on which nobody listens now."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind((HOST, 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()

@@ -35,17 +35,24 @@ class Installation:
         job: The `job_name` by which Prometheus scrapes it.
         options: The options of its `RedMetrics`.
         own: The app's own metrics, those that its author wants to see first.
+        most_series: The most series that red_middleware exposes there, see `RedMetrics.bound`, which knows how many
+            rows the declared routes need. 0: what the options alone say.
     """
 
     job: str
     options: Options
     own: Sequence[OwnMetric] = ()
+    most_series: int = 0
     choices: Choices = field(init=False)
     families: Sequence[Family] = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "choices", self.options.choices())
         object.__setattr__(self, "families", families(self.choices))
+        if not self.most_series:
+            kinds = layout(self.choices)
+            most = bound(self.families, kinds, {kind.name: kind.capacity for kind in kinds})
+            object.__setattr__(self, "most_series", most.series)
 
     @property
     def is_otel(self) -> bool:
@@ -87,12 +94,9 @@ class Installation:
     def sample_limit(self) -> int:
         """How many samples a scrape may have: all series that can ever be, and `own_series_limit` of the app's own.
 
-        A scrape that has more fails as a whole. Where the declared routes need more rows than `max_label_sets`, the
-        limit is that of `max_label_sets` as it should be set.
+        A scrape that has more fails as a whole.
         """
-        kinds = layout(self.choices)
-        most = bound(self.families, kinds, {kind.name: kind.capacity for kind in kinds})
-        return most.series + self.options.own_series_limit
+        return self.most_series + self.options.own_series_limit
 
     def has(self, family: str) -> bool:
         """Tell whether a family of ours is among those that the options ask for."""

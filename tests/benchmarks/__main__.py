@@ -4,6 +4,7 @@ Each table has, for every candidate, the median microseconds of a request in tot
 median of the differences within a round, give or take), and both as ratios to one of the candidates. Of all frameworks
 there is one table, with a line for each. On real servers it is the requests a second and the CPU of a request, as
 ratios to the bare app. Of the application's own metrics it is a call, as a ratio to the same in memory, and a scrape.
+Of growth it is what many instances cost a Prometheus.
 Below stand the project's targets. Nothing fails where one is not met.
 """
 
@@ -15,9 +16,10 @@ from pathlib import Path
 
 from . import peers
 from .frameworks import FrameworkTable, Row
+from .growth import GrowthTable
 from .own_metrics import MEMORY, MULTIPROCESS, SHARED, Increment, OwnTable, Scrape
 from .rounds import Figure
-from .runs import FRAMEWORKS, OWN, SERVERS, TABLES, measured
+from .runs import FRAMEWORKS, GROWTH, OWN, SERVERS, TABLES, measured
 from .servers import Served, ServerTable
 from .tables import MANY_ROUTES, Effort, Table, Target
 
@@ -34,8 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "table",
         nargs="*",
-        choices=[[], *TABLES, OWN, FRAMEWORKS, SERVERS],
-        help=f"of {names}, all by default; or {OWN}, {FRAMEWORKS}, {SERVERS}",
+        choices=[[], *TABLES, OWN, FRAMEWORKS, SERVERS, GROWTH],
+        help=f"of {names}, all by default; or {OWN}, {FRAMEWORKS}, {SERVERS}, {GROWTH}",
     )
     parser.add_argument("--rounds", type=int, help=f"how often each candidate is measured, {ROUNDS} by default")
     parser.add_argument("--quick", action="store_true", help="a rough look: few and short rounds")
@@ -56,14 +58,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 targets += table.targets
         except (ImportError, peers.NotInstalledError) as error:
             print(f"\n{name}: left out, {error}.", flush=True)
-    print(f"\n{sum(target.met for target in targets)} of {len(targets)} targets are met.")
+    if targets:
+        print(f"\n{sum(target.met for target in targets)} of {len(targets)} targets are met.")
 
 
-def _markdown(table: Table | ServerTable | FrameworkTable | OwnTable) -> str:
+def _markdown(table: Table | ServerTable | FrameworkTable | OwnTable | GrowthTable) -> str:
     if isinstance(table, FrameworkTable):
         figures = _frameworks(table.rows)
     elif isinstance(table, OwnTable):
         figures = _own(table.rows)
+    elif isinstance(table, GrowthTable):
+        figures = [_line(table.head), f"|---{'|--:' * (len(table.head) - 1)}|", *map(_line, table.rows)]
     else:
         figures = _served(table.served) if isinstance(table, ServerTable) else _figures(table)
     lines = [f"### {table.title}", "", *figures]
@@ -130,6 +135,10 @@ def _increment(row: Increment) -> str:
     shared = f"{row.shared:.3f} | {row.shared_ratio:.2f} | {row.shared_margin:.2f}"
     multiprocess = f"{row.multiprocess:.3f} | {row.multiprocess_ratio:.2f} | {row.multiprocess_margin:.2f}"
     return f"| `{row.statement}` | {row.memory:.3f} | {shared} | {multiprocess} |"
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def _scrape(row: Scrape) -> str:

@@ -54,7 +54,8 @@ def ask(
         "alert_rule_test": list(alerts),
     }  # fmt: skip
     rules = _written(directory / "rules.json", {"groups": groups})
-    whole = {"rule_files": [rules], "evaluation_interval": interval, "tests": [test]}
+    order = [group["name"] for group in groups]  # else promtool takes any
+    whole = {"rule_files": [rules], "evaluation_interval": interval, "group_eval_order": order, "tests": [test]}
     _run("test", "rules", _written(directory / "test.json", whole))
 
 

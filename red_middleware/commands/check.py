@@ -1,0 +1,149 @@
+"""`check SOURCE`: read what an endpoint answers, and say what is wrong with it.
+
+It reads as Prometheus does: by GET, without following redirects, in a bounded time and no more than a bounded size.
+"""
+
+import argparse
+import http.client
+import ssl
+import sys
+import time
+import urllib.error
+import urllib.request
+from typing import Any, Final
+
+from .. import __version__
+from ..monitoring.diagnosis import Exposition, findings, summary
+from . import USAGE as USAGE_CODE
+from . import FailureError, Subparsers, UsageError, add_command
+from .flags import add_flags, are_given, chosen
+
+MAX_BYTES: Final = 64 * 1024 * 1024
+"""The most that is read. Prometheus has no limit of its own; what is larger should be none of an app's."""
+
+CHUNK_BYTES: Final = 65536
+
+FOUND: Final = 1
+"""The exit code where something is wrong."""
+
+USAGE: Final = "SOURCE [--app MODULE:APP] [--token-file FILE] [OPTION ...]"
+
+HELP: Final = """\
+example:
+  red-middleware check http://localhost:8000/metrics
+  red-middleware check https://shop.example/metrics --token-file /run/secrets/scrape-token --app shop:app
+  curl -s http://localhost:8000/metrics | red-middleware check -
+
+With --app, or the options as flags, it also compares what is exposed with what these options make: rules and a
+dashboard that were made with other options find nothing.
+
+exit codes: 0 nothing is wrong; 1 something is, each on a line; 2 the source or the app cannot be read, or a wrong
+argument.
+"""
+
+
+def add(commands: Subparsers) -> None:
+    """Add the command."""
+    parser = add_command(commands, "check", USAGE, "read an endpoint, and say what is wrong with its metrics", HELP)
+    parser.add_argument("source", metavar="SOURCE", help="a URL, a file, or - for stdin")
+    parser.add_argument("--token-file", metavar="FILE", help="a file with the bearer token that the endpoint asks for")
+    parser.add_argument("--ca-file", metavar="FILE", help="certificates in PEM to trust, in place of the system's")
+    parser.add_argument("--timeout", type=_seconds, default=10.0, metavar="SECONDS", help="default: %(default)g")
+    add_flags(parser)
+    parser.set_defaults(run=run, failed=USAGE_CODE)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print what is wrong."""
+    expected = chosen(arguments)[0] if are_given(arguments) else None
+    text = _text(arguments)
+    try:
+        exposition = Exposition(text)
+    except ValueError as error:
+        raise FailureError(f"{arguments.source}: {error}") from error
+    found = findings(exposition, expected)
+    print(summary(exposition))
+    for finding in found:
+        print(f"- {finding}")
+    if not found:
+        print("Nothing is wrong.")
+    return FOUND if found else 0
+
+
+def _text(arguments: argparse.Namespace) -> str:
+    source: str = arguments.source
+    is_url = source.startswith(("http://", "https://"))
+    for flag, given in (("--token-file", arguments.token_file), ("--ca-file", arguments.ca_file)):
+        if given and not is_url:
+            raise UsageError(f"{flag} goes with a URL only")
+    try:
+        if is_url:
+            body = _fetched(source, arguments.token_file, arguments.ca_file, arguments.timeout)
+        elif source == "-":
+            body = sys.stdin.buffer.read(MAX_BYTES + 1)
+        else:
+            with open(source, "rb") as file:
+                body = file.read(MAX_BYTES + 1)
+        if len(body) > MAX_BYTES:
+            raise FailureError(f"{source}: more than {MAX_BYTES:,} bytes")
+        return body.decode()
+    except UnicodeDecodeError as error:
+        raise FailureError(f"{source}: not in UTF-8") from error
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise FailureError(f"{source}: {_reason(error)}") from error
+
+
+def _fetched(url: str, token_file: str | None, ca_file: str | None, timeout: float) -> bytes:
+    """Return the body of an answer, or the part of it that is too much."""
+    headers = {
+        "Accept": "text/plain;version=0.0.4",
+        "User-Agent": f"red_middleware/{__version__}",
+        "X-Prometheus-Scrape-Timeout-Seconds": f"{timeout:g}",
+    }
+    if token_file:
+        with open(token_file, encoding="utf-8") as file:
+            headers["Authorization"] = f"Bearer {file.read().strip()}"
+    opener = urllib.request.build_opener(
+        urllib.request.ProxyHandler({}),  # a target is asked directly, as by Prometheus
+        urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=ca_file)),
+        _NoRedirect,
+    )
+    end = time.monotonic() + timeout
+    body = b""
+    with opener.open(urllib.request.Request(url, headers=headers), timeout=timeout) as answer:
+        while chunk := answer.read1(CHUNK_BYTES):
+            body += chunk
+            if time.monotonic() > end:
+                raise TimeoutError(f"no whole answer within {timeout:g} s")
+            if len(body) > MAX_BYTES:
+                break
+    return body
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Follows no redirect, which might take the token elsewhere."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+def _reason(error: Exception) -> str:
+    """Return why there is no answer, and for what is usual what to do."""
+    if isinstance(error, urllib.error.HTTPError):
+        error.close()
+        hint = {401: "; --token-file gives the token", 404: "; is this the path of the endpoint?"}.get(error.code, "")
+        place = error.headers.get("Location")
+        return f"answers {error.code} {error.reason}{f', redirected to {place}' if place else hint}"
+    if isinstance(error, urllib.error.URLError):
+        return str(error.reason)
+    return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0.0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds > 0")
+    return seconds

@@ -1,0 +1,106 @@
+"""`scrape-config`: a scrape job of Prometheus, or a `PodMonitor` or `ServiceMonitor`.
+
+Its `sample_limit` follows from the bound of the app's series, which is known once the app has declared its routes.
+"""
+
+import argparse
+from typing import Final
+
+from ..monitoring.kubernetes import monitor
+from ..monitoring.scrape import Scrape
+from ..settings import METRICS_PATH
+from . import Subparsers, UsageError, add_command
+from .flags import add_flags, chosen
+from .forms import KUBERNETES, add_format, check_form, metadata, pair
+from .output import add_output, write, yaml_text
+
+USAGE: Final = "--job JOB --target HOST:PORT [--app MODULE:APP] [--output FILE] [OPTION ...]"
+
+HELP: Final = """\
+example:
+  red-middleware scrape-config --job shop --app shop:app --target shop:8000 --output shop-scrape.yml
+  promtool check config shop-scrape.yml
+  # in prometheus.yml, from Prometheus 2.43 on:
+  #   scrape_config_files: [shop-scrape.yml]
+
+  red-middleware scrape-config --job shop --app shop:app --format kubernetes --object-label release=prometheus \\
+      --selector app=shop --port http
+
+sample_limit is what RedMetrics.bound() says, the most series that any client can make, and own_series_limit for the
+app's own metrics. A scrape with more samples fails as a whole, so it means that something is wrong.
+
+exit codes: 0 done; 1 the app cannot be read, or the file not be written; 2 a wrong argument.
+"""
+
+
+def add(commands: Subparsers) -> None:
+    """Add the command."""
+    parser = add_command(
+        commands, "scrape-config", USAGE, "a scrape job with a limit that follows from the bound", HELP
+    )
+    parser.add_argument("--job", required=True, help="the job_name, which the series have as a label, and rules match")
+    parser.add_argument("--target", action="append", metavar="HOST:PORT", help="where an instance answers; repeatable")
+    parser.add_argument("--metrics-path", metavar="PATH", help="where the endpoint is (default: as the app has it)")
+    parser.add_argument("--scheme", choices=("http", "https"), default="http", help="default: %(default)s")
+    parser.add_argument("--scrape-interval", default="15s", metavar="TIME", help="default: %(default)s")
+    parser.add_argument("--scrape-timeout", default="10s", metavar="TIME", help="default: %(default)s")
+    parser.add_argument("--token-file", metavar="FILE", help="on Prometheus's machine: the file with the bearer token")
+    add_output(parser)
+    add_format(parser, "a PodMonitor")
+    parser.add_argument("--service", action="store_true", help="Kubernetes: a ServiceMonitor in place of a PodMonitor")
+    parser.add_argument(
+        "--selector", action="append", type=pair, metavar="KEY=VALUE",
+        help="Kubernetes: a label of the pods, or of the service (default: app.kubernetes.io/name=JOB); repeatable",
+    )  # fmt: skip
+    parser.add_argument("--port", metavar="NAME", help="Kubernetes: the name of the port (default: http)")
+    parser.add_argument(
+        "--token-secret", type=_secret, metavar="NAME:KEY", help="Kubernetes: the secret with the bearer token"
+    )
+    add_flags(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write the job."""
+    check_form(arguments)
+    is_kubernetes = arguments.format == KUBERNETES
+    theirs = ("target", "token_file") if is_kubernetes else ("service", "selector", "port", "token_secret")
+    for name in theirs:
+        if getattr(arguments, name):
+            other = "does not go" if is_kubernetes else "goes"
+            raise UsageError(f"--{name.replace('_', '-')} {other} with --format kubernetes")
+    if not is_kubernetes and not arguments.target:
+        raise UsageError("--target says where the app answers, such as shop:8000")
+    installation, in_app = chosen(arguments, arguments.job)
+    try:
+        scrape = Scrape(
+            job=arguments.job,
+            sample_limit=installation.sample_limit,
+            interval=arguments.scrape_interval,
+            timeout=arguments.scrape_timeout,
+            path=arguments.metrics_path or in_app or METRICS_PATH.value() or "/metrics",
+            scheme=arguments.scheme,
+        )
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    if is_kubernetes:
+        selector = dict(arguments.selector or [("app.kubernetes.io/name", arguments.job)])
+        document = monitor(
+            metadata(arguments, arguments.job, "scrape"), scrape, selector, arguments.port or "http",
+            by_service=arguments.service, token_secret=arguments.token_secret,
+        )  # fmt: skip
+    else:
+        document = {"scrape_configs": [scrape.job_of(arguments.target, arguments.token_file)]}
+    own = installation.options.own_series_limit
+    note = (
+        f"sample_limit: {installation.most_series} series are all that red_middleware can expose, {own} the app's own."
+    )
+    write(yaml_text([document], arguments.arguments, note), arguments.output)
+    return 0
+
+
+def _secret(text: str) -> tuple[str, str]:
+    name, _, key = text.partition(":")
+    if not name or not key:
+        raise argparse.ArgumentTypeError(f"{text!r}: write name:key, such as shop-scrape:token")
+    return name, key

@@ -1,0 +1,73 @@
+"""How Prometheus is to scrape an app: a job whose limit follows from the bound of its series.
+
+`sample_limit` refuses a scrape as a whole. It must lie where no client can bring an app, and yet catch what goes wrong.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+DURATION: Final = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?(?:(\d+)ms)?")
+"""A duration as Prometheus writes it, up to hours: `15s`, `1m30s`."""
+
+
+@dataclass(frozen=True)
+class Scrape:
+    """How an app is scraped.
+
+    Args:
+        job: The `job_name`.
+        sample_limit: The most samples that a scrape may bring, see `Installation.sample_limit`.
+        interval: The time between two scrapes, as Prometheus writes durations.
+        timeout: How long a scrape may take; no more than the interval.
+        path: Where the endpoint answers.
+        scheme: `http` or `https`.
+
+    Raises:
+        ValueError: The interval or the timeout is none that Prometheus takes.
+    """
+
+    job: str
+    sample_limit: int
+    interval: str = "15s"
+    timeout: str = "10s"
+    path: str = "/metrics"
+    scheme: str = "http"
+
+    def __post_init__(self) -> None:
+        if milliseconds(self.timeout) > milliseconds(self.interval):
+            raise ValueError(f"a timeout of {self.timeout} is longer than the interval of {self.interval}")
+
+    def job_of(self, targets: Sequence[str], token_file: str | None = None) -> dict[str, Any]:
+        """Return the job as an entry of `scrape_configs`.
+
+        Args:
+            targets: Each a host and a port.
+            token_file: The file, on Prometheus's machine, that holds the bearer token.
+        """
+        credentials = {} if token_file is None else {"authorization": {"credentials_file": token_file}}
+        return {
+            "job_name": self.job,
+            "scrape_interval": self.interval,
+            "scrape_timeout": self.timeout,
+            "metrics_path": self.path,
+            "scheme": self.scheme,
+            "sample_limit": self.sample_limit,
+            **credentials,
+            "static_configs": [{"targets": list(targets)}],
+        }
+
+
+def milliseconds(duration: str) -> int:
+    """Return how long a duration is.
+
+    Raises:
+        ValueError: It is none, or of no length.
+    """
+    found = DURATION.fullmatch(duration)
+    hours, minutes, seconds, rest = (int(part or 0) for part in found.groups()) if found else (0, 0, 0, 0)
+    length = ((hours * 60 + minutes) * 60 + seconds) * 1000 + rest
+    if not length:
+        raise ValueError(f"{duration!r} is no duration, such as 15s or 1m30s")
+    return length

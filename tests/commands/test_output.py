@@ -1,0 +1,161 @@
+"""Where a command writes: whole or not at all, whatever happens on the way."""
+
+import os
+import resource
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from red_middleware.__main__ import main
+
+from . import DEADLINE_SECONDS, command, environment, run
+
+RULES = ("rules", "--job", "shop")
+
+KILLED = """
+import os, signal, sys
+sys.addaudithook(lambda event, _: event == "os.rename" and os.kill(os.getpid(), signal.SIGKILL))
+from red_middleware.__main__ import main
+main()
+"""
+"""Runs a command and dies when its file is complete and about to take its place."""
+
+
+def names(directory: Path) -> list[str]:
+    """Return what lies in a directory, but for what measures the tests."""
+    return sorted(name for name in os.listdir(directory) if not name.startswith(".coverage"))
+
+
+def test_a_file_has_what_stdout_would_have(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`-` is stdout, too. A file is the same wherever it lies, and readable as the umask has it."""
+    assert main([*RULES]) == 0
+    text = capsys.readouterr().out
+    assert main([*RULES, "--output", "-"]) == 0
+    assert capsys.readouterr().out == text
+    for arguments in (["--output", str(tmp_path / "a")], [f"--output={tmp_path / 'b'}"]):
+        assert main([*RULES, *arguments]) == 0
+    assert (tmp_path / "a").read_text() == (tmp_path / "b").read_text() == text
+    mask = os.umask(0o077)
+    os.umask(mask)
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o666 & ~mask
+
+
+def test_a_file_that_is_replaced_keeps_its_mode_and_its_links(tmp_path: Path) -> None:
+    """What a symbolic link leads to is replaced, and not the link."""
+    (tmp_path / "old").write_text("old")
+    (tmp_path / "old").chmod(0o640)
+    (tmp_path / "link").symlink_to("old")
+    assert main([*RULES, "--output", str(tmp_path / "link")]) == 0
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "old").read_text().startswith("# Made by: red-middleware rules --job shop\n")
+    assert stat.S_IMODE((tmp_path / "old").stat().st_mode) == 0o640
+
+
+def test_a_full_disk_leaves_the_old_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The kernel refuses what is beyond a limit, in the middle of the file, and nothing else stays."""
+    (tmp_path / "rules.yml").write_text("old")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    try:
+        code = main([*RULES, "--output", str(tmp_path / "rules.yml")])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (code, "rules.yml is not written: File too large" in capsys.readouterr().err) == (1, True)
+    assert {name: (tmp_path / name).read_text() for name in names(tmp_path)} == {"rules.yml": "old"}
+
+
+def test_a_command_that_is_killed_leaves_the_old_file(tmp_path: Path) -> None:
+    """At the last moment, with all written beside it."""
+    (tmp_path / "rules.yml").write_text("old")
+    ran = subprocess.run(
+        [sys.executable, "-c", KILLED, *RULES, "--output", "rules.yml"],
+        cwd=tmp_path, env=environment(), capture_output=True, timeout=DEADLINE_SECONDS, check=False,
+    )  # fmt: skip
+    assert ran.returncode == -signal.SIGKILL
+    assert (tmp_path / "rules.yml").read_text() == "old"
+
+
+def test_an_app_that_cannot_be_read_leaves_the_old_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing is written before all is known."""
+    (tmp_path / "rules.yml").write_text("old")
+    assert main([*RULES, "--app", "nowhere:app", "--output", str(tmp_path / "rules.yml")]) == 1
+    assert (tmp_path / "rules.yml").read_text() == "old"
+    assert names(tmp_path) == ["rules.yml"]
+
+
+@pytest.mark.parametrize(
+    ("place", "says"),
+    [
+        ("nowhere/rules.yml", "No such file or directory"),
+        (".", "Is a directory"),
+        ("file/rules.yml", "Not a directory"),
+    ],
+)
+def test_a_place_where_nothing_can_be_written_is_said(
+    place: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With exit code 1, and nothing is left in it."""
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    (inner / "file").write_text("")
+    assert main([*RULES, "--output", str(inner / place)]) == 1
+    assert says in capsys.readouterr().err
+    assert (names(tmp_path), names(inner)) == (["inner"], ["file"])
+
+
+def test_what_is_no_file_is_written_to(tmp_path: Path) -> None:
+    """A pipe that another program reads, such as `>(promtool check rules /dev/stdin)`, is not replaced."""
+    os.mkfifo(tmp_path / "pipe")
+    with subprocess.Popen(["cat", str(tmp_path / "pipe")], stdout=subprocess.PIPE, text=True) as reader:
+        assert main([*RULES, "--output", str(tmp_path / "pipe")]) == 0
+        assert reader.stdout
+        assert reader.stdout.read().startswith("# Made by")
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+
+
+def test_a_reader_that_has_seen_enough_makes_no_noise() -> None:
+    """As `red-middleware rules ... | head -1` does."""
+    with subprocess.Popen(
+        command(*RULES), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as ran:
+        assert ran.stdout
+        assert ran.stderr
+        ran.stdout.close()
+        assert (ran.wait(DEADLINE_SECONDS), ran.stderr.read()) == (1, "")
+
+
+def test_without_pyyaml_it_is_said_how_to_install_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In a line. A dashboard needs none, as JSON is Python's own."""
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    assert main([*RULES]) == 1
+    assert capsys.readouterr().err == (
+        "red-middleware rules: YAML needs PyYAML, which is not installed: python -m pip install "
+        "'red-middleware[monitoring]'\n"
+    )
+    assert main(["dashboard", "--job", "shop"]) == 0
+
+
+def test_yaml_is_read_as_it_was_meant() -> None:
+    """No anchors for what comes twice, and texts of several lines as they are."""
+    ran = run("alerts", "--job", "shop", "--slo-availability", "0.99", "--slo-seconds", "0.3,1")
+    assert "&id" not in ran.out
+    assert "expr: |" in ran.out
+    assert ran.document()["groups"][0]["name"] == "red-shop-alerts"
+
+
+def test_an_interrupt_ends_a_command_without_noise(tmp_path: Path) -> None:
+    """While an app is imported that takes its time."""
+    (tmp_path / "slow.py").write_text("import os, time\nprint('here', flush=True)\ntime.sleep(60)\n")
+    with subprocess.Popen(
+        command(*RULES, "--app", "slow:app"), cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True
+    ) as ran:
+        assert ran.stderr
+        assert ran.stderr.readline() == "here\n"
+        ran.send_signal(signal.SIGINT)
+        assert (ran.wait(DEADLINE_SECONDS), ran.stderr.read()) == (130, "")
