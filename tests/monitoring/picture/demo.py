@@ -1,4 +1,4 @@
-"""The demo's shop on Starlette, with its customers, scraped by a Prometheus that evaluates its rules: for the picture.
+"""The demo's shop on Starlette, with its customers, and a Prometheus that scrapes it and evaluates its rules and alerts.
 
 It knows nothing of drawing.
 """
@@ -12,8 +12,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
-from examples.starlette_app.app import ORDERS, app
+from examples.starlette_app.app import ORDERS, metrics
 from red_middleware.metrics import recorder_of
+from red_middleware.monitoring.alerts import alert_groups
 from red_middleware.monitoring.dashboard import dashboard
 from red_middleware.monitoring.installation import Installation, OwnMetric
 from red_middleware.monitoring.rules import rule_groups
@@ -28,24 +29,16 @@ JOB: Final = "starlette_shop"
 @contextmanager
 def busy_shop(seconds: float) -> Iterator[tuple[dict[str, Any], str]]:
     """Serve the shop for some time; yield its dashboard, and the address of the Prometheus that has watched it."""
-    (middleware,) = app.user_middleware
-    metrics: Any = middleware.kwargs["metrics"]
     own = [OwnMetric(f"{one.name}_total", one.type, one.documentation) for one in ORDERS.describe()]
     installation = Installation(JOB, recorder_of(metrics).options, own)
+    groups = [*rule_groups(installation), *alert_groups(installation)]
     port = free_port()
-    command = [
-        sys.executable,
-        "-m",
-        "examples.demo",
-        "--once",
-        f"--seconds={seconds + 60:g}",
-        f"--starlette-port={port}",
-    ]
-    shop = subprocess.Popen(command, cwd=ROOT)
+    demo = ["-m", "examples.demo", "--once", f"--seconds={seconds + 60:g}", f"--starlette-port={port}"]
+    shop = subprocess.Popen([sys.executable, *demo], cwd=ROOT)
     try:
         with (
             TemporaryDirectory() as directory,
-            Prometheus(Path(directory), {JOB: port}, groups=rule_groups(installation)) as prometheus,
+            Prometheus(Path(directory), {JOB: port}, groups=groups) as prometheus,
         ):
             time.sleep(seconds)
             yield dashboard(installation), f"http://127.0.0.1:{prometheus.port}"

@@ -229,7 +229,8 @@ def _table(panel: Panel, width: float, height: float, answers: Answers) -> Itera
     rows: defaultdict[str, dict[int, float]] = defaultdict(dict)
     for n, target in enumerate(panel["targets"], 1):
         for series in answers.at_the_end(target["expr"]):
-            rows[series.labels.get(label, "")][n] = series.last
+            if series.points:
+                rows[series.labels.get(label, "")][n] = series.last
     room = (width - 250) / len(others)
     yield text(14, HEAD + 12, columns[0]["displayName"], "head")
     for n, column in enumerate(columns[1:], 1):
