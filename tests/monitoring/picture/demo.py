@@ -1,4 +1,4 @@
-"""The demo's shop on Starlette, with its customers, and a Prometheus that scrapes it and evaluates its rules and alerts.
+"""The demo's shop on Starlette, with its customers, and a Prometheus that scrapes it and evaluates what is made for it.
 
 It knows nothing of drawing.
 """
