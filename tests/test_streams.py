@@ -13,6 +13,7 @@ from starlette.responses import StreamingResponse
 from starlette.routing import Route
 
 from red_middleware import RedASGIMiddleware, RedMetrics, RedWSGIMiddleware
+from red_middleware.counting.detailed import DetailedExchange, start_detailed
 from red_middleware.counting.layout import STREAM_ROWS
 from red_middleware.metrics import recorder_of
 
@@ -30,7 +31,6 @@ from .drive import (
     WSGIServer,
     ask_asgi,
     ask_wsgi,
-    begun,
     environ,
     restart,
     scope,
@@ -344,11 +344,18 @@ def test_only_what_an_option_asks_for_is_shown_and_the_bound_follows(first: bool
     assert observed(metrics) == (2 if first else 0)
 
 
+def started(metrics: RedMetrics) -> DetailedExchange:
+    """Begin a request as an adapter does where an option asks for more."""
+    exchange = start_detailed(recorder_of(metrics), "GET", {})
+    assert exchange is not None
+    return exchange
+
+
 def test_routes_of_event_streams_are_bounded() -> None:
     """What finds no row counts under the route `_overflow`."""
     metrics = fresh()
     for n in range(STREAM_ROWS + 10):
-        exchange = begun(metrics)
+        exchange = started(metrics)
         exchange.respond(200, f"/{n}")
         exchange.stream()
         exchange.stream()
@@ -362,7 +369,7 @@ def test_routes_of_event_streams_are_bounded() -> None:
 def test_a_stream_that_began_before_a_fork_ends_in_peace() -> None:
     """In the child it was never open."""
     metrics = fresh()
-    exchange = begun(metrics)
+    exchange = started(metrics)
     exchange.respond(200, "/a")
     exchange.stream()
     restart(metrics)

@@ -3,7 +3,7 @@
 from bisect import bisect_left
 
 from .layout import Kind
-from .rows import IS_LOCKED, Outcome
+from .rows import IS_LOCKED, Row
 
 
 class SizeCells:
@@ -22,9 +22,8 @@ class SizeCells:
         self.response_bytes: int = kind.offsets["response_size_bytes"]
         self.response_buckets: int = kind.offsets["response_size_buckets"]
 
-    def count(self, outcome: Outcome, received: int, sent: int) -> None:
+    def count(self, row: Row, received: int, sent: int) -> None:
         """Add the sizes of one request to its row."""
-        row = outcome.row
         start = row.start
         bounds = self.bounds
         request_bucket = start + self.request_buckets + (bisect_left(bounds, received) if received else 0)
@@ -33,7 +32,7 @@ class SizeCells:
         if IS_LOCKED:
             row.lock.acquire()
         try:  # from here on without a call, as in `Exchange.finish`
-            cells = outcome.cells  # not before: `Table.use` exchanges them
+            cells = row.table.http.cells  # not before: `Table.use` exchanges them
             cells[request_bucket] += 1.0
             cells[request_bytes] += received
             cells[response_bucket] += 1.0

@@ -209,6 +209,8 @@ class Table:
         self.has_streams: bool = "stream" in self.regions
         self.has_messages: bool = "sent_messages" in self.regions["connection"].kind.offsets
         self.flights: Flights | None = flights_of(self)
+        self.knows_streams: bool = self.has_streams or (self.flights is not None and self.flights.worker is not None)
+        """Whether it matters that a response is an event stream, beyond its duration."""
         self.size_cells: SizeCells | None = size_cells(self.http.kind)
         if sharing is ALONE:
             self._take_own_cells()
@@ -483,7 +485,7 @@ class Table:
                 if before:  # what is the case now is the case in the new cells too
                     moving = region.kind.cells(*(unit for unit in Unit if unit.moves))
                     for cell in [row.start + moved for row in region.rows for moved in moving]:
-                        region.cells[cell] = before[cell]
+                        region.cells[cell] += before[cell]  # new cells are 0, or have counted what began meanwhile
                 for holder in list(region.holders.values()):
                     holder.move(region.cells)
             for outcome in self._outcomes():
@@ -532,8 +534,13 @@ class Table:
         """Add a time to a histogram of a row: to its fields `seconds` and `buckets`, given how their names begin."""
         if not 0.0 < seconds < math.inf:  # no clock, or one that runs backwards
             seconds = 0.0
-        self.add(row, f"{fields}seconds", seconds)
-        self.add(row, f"{fields}buckets", number=bisect_left(bounds, seconds))
+        seconds_cell, bucket_cell = row.cell(f"{fields}seconds"), row.cell(f"{fields}buckets")
+        bucket_cell += bisect_left(bounds, seconds)
+        region = self.regions[row.kind.name]
+        with row.lock:
+            cells = region.cells  # not before: `use` exchanges them
+            cells[seconds_cell] += seconds
+            cells[bucket_cell] += 1.0
 
     def count_exception(self, route: str, exception: str) -> None:
         """Count an exception's class on a route, both as their labels."""
