@@ -61,7 +61,7 @@ class Labels:
                 said = read(exchange, source) if given is None or name not in given else given[name]
                 if type(said) is str and said in known:  # as most are: without a call
                     values[at] = said
-                else:
+                elif said is not None:
                     values[at] = close(said)
             except Exception as error:
                 self.fault(f"label {name}", error)
@@ -89,7 +89,9 @@ def _read(label: Label) -> Read:
 
         def header(exchange: DetailedExchange, source: Source) -> object:
             found = source.get(wsgi_key)
-            return in_request(source.get("headers", ())) if found is None else found
+            if found is None and (headers := source.get("headers")) is not None:
+                return in_request(headers)
+            return found
 
         return header
     if label.response_header is not None:

@@ -74,8 +74,8 @@ class DetailedExchange(Exchange):
         if self.finished:
             return
         outcome = self.outcome
-        if outcome is not None and self.apart is None and complete:  # else it is labelled when it is known how it ends
-            self.outcome = self._labelled(outcome, failed=False)
+        if self.recorder.labels is not None and outcome is not None and self.apart is None and complete:
+            self.outcome = self._labelled(outcome, failed=False)  # else it is labelled when it is known how it ends
         stream_row = self.stream_row
         _finish(self, complete)
         self._let_go()

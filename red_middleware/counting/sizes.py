@@ -26,8 +26,9 @@ class SizeCells:
         """Add the sizes of one request to its row."""
         start = row.start
         bounds = self.bounds
-        request_bucket = start + self.request_buckets + (bisect_left(bounds, received) if received else 0)
-        response_bucket = start + self.response_buckets + (bisect_left(bounds, sent) if sent else 0)
+        first = bounds[0]  # most bodies are no larger: a comparison costs less than the search
+        request_bucket = start + self.request_buckets + (bisect_left(bounds, received) if received > first else 0)
+        response_bucket = start + self.response_buckets + (bisect_left(bounds, sent) if sent > first else 0)
         request_bytes, response_bytes = start + self.request_bytes, start + self.response_bytes
         if IS_LOCKED:
             row.lock.acquire()
