@@ -74,8 +74,10 @@ class DetailedExchange(Exchange):
         if self.finished:
             return
         outcome = self.outcome
-        if self.recorder.labels is not None and outcome is not None and self.apart is None and complete:
-            self.outcome = self._labelled(outcome, failed=False)  # else it is labelled when it is known how it ends
+        labels = self.recorder.labels
+        if labels is not None and outcome is not None and self.apart is None and complete:
+            values = labels.read(self, False)  # else it is labelled when it is known how it ends
+            self.outcome = outcome.beside.get(values) or self._label(outcome, values)
         stream_row = self.stream_row
         _finish(self, complete)
         self._let_go()

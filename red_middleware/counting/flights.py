@@ -23,18 +23,34 @@ EARLIEST: Final = math.ulp(0.0)
 """Stands for a clock that says 0: that is what a cell says where nothing is in flight."""
 
 
+class Place:
+    """Where the requests in flight of one method and route are counted.
+
+    Args:
+        row: Their row, which is one of requests in flight.
+    """
+
+    __slots__ = ("begun_cell", "in_progress_cell", "region", "row")
+
+    def __init__(self, row: Row) -> None:
+        self.row: Row = row
+        self.region: Region = row.table.regions[FLIGHT]
+        self.begun_cell: int = row.cell("begun")
+        self.in_progress_cell: int = row.cell("in_progress")
+
+
 class Flight:
     """One request in flight. `Flights.begin` fills it: an `__init__` would cost as much as all of that."""
 
-    __slots__ = ("following", "preceding", "ring", "row", "started")
+    __slots__ = ("following", "place", "preceding", "ring", "started")
 
     ring: "Flight | None"
     """That of its `Flights` when it began; `None` when it has ended. After a fork the child's is another one."""
     preceding: "Flight"
     following: "Flight"
     """Those that began before it and after it. An event stream, which stands in no ring, has itself here."""
-    row: Row | None
-    """What counts those of its method and route, if an option asks for it."""
+    place: Place | None
+    """Where those of its method and route are counted, if an option asks for it."""
     started: float
     """When it began, on the clock that all workers share."""
 
@@ -53,14 +69,12 @@ class Flights:
         offsets = {} if self.worker is None else self.worker.kind.offsets
         self.oldest_cell: int = offsets.get("oldest", 0)
         self.busy_cell: int = offsets.get("busy", 1)
-        offsets = {} if self.routes is None else self.routes.kind.offsets
-        self.begun_offset: int = offsets.get("begun", 0)
-        self.in_progress_offset: int = offsets.get("in_progress", 1)
         self.restart()
 
     def restart(self) -> None:
         """Begin anew: in a forked child, which has none of its parent's requests."""
-        self.lock: RLock = RLock()
+        earlier = self.table.earlier.flights if self.table.earlier is not self.table else None
+        self.lock: RLock = RLock() if earlier is None else earlier.lock  # a place may be one of the earlier table
         self.ring: Flight = Flight()
         self.ring.preceding = self.ring.following = self.ring
         self.ring.started = 0.0  # what is published where nothing is in flight
@@ -80,17 +94,17 @@ class Flights:
         """Begin a request; `None` where that fails, and it is counted without this."""
         recorder = exchange.recorder
         try:
-            row = None if self.routes is None else self._row(self.routes, exchange)
+            place = None if self.routes is None else self._place(self.routes, exchange)
             started = exchange.started if recorder.clock is recorder.host_clock else recorder.host_seconds()
         except Exception as error:
             recorder.fault("requests in flight", error)
             return None
-        return self.add(row, started or EARLIEST)
+        return self.add(place, started or EARLIEST)
 
-    def add(self, row: Row | None, started: float) -> Flight:
+    def add(self, place: Place | None, started: float) -> Flight:
         """Take one more. See `Flight`."""
         flight = Flight()
-        flight.row = row
+        flight.place = place
         flight.started = started
         if IS_LOCKED:
             self.lock.acquire()
@@ -101,11 +115,13 @@ class Flights:
                 cells = self.cells
                 cells[self.oldest_cell] = started
                 cells[self.busy_cell] = 1.0
+            if place is not None:
+                cells = place.region.cells  # not before: `Table.use` exchanges them
+                cells[place.begun_cell] = 1.0  # from now on it is shown, be there any or not
+                cells[place.in_progress_cell] += 1.0
         finally:
             if IS_LOCKED:
                 self.lock.release()
-        if row is not None:
-            self._count(row, 1.0)
         return flight
 
     def stream(self, flight: Flight) -> None:
@@ -125,19 +141,19 @@ class Flights:
             ring, flight.ring = flight.ring, None
             if ring is not self.ring:
                 return
-            is_shown = ring.following is flight
-            if flight.following is flight:
+            following = flight.following
+            if following is flight:
                 self.streams -= 1
-                is_shown = True
             else:
-                flight.preceding.following, flight.following.preceding = flight.following, flight.preceding
-            if is_shown:
+                flight.preceding.following, following.preceding = following, flight.preceding
+            place = flight.place
+            if place is not None:
+                place.region.cells[place.in_progress_cell] -= 1.0
+            if ring.following is following or following is flight:  # else an older one is shown still
                 self._publish()
         finally:
             if IS_LOCKED:
                 self.lock.release()
-        if flight.row is not None:
-            self._count(flight.row, -1.0)
 
     def _publish(self) -> None:
         """Show when the oldest began, and whether there is any."""
@@ -145,38 +161,26 @@ class Flights:
         cells[self.oldest_cell] = oldest.started
         cells[self.busy_cell] = 0.0 if oldest is self.ring and not self.streams else 1.0
 
-    def _count(self, row: Row, amount: float) -> None:
-        """Add to the requests in flight of a method and route."""
-        region = row.table.regions[FLIGHT]
-        begun, in_progress = row.start + self.begun_offset, row.start + self.in_progress_offset
-        if IS_LOCKED:
-            row.lock.acquire()
-        try:  # from here on without a call, as in `Exchange.finish`
-            cells = region.cells  # not before: `Table.use` exchanges them
-            cells[begun] = 1.0  # from now on it is shown, be there any or not
-            cells[in_progress] += amount
-        finally:
-            if IS_LOCKED:
-                row.lock.release()
-
-    def _row(self, routes: "Region", exchange: "DetailedExchange") -> Row:
+    def _place(self, routes: "Region", exchange: "DetailedExchange") -> Place:
         method = exchange.method
-        rows = method.flights
-        known = rows.get(exchange.path)  # a template without parameters is the path itself
+        places = method.places
+        known = places.get(exchange.path)  # a template without parameters is the path itself
         if known is not None:
             return known
+        label = method.label
         if routes.kind.is_closed:
-            return routes.index[method.label, scheme_label(exchange.source or {})]
-        template = exchange.recorder.declared_route(method.label, exchange.path)
-        known = rows.get(template)
+            return Place(routes.index[label, scheme_label(exchange.source or {})])
+        template = exchange.recorder.declared_route(label, exchange.path)
+        known = places.get(template)
         if known is not None:
             return known
-        label, name = method.label, route_label(template)
+        name = route_label(template)
         declared = self.table.declared.get(name)
         row = self.table.admit(routes, (label if declared is None or label in declared else OTHER, name))
+        place = Place(row)
         if row.table is self.table and row.key[1] == name:  # else there may be room later
-            rows[template] = row
-        return row
+            places[template] = place
+        return place
 
 
 def flights_of(table: "Table") -> Flights | None:

@@ -478,7 +478,10 @@ class Table:
     def use(self, cells: MutableSequence[float]) -> None:
         """Take a worker's own cells, and publish the gauges in them."""
         with ExitStack() as stack:  # an addition is made to the cells before, or to these, and never between
-            for lock in (self.lock, *(counted.lock for _, _, counted in self.in_progress())):
+            locks = [counted.lock for _, _, counted in self.in_progress()]
+            if self.flights is not None:
+                locks.append(self.flights.lock)
+            for lock in (self.lock, *locks):
                 stack.enter_context(lock)
             for region, (first, _) in zip(self.regions.values(), self.extent().spans, strict=True):
                 before, region.cells = region.cells, cells[first : first + region.capacity * region.kind.width]

@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from red_middleware import RedASGIMiddleware, RedMetrics, RedWSGIMiddleware
 from red_middleware.counting.detailed import start_detailed
 from red_middleware.counting.exchange import Exchange
-from red_middleware.counting.flights import Flight, Flights
+from red_middleware.counting.flights import Flight, Flights, Place
 from red_middleware.counting.labels import UNMATCHED
 from red_middleware.counting.layout import FLIGHT, Choices, layout
 from red_middleware.counting.rows import IS_LOCKED, Row
@@ -236,7 +236,7 @@ def test_flights_of_many_threads_leave_nothing_behind(is_locked: bool, monkeypat
 
     def work(number: int) -> None:
         for n in range(300):
-            flight = flights.add(row, 1.0 + n)
+            flight = flights.add(Place(row), 1.0 + n)
             if n % 3 == number % 3:
                 flights.stream(flight)
             flights.end(flight)
@@ -278,14 +278,14 @@ def test_what_begins_while_a_worker_takes_its_new_cells_is_in_progress_in_them()
 
     class Rows(list[Row]):
         def __iter__(self) -> Iterator[Row]:
-            flights.add(row, 2.0)  # as another thread between two lines
+            flights.add(Place(row), 2.0)  # as another thread between two lines
             return super().__iter__()
 
     table = Table(layout(Choices((1.0,), 1, in_progress_by_route=True)))
     region = table.regions[FLIGHT]
     flights = Flights(table)
     row = table.admit(region, ("GET", UNMATCHED))
-    flights.add(row, 1.0)
+    flights.add(Place(row), 1.0)
     cells = new_cells(table)
     region.rows = Rows(region.rows)
     table.use(cells)
