@@ -164,12 +164,14 @@ class Flights:
     def _place(self, routes: "Region", exchange: "DetailedExchange") -> Place:
         method = exchange.method
         places = method.places
+        label = method.label
+        if routes.kind.is_closed:
+            scheme = scheme_label(exchange.source or {})
+            place = places.get(scheme) or places.setdefault(scheme, Place(routes.index[label, scheme]))
+            return place
         known = places.get(exchange.path)  # a template without parameters is the path itself
         if known is not None:
             return known
-        label = method.label
-        if routes.kind.is_closed:
-            return Place(routes.index[label, scheme_label(exchange.source or {})])
         template = exchange.recorder.declared_route(label, exchange.path)
         known = places.get(template)
         if known is not None:

@@ -96,7 +96,7 @@ class Method:
         self.outcomes: dict[object, dict[object, Outcome]] = {}
         """By status and route as they are said. Errors are not among them: they take the longer way."""
         self.places: dict[str | None, Place] = {}
-        """Where requests in flight are counted, by declared template: no more of them than declared routes."""
+        """Where requests in flight are counted, by declared template, or by scheme. Both are bounded."""
 
 
 class Open:
