@@ -80,7 +80,11 @@ class DetailedExchange(Exchange):
             self.outcome = outcome.beside.get(values) or self._label(outcome, values)
         stream_row = self.stream_row
         _finish(self, complete)
-        self._let_go()
+        self.source = None  # as `_let_go`, without the call
+        flight = self.flight
+        if flight is not None:
+            self.flight = None
+            self.method.table.flights.end(flight)  # type: ignore[union-attr]  # they began it
         row = self.outcome.row  # type: ignore[union-attr]  # it has been counted
         if self.is_sized and (sizes := row.table.size_cells) is not None:
             sent = 0 if self.method.label == "HEAD" else self.sent  # the server drops what an app says to HEAD
@@ -88,6 +92,7 @@ class DetailedExchange(Exchange):
         if self.first_byte is not None:
             row.table.observe(row, "first_byte_", self.first_byte - self.started, self.recorder.bounds)
         if stream_row is not None:
+            self._let_go()
             stream_row.table.observe(stream_row, "", self.recorder.now() - self.answered, LIFETIME_BOUNDS)
 
     def _labelled(self, outcome: Outcome, failed: bool) -> Outcome:

@@ -149,8 +149,12 @@ class Flights:
             place = flight.place
             if place is not None:
                 place.region.cells[place.in_progress_cell] -= 1.0
-            if ring.following is following or following is flight:  # else an older one is shown still
-                self._publish()
+            oldest = ring.following
+            if oldest is following or following is flight:  # else an older one is shown still
+                cells = self.cells
+                cells[self.oldest_cell] = oldest.started
+                if oldest is ring and not self.streams:
+                    cells[self.busy_cell] = 0.0
         finally:
             if IS_LOCKED:
                 self.lock.release()
@@ -167,8 +171,7 @@ class Flights:
         label = method.label
         if routes.kind.is_closed:
             scheme = scheme_label(exchange.source or {})
-            place = places.get(scheme) or places.setdefault(scheme, Place(routes.index[label, scheme]))
-            return place
+            return places.get(scheme) or places.setdefault(scheme, Place(routes.index[label, scheme]))
         known = places.get(exchange.path)  # a template without parameters is the path itself
         if known is not None:
             return known

@@ -55,8 +55,10 @@ def ended(exchange: Exchange, route: str | None = "/a") -> None:
 def test_requests_in_progress_are_counted_by_the_route_that_their_path_asks_for() -> None:
     """From the beginning on, before any router has answered; what fits no declared route is `_unmatched`."""
     metrics = fresh_metrics(in_progress_by_route=True)
-    declare(metrics, [("/items/<int:id>", ["GET", "_OTHER"]), ("/" + "x" * 300, None)])
+    declare(metrics, [("/items/<int:id>", ["GET", "_OTHER"]), ("/" + "x" * 300, None), ("/about", ["GET"])])
     running = [
+        begun(metrics, "/about"),
+        begun(metrics, "/about"),
         begun(metrics, "/items/1"),
         begun(metrics, "/items/2"),
         begun(metrics, "/items/3", "PURGE"),
@@ -66,6 +68,7 @@ def test_requests_in_progress_are_counted_by_the_route_that_their_path_asks_for(
     ]
     progress = "http_requests_in_progress"
     assert in_flight(metrics) == {
+        f'{progress}{{method="GET",route="/about"}}': 2.0,
         f'{progress}{{method="GET",route="/items/<int:id>"}}': 2.0,
         f'{progress}{{method="_OTHER",route="/items/<int:id>"}}': 2.0,
         f'{progress}{{method="GET",route="_unmatched"}}': 1.0,
