@@ -15,6 +15,7 @@ from starlette.routing import Route
 from red_middleware import RedASGIMiddleware, RedMetrics, RedWSGIMiddleware
 from red_middleware.counting.detailed import DetailedExchange, start_detailed
 from red_middleware.counting.layout import STREAM_ROWS
+from red_middleware.counting.rows import IS_LOCKED
 from red_middleware.metrics import recorder_of
 
 from .counts import counted, faults, fresh_metrics
@@ -127,8 +128,12 @@ def test_a_response_to_head_has_no_first_byte(protocol: str) -> None:
     assert 'method="HEAD"' in request
 
 
-def test_the_first_byte_has_the_buckets_of_durations(protocol: str) -> None:
-    """So both are read alike."""
+@pytest.mark.parametrize("is_locked", sorted({True, IS_LOCKED}))
+def test_the_first_byte_has_the_buckets_of_durations(
+    protocol: str, is_locked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So both are read alike, on interpreters without a lock of their own as well."""
+    monkeypatch.setattr("red_middleware.counting.table.IS_LOCKED", is_locked)
     metrics = fresh(buckets=(1.0, 3.0))
     for seconds in (0.5, 2.0, 9.0):
         ask(protocol, metrics, [seconds, b"a"])

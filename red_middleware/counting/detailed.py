@@ -90,10 +90,11 @@ class DetailedExchange(Exchange):
             sent = 0 if self.method.label == "HEAD" else self.sent  # the server drops what an app says to HEAD
             sizes.count(row, self.received, sent or 0)
         if self.first_byte is not None:
-            row.table.observe(row, "first_byte_", self.first_byte - self.started, self.recorder.bounds)
+            seconds = self.first_byte - self.started
+            row.table.observe(row, seconds, self.recorder.bounds, "first_byte_seconds", "first_byte_buckets")
         if stream_row is not None:
             self._let_go()
-            stream_row.table.observe(stream_row, "", self.recorder.now() - self.answered, LIFETIME_BOUNDS)
+            stream_row.table.observe(stream_row, self.recorder.now() - self.answered, LIFETIME_BOUNDS)
 
     def _labelled(self, outcome: Outcome, failed: bool) -> Outcome:
         labels = self.recorder.labels

@@ -533,17 +533,31 @@ class Table:
             cells = region.cells  # not before: `use` exchanges them
             cells[cell] += amount
 
-    def observe(self, row: Row, fields: str, seconds: float, bounds: Sequence[float]) -> None:
-        """Add a time to a histogram of a row: to its fields `seconds` and `buckets`, given how their names begin."""
+    def observe(
+        self,
+        row: Row,
+        seconds: float,
+        bounds: Sequence[float],
+        seconds_field: str = "seconds",
+        buckets_field: str = "buckets",
+    ) -> None:
+        """Add a time to a histogram of a row, whose two fields have these names."""
         if not 0.0 < seconds < math.inf:  # no clock, or one that runs backwards
             seconds = 0.0
-        seconds_cell, bucket_cell = row.cell(f"{fields}seconds"), row.cell(f"{fields}buckets")
-        bucket_cell += bisect_left(bounds, seconds)
+        offsets = row.kind.offsets
+        seconds_cell, bucket_cell = row.start + offsets[seconds_field], row.start + offsets[buckets_field]
+        if seconds > bounds[0]:
+            bucket_cell += bisect_left(bounds, seconds)
         region = self.regions[row.kind.name]
-        with row.lock:
+        if IS_LOCKED:
+            row.lock.acquire()
+        try:  # from here on without a call, as in `Exchange.finish`
             cells = region.cells  # not before: `use` exchanges them
             cells[seconds_cell] += seconds
             cells[bucket_cell] += 1.0
+        finally:
+            if IS_LOCKED:
+                row.lock.release()
 
     def count_exception(self, route: str, exception: str) -> None:
         """Count an exception's class on a route, both as their labels."""
