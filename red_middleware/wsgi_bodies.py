@@ -193,6 +193,8 @@ class DetailedResponse(OpenResponse):
         exchange = self.exchange
         if exchange.awaits_byte:
             exchange.begin_body()
+        if not exchange.is_sized:
+            return super()._watched_file(body)
         written = exchange.sent = self.sent
         holder, file = _file_of(body)
         position = _position(file)

@@ -40,7 +40,7 @@ class Place:
 
 
 class Flight:
-    """One request in flight. `Flights.begin` fills it: an `__init__` would cost as much as all of that."""
+    """One request in flight. `Flights.add` fills it: an `__init__` would cost as much as all of that."""
 
     __slots__ = ("following", "place", "preceding", "ring", "started")
 
