@@ -5,15 +5,14 @@ everything else passes through untouched.
 """
 
 import sys
-from collections.abc import Awaitable, Callable, Collection, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, MutableMapping
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final, NoReturn
 
-from .asgi_sizes import body_bytes
-from .asgi_watched import Watched, kept
+from .asgi_bodies import FILES, body_bytes
 from .asgi_websocket import serve_websocket
-from .counting.detailed import start_detailed
+from .counting.detailed import DetailedExchange, start_detailed
 from .counting.exchange import Exchange, start
 from .counting.labels import SERVER_ERROR
 from .exclusion import Exclude
@@ -87,11 +86,7 @@ class RedASGIMiddleware:
         self.recorder: Recorder = self.mounting.recorder
         options = self.recorder.options
         begin: Callable[..., Exchange | None] = start_detailed if options.asks_details() else start
-        if options.first_byte or options.event_streams:
-            self.mounting.counted = Watched(app, self.recorder.fault)
-        self.call_class: type[_Call] = _Call
-        if options.sizes:
-            self.call_class = _SizedCall
+        self.call_class: type[_Call] = _DetailedCall if options.sizes or options.first_byte else _Call
         self.start: Callable[..., Exchange | None] = self.mounting.starting(begin)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> Any:
@@ -234,10 +229,12 @@ class _Call:
         return not message.get("more_body")
 
 
-class _SizedCall(_Call):
-    """A request the sizes of whose bodies are counted."""
+class _DetailedCall(_Call):
+    """A request of which options ask when its response's body begins, or the sizes of its bodies."""
 
     __slots__ = ()
+
+    exchange: DetailedExchange
 
     async def receive(self) -> Message:
         message = await _Call.receive(self)
@@ -251,6 +248,8 @@ class _SizedCall(_Call):
     async def send(self, message: Message) -> None:
         exchange = self.exchange
         size = body_bytes(message)
+        if exchange.awaits_byte and (size or _sends_file(message)):
+            exchange.begin_body()
         exchange.sent = (exchange.sent or 0) + size  # not after it: the last message finishes the request
         try:
             await _Call.send(self, message)
@@ -267,6 +266,22 @@ _ENDS: Final = frozenset(
         "http.response.zerocopysend",
     }
 )
+
+
+def _sends_file(message: Message) -> bool:
+    try:
+        return message["type"] in FILES
+    except Exception:  # not a message: the server will refuse it
+        return False
+
+
+def kept(message: Message) -> Message:
+    """Return the beginning of a response with headers that can be read again: Sanic's are a generator."""
+    try:
+        headers = message["headers"]
+    except KeyError:
+        return message
+    return {**message, "headers": list(headers)} if isinstance(headers, Iterator) else message
 
 
 def relative_path(path: str, root: str) -> str:

@@ -8,8 +8,9 @@ import logging
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final
 
+from .counting.detailed import DetailedExchange
 from .counting.enclosing import KEY, Source
-from .counting.exchange import Exchange, exchanges
+from .counting.exchange import exchanges
 from .counting.labels import (
     MAX_VALUE_BYTES,
     OTHER,
@@ -23,7 +24,7 @@ from .counting.layout import Key
 from .faults import log
 from .label import Label
 
-Read = Callable[[Exchange, Source], object]
+Read = Callable[[DetailedExchange, Source], object]
 """Returns what a request says, given it and its environ or scope."""
 
 Close = Callable[[object], str]
@@ -44,26 +45,30 @@ class Labels:
         """Of those that an application may set."""
         self.is_otel = is_otel
         self.fault = fault
-        self._labels: list[tuple[str, str | None, Read, Close]] = [
-            (name, label.constant, _read(label), _close(label)) for name, label in labels.items()
+        self._defaults: list[str] = [label.default for label in labels.values()]
+        self._asked: list[tuple[int, str, Read, Collection[str], Close]] = [
+            (at, name, _read(label), frozenset(label.values or ()), _close(label))
+            for at, (name, label) in enumerate(labels.items())
+            if label.constant is None
         ]
 
-    def read(self, exchange: Exchange, failed: bool) -> Key:
+    def read(self, exchange: DetailedExchange, failed: bool) -> Key:
         """Return the values of one request. See `counting.enclosing.LabelReader`."""
-        found = []
+        values = self._defaults.copy()
         given, source = exchange.given, exchange.source or {}
-        for name, value, read, close in self._labels:
-            if value is None:
-                try:
-                    value = close(given[name] if given and name in given else read(exchange, source))
-                except Exception as error:
-                    self.fault(f"label {name}", error)
-                    value = OTHER
-            found.append(value)
-        return (*found, *_attributes(exchange, source, failed)) if self.is_otel else tuple(found)
+        for at, name, read, known, close in self._asked:
+            try:
+                said = read(exchange, source) if given is None or name not in given else given[name]
+                if type(said) is str and said in known:  # as most are: without a call
+                    values[at] = said
+                elif said is not None:
+                    values[at] = close(said)
+            except Exception as error:
+                self.fault(f"label {name}", error)
+        return (*values, *_attributes(exchange, source, failed)) if self.is_otel else tuple(values)
 
 
-def _attributes(exchange: Exchange, source: Source, failed: bool) -> Key:
+def _attributes(exchange: DetailedExchange, source: Source, failed: bool) -> Key:
     """Return the values of `families.otel.LABELS`."""
     outcome = exchange.outcome
     status = (outcome.code if outcome is not None else 0) or exchange.status
@@ -82,9 +87,11 @@ def _read(label: Label) -> Read:
             wsgi_key = f"HTTP_{wsgi_key}"
         in_request = _in_headers(label.header)
 
-        def header(exchange: Exchange, source: Source) -> object:
-            found = source.get("headers")
-            return source.get(wsgi_key) if found is None else in_request(found)
+        def header(exchange: DetailedExchange, source: Source) -> object:
+            found = source.get(wsgi_key)
+            if found is None and (headers := source.get("headers")) is not None:
+                return in_request(headers)
+            return found
 
         return header
     if label.response_header is not None:
@@ -100,10 +107,14 @@ def _read(label: Label) -> Read:
 
 def _in_headers(name: str) -> Callable[[Iterable[tuple[Any, Any]]], str | None]:
     wanted = (name.lower(), name.lower().encode())
+    length = len(name)
 
     def find(headers: Iterable[tuple[Any, Any]]) -> str | None:
-        found = [value for name, value in headers if name.lower() in wanted]
-        return ",".join(map(_text, found)) if found else None
+        found = None
+        for name, value in headers:
+            if len(name) == length and name.lower() in wanted:
+                found = _text(value) if found is None else f"{found},{_text(value)}"
+        return found
 
     return find
 
@@ -139,7 +150,11 @@ def set_label(request: Any, name: str, value: object) -> None:
     """
     try:
         found = list(exchanges(_source(request)))
-        named = [exchange for exchange in found if name in _names(exchange) and not exchange.is_forgotten]
+        named = [
+            exchange
+            for exchange in found
+            if isinstance(exchange, DetailedExchange) and name in _names(exchange) and not exchange.is_forgotten
+        ]
         for exchange in named:
             exchange.label(name, value)
         if not named and any(not exchange.is_forgotten for exchange in found):
@@ -161,7 +176,7 @@ def _source(request: Any) -> Source:
     return {}
 
 
-def _names(exchange: Exchange) -> Collection[str]:
+def _names(exchange: DetailedExchange) -> Collection[str]:
     labels = exchange.recorder.labels
     return labels.names if labels is not None else ()
 

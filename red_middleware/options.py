@@ -183,7 +183,10 @@ class Options:
 
     def asks_details(self) -> bool:
         """Tell whether more is to be known of a request than `exchange.start` remembers."""
-        return self.sizes or self.reads_labels() or self.in_progress_by_route or self.saturation
+        return (
+            self.sizes or self.first_byte or self.event_streams
+            or self.reads_labels() or self.in_progress_by_route or self.saturation
+        )  # fmt: skip
 
     def reads_labels(self) -> bool:
         """Tell whether a request decides the value of a label of the user's own: of a constant it does not."""

@@ -73,6 +73,7 @@ class Recorder:
         shared = perf_counter if IS_ONE_CLOCK else time.monotonic
         self.host_clock: Callable[[], float] = shared if self.clock is perf_counter else self.clock
         self.declared_routes: DeclaredRoutes = DeclaredRoutes()
+        self.declared_route: Callable[[str, str], str | None] = self.declared_routes.find
         choices = options.choices()
         self.kinds: Sequence[Kind] = kinds or layout(choices)
         self.families: Sequence[Family] = families or families_of(choices)
@@ -246,10 +247,6 @@ class Recorder:
         except Exception as error:
             self.fault("clock", error)
             return math.nan
-
-    def declared_route(self, method: str, path: str) -> str | None:
-        """Return the declared template that a path asks for; `None` where there is none."""
-        return self.declared_routes.find(method, path)
 
     def unmatched(self, method: str, path: str, status: object) -> None:
         """Say once how to name the routes of an app whose router is not read."""

@@ -17,9 +17,8 @@ from .mounting import Idle, Mounting, Purpose, mounts
 from .recorder import Recorder
 from .routes import WSGI_READERS, RouteOf
 from .settings import EXCLUDE, METRICS_PATH, Setting
+from .wsgi_bodies import DetailedResponse, start_sized
 from .wsgi_response import CALLING, Body, Environ, FileWrapper, OpenResponse, StartResponse
-from .wsgi_sizes import SizedResponse, SizedWatchedResponse, start_sized
-from .wsgi_watched import WatchedResponse
 
 WSGIApp = Callable[[Any, Any], Iterable[bytes]]  # users' annotations differ: wsgiref's, Flask's, their own
 
@@ -81,11 +80,11 @@ class RedWSGIMiddleware:
         self.recorder: Recorder = self.mounting.recorder
         options = self.recorder.options
         begin: Callable[..., Exchange | None] = start_detailed if options.asks_details() else start
-        watches = options.first_byte or options.event_streams
-        self.response_class: type[OpenResponse] = WatchedResponse if watches else OpenResponse
+        self.response_class: type[OpenResponse] = OpenResponse
         if options.sizes:
             begin = start_sized
-            self.response_class = SizedWatchedResponse if watches else SizedResponse
+        if options.sizes or options.first_byte:
+            self.response_class = DetailedResponse
         self.start: Callable[..., Exchange | None] = self.mounting.starting(begin)
         self.file_class: type | None = None
         """The server's `wsgi.file_wrapper`, where it is a class: servers know their files by it."""

@@ -13,7 +13,9 @@ from starlette.responses import StreamingResponse
 from starlette.routing import Route
 
 from red_middleware import RedASGIMiddleware, RedMetrics, RedWSGIMiddleware
+from red_middleware.counting.detailed import DetailedExchange, start_detailed
 from red_middleware.counting.layout import STREAM_ROWS
+from red_middleware.counting.rows import IS_LOCKED
 from red_middleware.metrics import recorder_of
 
 from .counts import counted, faults, fresh_metrics
@@ -30,7 +32,6 @@ from .drive import (
     WSGIServer,
     ask_asgi,
     ask_wsgi,
-    begun,
     environ,
     restart,
     scope,
@@ -127,8 +128,12 @@ def test_a_response_to_head_has_no_first_byte(protocol: str) -> None:
     assert 'method="HEAD"' in request
 
 
-def test_the_first_byte_has_the_buckets_of_durations(protocol: str) -> None:
-    """So both are read alike."""
+@pytest.mark.parametrize("is_locked", sorted({True, IS_LOCKED}))
+def test_the_first_byte_has_the_buckets_of_durations(
+    protocol: str, is_locked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So both are read alike, on interpreters without a lock of their own as well."""
+    monkeypatch.setattr("red_middleware.counting.table.IS_LOCKED", is_locked)
     metrics = fresh(buckets=(1.0, 3.0))
     for seconds in (0.5, 2.0, 9.0):
         ask(protocol, metrics, [seconds, b"a"])
@@ -344,11 +349,18 @@ def test_only_what_an_option_asks_for_is_shown_and_the_bound_follows(first: bool
     assert observed(metrics) == (2 if first else 0)
 
 
+def started(metrics: RedMetrics) -> DetailedExchange:
+    """Begin a request as an adapter does where an option asks for more."""
+    exchange = start_detailed(recorder_of(metrics), "GET", {})
+    assert exchange is not None
+    return exchange
+
+
 def test_routes_of_event_streams_are_bounded() -> None:
     """What finds no row counts under the route `_overflow`."""
     metrics = fresh()
     for n in range(STREAM_ROWS + 10):
-        exchange = begun(metrics)
+        exchange = started(metrics)
         exchange.respond(200, f"/{n}")
         exchange.stream()
         exchange.stream()
@@ -362,7 +374,7 @@ def test_routes_of_event_streams_are_bounded() -> None:
 def test_a_stream_that_began_before_a_fork_ends_in_peace() -> None:
     """In the child it was never open."""
     metrics = fresh()
-    exchange = begun(metrics)
+    exchange = started(metrics)
     exchange.respond(200, "/a")
     exchange.stream()
     restart(metrics)

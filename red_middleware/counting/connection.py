@@ -249,7 +249,7 @@ def _count_handshake(table: Table, route: str, status: int) -> None:
 
 def _count_connection(table: Table, route: str, code: int, seconds: float, failed: bool) -> None:
     row = table.count("connection", (route,), code)
-    row.table.observe(row, "", seconds, LIFETIME_BOUNDS)
+    row.table.observe(row, seconds, LIFETIME_BOUNDS)
     if failed:
         row = table.admit(table.regions["handshake"], (route,))
         row.table.add(row, "errors")

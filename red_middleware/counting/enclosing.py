@@ -10,7 +10,7 @@ from .layout import Key
 from .rows import Method
 
 if TYPE_CHECKING:
-    from .exchange import Exchange
+    from .detailed import DetailedExchange
 
 Source = MutableMapping[str, Any]
 """An environ or a scope."""
@@ -49,7 +49,7 @@ class LabelReader(Protocol):
     def names(self) -> Collection[str]:
         """Those that an application may set."""
 
-    def read(self, exchange: "Exchange", failed: bool) -> Key:
+    def read(self, exchange: "DetailedExchange", failed: bool) -> Key:
         """Return their values for a request that is about to be counted, in the order of a key. It raises nothing.
 
         Args:
@@ -70,6 +70,8 @@ class Recorder(Protocol):
     bounds: tuple[float, ...]
     first_bound: float
     """The first of them."""
+    declared_route: Callable[[str, str], str | None]
+    """Returns the declared template that a method and a path ask for; `None` where there is none."""
     methods: Mapping[object, Method]
     """Empty until the first request, and whenever there is something to do before the next one: see `begin`."""
 
@@ -81,9 +83,6 @@ class Recorder(Protocol):
 
     def fault(self, kind: str, error: BaseException) -> None:
         """Count a fault of the instrumentation."""
-
-    def declared_route(self, method: str, path: str) -> str | None:
-        """Return the declared template that a path asks for; `None` where there is none."""
 
     def host_seconds(self) -> float:
         """Return the seconds of a clock that all workers share; NaN if it fails."""

@@ -7,12 +7,11 @@ instrumentation is told to the recorder, and kept from the application.
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Final
 
 from .connection import count_session
 from .enclosing import KEY, Enclosing, Recorder, Source, is_known, unfinished
-from .flights import Flight
 from .labels import (
     CLIENT_ERROR,
     CLIENT_GONE,
@@ -26,52 +25,10 @@ from .labels import (
     route_label,
     status_code,
 )
-from .layout import LIFETIME_BOUNDS
 from .rows import IS_LOCKED, Method, Outcome, Row
 
 INSTANT_SECONDS: Final = 0.0001
 """A response that was sent within this is not asked whether it is an event stream: it would end where it began."""
-
-
-def start(recorder: Recorder, method: object, source: Source, path: str = "") -> "Exchange | None":
-    """Begin a request.
-
-    Args:
-        recorder: What counts it.
-        method: Its method as the client wrote it.
-        source: Its environ or scope. The exchange is left there for middlewares further in.
-        path: Its path, relative to the mounting.
-
-    Returns:
-        The exchange; `None` if one that encloses this counts the request already, or excludes it.
-    """
-    try:
-        entry = recorder.methods[method]
-    except (KeyError, TypeError):  # the first request, or a method outside of its closed set, or none at all
-        entry = None
-    if entry is None:  # not above: what a user's log shows of a fault would begin with that KeyError
-        entry = (recorder.methods or recorder.begin(source))[method_label(method)]
-    apart = None
-    if KEY in source:
-        if is_known(source[KEY], recorder, path):
-            return None
-        apart = Apart(unfinished(source[KEY]))
-    clock = recorder.clock
-    try:
-        started = clock()
-    except Exception as error:
-        recorder.fault("clock", error)
-        started = math.nan
-    exchange = source[KEY] = Exchange()  # filled here: an __init__ would cost as much as all of this
-    exchange.recorder = recorder
-    exchange.method = entry
-    exchange.path = path
-    exchange.started = started
-    exchange.apart = apart
-    exchange.outcome = None
-    exchange.finished = False
-    entry.in_progress.append(None)
-    return exchange
 
 
 def exclude(recorder: Recorder, source: Source, path: str) -> None:
@@ -127,8 +84,8 @@ def exchanges(source: Source) -> Iterator["Exchange"]:
 class Exchange:
     """One request on its way through the application, from `start` to `finish`."""
 
-    __slots__ = ("answered", "apart", "finished", "flight", "given", "headers", "is_sized", "method", "outcome", "path",
-                 "received", "recorder", "sent", "source", "started", "status")  # fmt: skip
+    __slots__ = ("answered", "apart", "finished", "headers", "method", "outcome", "path", "recorder", "started",
+                 "status")  # fmt: skip
 
     recorder: Recorder
     method: Method
@@ -146,18 +103,6 @@ class Exchange:
     finished: bool
     status: int
     """The code that was said last to a row, which `Outcome.code` does not tell where it is `_OTHER`."""
-    source: Source | None
-    """The environ or scope, until the request is counted. Only `detailed` fills this, and what follows."""
-    given: Mapping[str, object] | None
-    """What the application said of the user's own labels."""
-    flight: Flight | None
-    """What is known of it while it is in flight."""
-    is_sized: bool
-    """Whether its sizes are counted."""
-    received: int
-    """The bytes of the request's body that the application got."""
-    sent: int | None
-    """The bytes of the response's body that the server took; `None` before it comes for any."""
 
     def __copy__(self) -> "Exchange":
         return self
@@ -199,35 +144,14 @@ class Exchange:
         except Exception:  # a label that is new, or a clock that fails
             self._respond_anew(status, route)
 
-    def label(self, name: str, value: object) -> None:
-        """Say which value one of the user's own labels has. The last one holds, until the request is counted."""
-        self.given = {**(self.given or {}), name: value}
-
     def fail(self) -> None:
         """Say that the server sends a 500 in place of the response that had begun, of which no byte was sent."""
         row = self.outcome.row  # type: ignore[union-attr]  # one had begun
         self._set_apart()
         self._settle(row, SERVER_ERROR)
 
-    def begin_body(self) -> None:
-        """Say that the first byte of the body is about to be sent."""
-        if self.method.table.has_first_byte and not self.finished and self.method.label != "HEAD":
-            apart = self._set_apart()
-            if apart.first_byte is None:
-                apart.first_byte = self.recorder.now()
-
-    def stream(self) -> None:
-        """Say that the response that has begun is an event stream."""
-        table = self.method.table
-        if table.has_streams and not self.finished and self.outcome is not None and self._set_apart().stream is None:
-            row = table.admit(table.regions["stream"], self.outcome.row.key[:2])
-            row.table.add(row, "begun")
-            self._set_apart().stream = row
-            table.streams.in_progress.append(None)
-
     def leave_sizes(self) -> None:
-        """Count no sizes for this request. Due before it is finished: as soon as its route is known, say."""
-        self.is_sized = False
+        """Count no sizes for this request: none are."""
 
     def raised(self, error: BaseException) -> None:
         """Say that an exception left the application, or that its framework made a response of it.
@@ -310,8 +234,11 @@ class Exchange:
         """
         if not self.finished:
             self.finished = True
-            self._leave()
-            count_session(self.method.table, route_label(route), self.recorder.now() - self.started)
+            self._count_session(route_label(route))
+
+    def _count_session(self, route: str) -> None:
+        self._leave()
+        count_session(self.method.table, route, self.recorder.now() - self.started)
 
     def _respond_anew(self, status: object, route: str | None) -> None:
         """Respond with a row, or with a status of it, that is new, or with an error."""
@@ -362,9 +289,7 @@ class Exchange:
             row = self.method.table.row(self.method, None)
             outcome = self._settle(row, SERVER_ERROR)
         elif apart.is_socket and apart.error is None and _is_accepted(outcome):
-            self._leave()
-            self.leave_sizes()
-            count_session(self.method.table, outcome.row.key[1], recorder.now() - self.started)
+            self._count_session(outcome.row.key[1])
             return
         failed = 1.0 if not apart.gone and (outcome.is_error or not complete) else 0.0
         left = 1.0 if apart.gone else 0.0
@@ -378,10 +303,6 @@ class Exchange:
             seconds, bucket_cell = 0.0, outcome.bucket_cell
         _add(outcome, bucket_cell, seconds, failed, left)
         self._leave()
-        if apart.first_byte is not None:
-            outcome.row.table.observe(outcome.row, "first_byte_", apart.first_byte - self.started, recorder.bounds)
-        if apart.stream is not None:
-            apart.stream.table.observe(apart.stream, "", recorder.now() - self.answered, LIFETIME_BOUNDS)
         if apart.error is not None:
             outcome.row.table.count_exception(outcome.row.key[1], apart.error[1])
 
@@ -402,16 +323,55 @@ class Exchange:
             self.method.in_progress.pop()
         except IndexError:  # begun before a fork, ended in the child
             pass
-        if self.apart is not None and self.apart.stream is not None:
-            try:
-                self.method.table.streams.in_progress.pop()
-            except IndexError:  # as above
-                pass
 
     def _set_apart(self) -> "Apart":
         if self.apart is None:
             self.apart = Apart()
         return self.apart
+
+
+def start(
+    recorder: Recorder, method: object, source: Source, path: str = "", kind: type[Exchange] = Exchange
+) -> Exchange | None:
+    """Begin a request.
+
+    Args:
+        recorder: What counts it.
+        method: Its method as the client wrote it.
+        source: Its environ or scope. The exchange is left there for middlewares further in.
+        path: Its path, relative to the mounting.
+        kind: The class of its exchange.
+
+    Returns:
+        The exchange; `None` if one that encloses this counts the request already, or excludes it.
+    """
+    try:
+        entry = recorder.methods[method]
+    except (KeyError, TypeError):  # the first request, or a method outside of its closed set, or none at all
+        entry = None
+    if entry is None:  # not above: what a user's log shows of a fault would begin with that KeyError
+        entry = (recorder.methods or recorder.begin(source))[method_label(method)]
+    apart = None
+    if KEY in source:
+        if is_known(source[KEY], recorder, path):
+            return None
+        apart = Apart(unfinished(source[KEY]))
+    clock = recorder.clock
+    try:
+        started = clock()
+    except Exception as error:
+        recorder.fault("clock", error)
+        started = math.nan
+    exchange = source[KEY] = kind()  # filled here: an __init__ would cost as much as all of this
+    exchange.recorder = recorder
+    exchange.method = entry
+    exchange.path = path
+    exchange.started = started
+    exchange.apart = apart
+    exchange.outcome = None
+    exchange.finished = False
+    entry.in_progress.append(None)
+    return exchange
 
 
 def _add(outcome: Outcome, bucket_cell: int, seconds: float, failed: float = 0.0, left: float = 0.0) -> None:
@@ -434,8 +394,7 @@ def _is_accepted(outcome: Outcome) -> bool:
 class Apart:
     """What happened to a request beyond the common case."""
 
-    __slots__ = ("answering", "error", "first_byte", "forgotten", "gone", "is_socket", "outer", "served", "stream",
-                 "unanswered")  # fmt: skip
+    __slots__ = ("answering", "error", "forgotten", "gone", "is_socket", "outer", "served", "unanswered")
 
     def __init__(self, outer: Enclosing | None = None) -> None:
         self.outer: Enclosing | None = outer
@@ -445,6 +404,4 @@ class Apart:
         self.unanswered: bool = False  # when the client left
         self.is_socket: bool = False
         self.served: str | None = None  # by which route, behind a bridge
-        self.first_byte: float | None = None  # when it was sent
-        self.stream: Row | None = None  # that of event streams, if it is one
         self.forgotten: bool = False  # not counted, nor are its exceptions: it may still respond and fail

@@ -48,6 +48,7 @@ SERVER_ERROR: Final = 500
 
 EVENT_STREAM: Final = "text/event-stream"
 _EVENT_STREAMS: Final[frozenset[str | bytes]] = frozenset({EVENT_STREAM, EVENT_STREAM.encode()})
+_LENGTH: Final = len(EVENT_STREAM)
 _CONTENT_TYPE: Final[frozenset[str | bytes]] = frozenset({"content-type", b"content-type"})
 _ENDS: Final[frozenset[str | bytes]] = frozenset({"", ";", " ", b"", b";", b" "})
 """What may follow a media type: nothing, its parameters, or a space in front of them."""
@@ -150,7 +151,7 @@ def is_event_stream(headers: Headers) -> bool:
     """Tell whether a response is one of server-sent events (HTML Living Standard, 9.2), which lasts as it likes."""
     for name, value in headers:
         if name.lower() in _CONTENT_TYPE:
-            return value[: len(EVENT_STREAM)].lower() in _EVENT_STREAMS and value[len(EVENT_STREAM) :][:1] in _ENDS
+            return len(value) >= _LENGTH and value[:_LENGTH].lower() in _EVENT_STREAMS and value[_LENGTH:][:1] in _ENDS
     return False
 
 

@@ -12,6 +12,7 @@ from .labels import OTHER_STATUS, SERVER_ERROR, status_class
 from .layout import Key, Kind
 
 if TYPE_CHECKING:
+    from .flights import Place
     from .table import Table
 
 IS_LOCKED: Final = sys.implementation.name != "cpython" or "free-threading" in sys.version
@@ -84,7 +85,7 @@ class Method:
     The number of requests in progress is the length of a list: `append` and `pop` need no lock on any build.
     """
 
-    __slots__ = ("in_progress", "label", "lock", "outcomes", "rows", "table")
+    __slots__ = ("in_progress", "label", "lock", "outcomes", "places", "rows", "table")
 
     def __init__(self, table: "Table", label: str) -> None:
         self.table: Table = table
@@ -94,6 +95,8 @@ class Method:
         self.rows: dict[object, Row] = {}
         self.outcomes: dict[object, dict[object, Outcome]] = {}
         """By status and route as they are said. Errors are not among them: they take the longer way."""
+        self.places: dict[str | None, Place] = {}
+        """Where requests in flight are counted, by declared template, or by scheme. Both are bounded."""
 
 
 class Open:

@@ -209,6 +209,8 @@ class Table:
         self.has_streams: bool = "stream" in self.regions
         self.has_messages: bool = "sent_messages" in self.regions["connection"].kind.offsets
         self.flights: Flights | None = flights_of(self)
+        self.knows_streams: bool = self.has_streams or (self.flights is not None and self.flights.worker is not None)
+        """Whether it matters that a response is an event stream, beyond its duration."""
         self.size_cells: SizeCells | None = size_cells(self.http.kind)
         if sharing is ALONE:
             self._take_own_cells()
@@ -476,14 +478,17 @@ class Table:
     def use(self, cells: MutableSequence[float]) -> None:
         """Take a worker's own cells, and publish the gauges in them."""
         with ExitStack() as stack:  # an addition is made to the cells before, or to these, and never between
-            for lock in (self.lock, *(counted.lock for _, _, counted in self.in_progress())):
+            locks = [counted.lock for _, _, counted in self.in_progress()]
+            if self.flights is not None:
+                locks.append(self.flights.lock)
+            for lock in (self.lock, *locks):
                 stack.enter_context(lock)
             for region, (first, _) in zip(self.regions.values(), self.extent().spans, strict=True):
                 before, region.cells = region.cells, cells[first : first + region.capacity * region.kind.width]
                 if before:  # what is the case now is the case in the new cells too
                     moving = region.kind.cells(*(unit for unit in Unit if unit.moves))
                     for cell in [row.start + moved for row in region.rows for moved in moving]:
-                        region.cells[cell] = before[cell]
+                        region.cells[cell] += before[cell]  # new cells are 0, or have counted what began meanwhile
                 for holder in list(region.holders.values()):
                     holder.move(region.cells)
             for outcome in self._outcomes():
@@ -528,12 +533,31 @@ class Table:
             cells = region.cells  # not before: `use` exchanges them
             cells[cell] += amount
 
-    def observe(self, row: Row, fields: str, seconds: float, bounds: Sequence[float]) -> None:
-        """Add a time to a histogram of a row: to its fields `seconds` and `buckets`, given how their names begin."""
+    def observe(
+        self,
+        row: Row,
+        seconds: float,
+        bounds: Sequence[float],
+        seconds_field: str = "seconds",
+        buckets_field: str = "buckets",
+    ) -> None:
+        """Add a time to a histogram of a row, whose two fields have these names."""
         if not 0.0 < seconds < math.inf:  # no clock, or one that runs backwards
             seconds = 0.0
-        self.add(row, f"{fields}seconds", seconds)
-        self.add(row, f"{fields}buckets", number=bisect_left(bounds, seconds))
+        offsets = row.kind.offsets
+        seconds_cell, bucket_cell = row.start + offsets[seconds_field], row.start + offsets[buckets_field]
+        if seconds > bounds[0]:
+            bucket_cell += bisect_left(bounds, seconds)
+        region = self.regions[row.kind.name]
+        if IS_LOCKED:
+            row.lock.acquire()
+        try:  # from here on without a call, as in `Exchange.finish`
+            cells = region.cells  # not before: `use` exchanges them
+            cells[seconds_cell] += seconds
+            cells[bucket_cell] += 1.0
+        finally:
+            if IS_LOCKED:
+                row.lock.release()
 
     def count_exception(self, route: str, exception: str) -> None:
         """Count an exception's class on a route, both as their labels."""

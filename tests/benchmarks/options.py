@@ -48,6 +48,9 @@ def options(effort: Effort, loop: asyncio.AbstractEventLoop) -> Iterator[Table]:
             candidates.append(_candidate(protocol, loop, f"{OURS}, {name}", chosen))
         together = {key: value for chosen in OPTIONS.values() for key, value in chosen.items()}
         candidates.append(_candidate(protocol, loop, f"{OURS}, {ALL}", together))
+        for chosen in OLDER.values():
+            together = {**together, **chosen}
+        candidates.append(_candidate(protocol, loop, f"{OURS}, {ALL} and the older two", together))
         candidates.append(_candidate(protocol, loop, f'{OURS}, naming="otel"', {"naming": "otel"}))
         figures = measure(candidates, 1, effort.rounds, effort.chunk_seconds)
         added = figures[f"{OURS}, {ALL}"].added - figures[OURS].added

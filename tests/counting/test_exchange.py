@@ -8,7 +8,7 @@ from red_middleware import RedMetrics
 from red_middleware.counting import exchange as exchange_room
 
 from ..counts import counted, fresh_metrics, one_request, one_session
-from ..drive import Clock, begun
+from ..drive import Clock, begun, restart
 
 
 def serve(metrics: RedMetrics, seconds: float, status: int, raises: bool) -> None:
@@ -72,3 +72,14 @@ def test_a_session_of_what_is_excluded_is_none() -> None:
     exchange.forget("")
     exchange.switch("/a")
     assert counted(metrics) == {}
+
+
+@pytest.mark.parametrize("complete", [True, False])
+def test_a_request_that_began_before_a_fork_ends_in_peace(complete: bool) -> None:
+    """In the child it was never in progress, whichever way it ends."""
+    metrics = fresh_metrics()
+    exchange = begun(metrics)
+    exchange.respond(200, "/a")
+    restart(metrics)
+    exchange.finish(complete)
+    assert metrics.snapshot()['http_requests_in_progress{method="GET"}'] == 0.0

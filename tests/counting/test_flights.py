@@ -2,7 +2,6 @@
 
 import math
 import os
-from collections import OrderedDict
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -15,8 +14,10 @@ from prometheus_client import CollectorRegistry
 from red_middleware import RedASGIMiddleware, RedMetrics, RedWSGIMiddleware
 from red_middleware.counting.detailed import start_detailed
 from red_middleware.counting.exchange import Exchange
-from red_middleware.counting.flights import Flight, Flights, LockedFlights
-from red_middleware.counting.layout import Choices, layout
+from red_middleware.counting.flights import Flight, Flights, Place
+from red_middleware.counting.labels import UNMATCHED
+from red_middleware.counting.layout import FLIGHT, Choices, layout
+from red_middleware.counting.rows import IS_LOCKED, Row
 from red_middleware.counting.table import Table
 from red_middleware.exposition import Request, answer
 from red_middleware.families import Reading
@@ -26,6 +27,7 @@ from red_middleware.metrics import recorder_of
 
 from ..counts import fresh_metrics
 from ..drive import ASGIServer, Clock, WSGIServer, declare, environ, restart, scope
+from ..own_metrics.shelves import new_cells
 from ..threads import run_at_once
 
 OLDEST = f'http_oldest_request_seconds{{pid="{os.getpid()}"}}'
@@ -53,8 +55,10 @@ def ended(exchange: Exchange, route: str | None = "/a") -> None:
 def test_requests_in_progress_are_counted_by_the_route_that_their_path_asks_for() -> None:
     """From the beginning on, before any router has answered; what fits no declared route is `_unmatched`."""
     metrics = fresh_metrics(in_progress_by_route=True)
-    declare(metrics, [("/items/<int:id>", ["GET", "_OTHER"]), ("/" + "x" * 300, None)])
+    declare(metrics, [("/items/<int:id>", ["GET", "_OTHER"]), ("/" + "x" * 300, None), ("/about", ["GET"])])
     running = [
+        begun(metrics, "/about"),
+        begun(metrics, "/about"),
         begun(metrics, "/items/1"),
         begun(metrics, "/items/2"),
         begun(metrics, "/items/3", "PURGE"),
@@ -64,6 +68,7 @@ def test_requests_in_progress_are_counted_by_the_route_that_their_path_asks_for(
     ]
     progress = "http_requests_in_progress"
     assert in_flight(metrics) == {
+        f'{progress}{{method="GET",route="/about"}}': 2.0,
         f'{progress}{{method="GET",route="/items/<int:id>"}}': 2.0,
         f'{progress}{{method="_OTHER",route="/items/<int:id>"}}': 2.0,
         f'{progress}{{method="GET",route="_unmatched"}}': 1.0,
@@ -211,89 +216,83 @@ def test_what_was_in_flight_at_a_fork_is_not_the_childs() -> None:
     assert set(in_flight(metrics).values()) == {0.0}
 
 
-def flights_of(kind: type[Flights]) -> Flights:
-    """Return those of a table of its own."""
+def ages_of_workers() -> Flights:
+    """Return the flights of a table of its own that tells ages."""
     flights = Table(layout(Choices((1.0,), 1, saturation=True))).flights
     assert flights is not None
-    return flights if type(flights) is kind else kind(flights.table)
+    return flights
 
 
-@pytest.mark.parametrize("kind", [Flights, LockedFlights])
-def test_flights_of_many_threads_leave_nothing_behind(kind: type[Flights]) -> None:
-    """Whoever ends last publishes that nothing is left."""
-    flights = flights_of(kind)
+def locked(monkeypatch: pytest.MonkeyPatch, is_locked: bool) -> None:
+    """Choose what the interpreter is, which no test can choose: where it has a GIL there is no lock."""
+    monkeypatch.setattr("red_middleware.counting.flights.IS_LOCKED", is_locked)
+
+
+@pytest.mark.parametrize("is_locked", sorted({True, IS_LOCKED}))
+def test_flights_of_many_threads_leave_nothing_behind(is_locked: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever ends last publishes that nothing is left, and each route has as many in progress as before."""
+    locked(monkeypatch, is_locked)
+    table = Table(layout(Choices((1.0,), 1, saturation=True, in_progress_by_route=True)))
+    flights = table.flights
+    assert flights is not None
+    row = table.admit(table.regions[FLIGHT], ("GET", UNMATCHED))
 
     def work(number: int) -> None:
         for n in range(300):
-            flight = Flight(flights, None, 1.0 + n)
-            flights.add(flight)
+            flight = flights.add(Place(row), 1.0 + n)
             if n % 3 == number % 3:
-                flight.stream()
-            flight.end()
+                flights.stream(flight)
+            flights.end(flight)
 
     run_at_once([partial(work, number) for number in range(4)])
     assert list(flights.cells) == [0.0, 0.0]
-    assert not flights.requests
-    assert not flights.streams
+    assert flights.ring.preceding is flights.ring.following is flights.ring
+    assert table.regions[FLIGHT].cells[row.cell("in_progress")] == 0.0
 
 
-@given(st.lists(st.tuples(st.sampled_from(["begin", "end", "stream", "move"]), st.integers(0, 30))), st.booleans())
-def test_the_cells_say_at_any_moment_when_the_oldest_began(steps: list[tuple[str, int]], locked: bool) -> None:
+@pytest.mark.parametrize("is_locked", sorted({True, IS_LOCKED}))
+@given(steps=st.lists(st.tuples(st.sampled_from(["begin", "end", "stream", "move"]), st.integers(0, 30))))
+def test_the_cells_say_at_any_moment_when_the_oldest_began(is_locked: bool, steps: list[tuple[str, int]]) -> None:
     """Whatever begins, ends and turns out to be a stream, in any order."""
-    flights = flights_of(LockedFlights if locked else Flights)
-    model: list[tuple[Flight, bool]] = []
-    for at, (step, which) in enumerate(steps):
-        if step == "begin":
-            flight = Flight(flights, None, 1.0 + at)
-            flights.add(flight)
-            model.append((flight, False))
-        elif step == "move":
-            flights.move([-1.0, -1.0])
-        elif model:
-            flight, is_stream = model[which % len(model)]
-            if step == "end":
-                model.remove((flight, is_stream))
-                flight.end()
-                flight.end()
-            else:
-                flight.stream()
-                model[which % len(model)] = flight, True
-        ages = [flight.started for flight, is_stream in model if not is_stream]
-        assert list(flights.cells) == [ages[0] if ages else 0.0, 1.0 if model else 0.0]
+    with pytest.MonkeyPatch.context() as patched:
+        locked(patched, is_locked)
+        flights = ages_of_workers()
+        model: list[tuple[Flight, bool]] = []
+        for at, (step, which) in enumerate(steps):
+            if step == "begin":
+                model.append((flights.add(None, 1.0 + at), False))
+            elif step == "move":
+                flights.move([-1.0, -1.0])
+            elif model:
+                flight, is_stream = model[which % len(model)]
+                if step == "end":
+                    model.remove((flight, is_stream))
+                    flights.end(flight)
+                    flights.end(flight)
+                else:
+                    flights.stream(flight)
+                    model[which % len(model)] = flight, True
+            ages = [flight.started for flight, is_stream in model if not is_stream]
+            assert list(flights.cells) == [ages[0] if ages else 0.0, 1.0 if model else 0.0]
 
 
-def test_a_thread_between_two_calls_disturbs_nobody_who_looks_for_the_oldest() -> None:
-    """CPython refuses to go on in a dictionary that has changed meanwhile; it is looked at again."""
+def test_what_begins_while_a_worker_takes_its_new_cells_is_in_progress_in_them() -> None:
+    """Where CPython has its GIL it takes no lock: what it added to the new cells is kept."""
 
-    class Disturbed(OrderedDict[Flight, None]):
-        times = 0
-
-        def __iter__(self) -> Iterator[Flight]:
-            self.times += 1
-            if self.times == 1:
-                raise RuntimeError("OrderedDict mutated during iteration")
+    class Rows(list[Row]):
+        def __iter__(self) -> Iterator[Row]:
+            flights.add(Place(row), 2.0)  # as another thread between two lines
             return super().__iter__()
 
-    flights = flights_of(Flights)
-    flights.requests = Disturbed()
-    flights.add(Flight(flights, None, 5.0))
-    assert list(flights.cells) == [5.0, 1.0]
-
-
-def test_who_published_looks_again_whether_it_still_holds() -> None:
-    """A finaliser, or another thread, may come in between: here one that ends the request that is being published."""
-
-    class Cells(list[float]):
-        def __setitem__(self, at: Any, value: Any) -> None:
-            super().__setitem__(at, value)
-            if value == 5.0:
-                del flights.requests[first]
-
-    flights = flights_of(Flights)
-    first, second = Flight(flights, None, 5.0), Flight(flights, None, 6.0)
-    flights.requests[first] = flights.requests[second] = None
-    flights.move(Cells([0.0, 0.0]))
-    assert list(flights.cells) == [6.0, 1.0]
+    table = Table(layout(Choices((1.0,), 1, in_progress_by_route=True)))
+    region = table.regions[FLIGHT]
+    flights = Flights(table)
+    row = table.admit(region, ("GET", UNMATCHED))
+    flights.add(Place(row), 1.0)
+    cells = new_cells(table)
+    region.rows = Rows(region.rows)
+    table.use(cells)
+    assert region.cells[row.cell("in_progress")] == 2.0
 
 
 def test_of_too_many_workers_those_with_the_oldest_requests_are_shown() -> None:

@@ -1,12 +1,13 @@
-"""How many bytes of a body a message of ASGI brings to the server. `asgi` asks where the option `sizes` does."""
+"""How many bytes of a body a message of ASGI brings to the server. `asgi` asks where `sizes` or `first_byte` is on."""
 
 import os
 from collections.abc import MutableMapping
-from typing import Any
-
-from .asgi_watched import FILES
+from typing import Any, Final
 
 Message = MutableMapping[str, Any]
+
+FILES: Final = frozenset({"http.response.pathsend", "http.response.zerocopysend"})
+"""Messages for a file that the server sends itself: its first byte follows at once."""
 
 
 def body_bytes(message: Message) -> int:

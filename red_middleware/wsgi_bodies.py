@@ -1,7 +1,8 @@
-"""The sizes of bodies in WSGI: an input that counts what the application reads, and a response that says what was sent.
+"""What options ask of bodies in WSGI: how many bytes are read and sent, and when the first one is.
 
-Only where the option `sizes` asks for it `wsgi` begins its requests and makes its responses by this. Servers and
-applications must not be able to tell the input from the server's own, nor a file that the server sends itself.
+`wsgi` makes its responses by this where `sizes` or `first_byte` is on, and begins its requests where `sizes` is.
+Servers and applications must not be able to tell the input from the server's own, nor a file that the server sends
+itself.
 """
 
 import os
@@ -10,11 +11,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Any, Final
 
-from .counting.detailed import start_detailed
+from .counting.detailed import DetailedExchange, start_detailed
 from .counting.enclosing import Recorder, Source
-from .counting.exchange import Exchange
 from .wsgi_response import OpenResponse
-from .wsgi_watched import WatchedResponse
 
 INPUT: Final = "wsgi.input"
 
@@ -25,29 +24,26 @@ FILES: Final = ("filelike", "file")
 """Where the servers' file wrappers keep the application's file: wsgiref and gunicorn, and waitress."""
 
 
-def start_sized(recorder: Recorder, method: object, environ: Source, path: str = "") -> Exchange | None:
+def start_sized(recorder: Recorder, method: object, environ: Source, path: str = "") -> DetailedExchange | None:
     """Begin a request with details, and count what the application reads of its body."""
     exchange = start_detailed(recorder, method, environ, path)
     if exchange is not None:
         body = environ.get(INPUT)
         if body is not None:  # else this is no server
-            environ[INPUT] = Input(unwrapped(body) if type(body) is Input else body, exchange)
+            counting = environ[INPUT] = Input()  # filled here: an __init__ would cost as much as all of this
+            counting._file = unwrapped(body) if type(body) is Input else body
+            counting._exchange = exchange
     return exchange
 
 
 class Input:
-    """Stands for the server's input, and counts the bytes that are read of it.
-
-    Args:
-        file: The input.
-        exchange: The request that they belong to.
-    """
+    """Stands for the server's input, and counts the bytes that are read of it."""
 
     __slots__ = ("__dict__", "_exchange", "_file")  # an application may set attributes of its own
 
-    def __init__(self, file: Any, exchange: Exchange) -> None:
-        self._file: Any = file
-        self._exchange: Exchange = exchange
+    _exchange: DetailedExchange
+    """The request that the bytes belong to."""
+    _file: Any
 
     def _add(self, data: object) -> None:
         self._exchange.received += _length(data)
@@ -102,6 +98,13 @@ class SentFile(Input):
         self._exchange.sent = (self._exchange.sent or 0) + _length(data)
 
 
+def _counting(file: Any, exchange: DetailedExchange) -> SentFile:
+    counting = SentFile()
+    counting._file = file
+    counting._exchange = exchange
+    return counting
+
+
 def _length(data: object) -> int:
     """Return how many bytes were read: of what `read` returns, or of what `readinto` does, which is their number."""
     if isinstance(data, bytes | bytearray | memoryview):
@@ -116,23 +119,43 @@ def unwrapped(body: Any) -> Any:
     return body
 
 
-class SizedResponse(OpenResponse):
-    """A response that says how many bytes of its body the server took.
+class DetailedResponse(OpenResponse):
+    """A response that says when its body begins, and how many bytes of it the server took.
 
     A piece counts when the server comes back for the next one, or closes the body without an exception.
     """
 
     __slots__ = ()
 
+    exchange: DetailedExchange
+
+    def write(self, data: bytes) -> object:
+        self._look_at((data,))
+        return super().write(data)
+
+    def __iadd__(self, pieces: Iterable[bytes]) -> "DetailedResponse":  # type: ignore[misc, override]  # as `list` does
+        """Take a list, which the server may send without iterating it."""
+        if self.exchange.awaits_byte:
+            self._look_at(pieces)
+        self.extend(pieces)
+        return self
+
     def __iter__(self, pieces: Iterable[bytes] | None = None) -> Iterator[bytes]:
-        return super().__iter__(self._taken(self.body if pieces is None else pieces))
+        return _iterated(self, self._taken(self.body if pieces is None else pieces))
 
     def _taken(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
         exchange = self.exchange
         exchange.sent = self.sent  # by `write`
         for piece in pieces:
+            if exchange.awaits_byte:
+                self._look_at((piece,))
             yield piece
             exchange.sent = self.sent
+
+    def _look_at(self, pieces: Iterable[object]) -> None:
+        """Say that the body begins if there is a byte of it."""
+        if self.exchange.awaits_byte and any(piece for piece in pieces if isinstance(piece, bytes)):
+            self.exchange.begin_body()
 
     def fail(self, error: BaseException, step: int) -> None:
         self.exchange.sent = self.sent  # all that the application gave: it was asked for more
@@ -168,13 +191,17 @@ class SizedResponse(OpenResponse):
         without a position is read through a stand-in, which counts.
         """
         exchange = self.exchange
+        if exchange.awaits_byte:
+            exchange.begin_body()
+        if not exchange.is_sized:
+            return super()._watched_file(body)
         written = exchange.sent = self.sent
         holder, file = _file_of(body)
         position = _position(file)
         if position is None:
             if holder:
                 with suppress(Exception):  # the server's class may not allow it
-                    setattr(body, holder, SentFile(file, exchange))
+                    setattr(body, holder, _counting(file, exchange))
             return super()._watched_file(body)
         rest = self._limited(_end_of(file) - position)
         exchange.sent = written + rest  # for good if nobody tells the end
@@ -196,10 +223,7 @@ class SizedResponse(OpenResponse):
         return max(0, int(min(size, self._length())))
 
 
-class SizedWatchedResponse(SizedResponse, WatchedResponse):
-    """The same for a response that is watched."""
-
-    __slots__ = ()
+_iterated = OpenResponse.__iter__  # `super()` would cost as much as counting
 
 
 def _file_of(body: Any) -> tuple[str, Any]:
