@@ -4,6 +4,7 @@ import argparse
 import json
 from typing import Final
 
+from ..monitoring.dashboard import dashboard
 from ..monitoring.kubernetes import config_map
 from . import Subparsers, add_command
 from .flags import add_flags, chosen
@@ -36,8 +37,6 @@ def add(commands: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the dashboard."""
-    from ..monitoring.dashboard import dashboard
-
     check_form(arguments)
     made = dashboard(chosen(arguments, arguments.job)[0])
     if arguments.format == KUBERNETES:

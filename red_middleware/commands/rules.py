@@ -4,11 +4,13 @@ They match one job and no other, so the files of several apps stand beside each 
 """
 
 import argparse
+from collections.abc import Callable
 from typing import Final
 
 from ..monitoring.alerts import alert_groups
+from ..monitoring.installation import Installation
 from ..monitoring.kubernetes import prometheus_rule
-from ..monitoring.rules import rule_groups
+from ..monitoring.rules import Group, rule_groups
 from . import Subparsers, add_command
 from .flags import add_flags, chosen
 from .forms import KUBERNETES, add_format, check_form, metadata
@@ -32,7 +34,7 @@ JOB_HELP: Final = (
     "names"
 )
 
-COMMANDS: Final = {
+COMMANDS: Final[dict[str, tuple[str, str, Callable[[Installation], list[Group]]]]] = {
     "rules": (
         "recording rules: RED by service and by route, and what is left of error budgets",
         "The alerts and the dashboard read what these record.\n",

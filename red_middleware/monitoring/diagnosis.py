@@ -39,7 +39,7 @@ class Exposition:
     """
 
     def __init__(self, text: str) -> None:
-        self.size_bytes = len(text.encode())
+        self.size_bytes: int = len(text.encode())
         try:
             is_open = text.rstrip().endswith("# EOF")
             parse = openmetrics.text_string_to_metric_families if is_open else text_string_to_metric_families
