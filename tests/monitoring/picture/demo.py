@@ -1,6 +1,6 @@
-"""The demo's shop on Starlette, with its customers, and a Prometheus that scrapes it and evaluates what is made for it.
+"""The demo's shop on Starlette, with its customers, and a Prometheus that watches it.
 
-It knows nothing of drawing.
+The Prometheus evaluates the rules and alerts that are made for the shop. Nothing here knows of drawing.
 """
 
 import subprocess
