@@ -18,6 +18,7 @@ class DetailedExchange(Exchange):
 
     __slots__ = ("awaits_byte", "first_byte", "flight", "given", "is_sized", "received", "sent", "source", "stream_row")
 
+    outcome: Outcome | None
     source: Source | None
     """The environ or scope, until the request is counted."""
     given: Mapping[str, object] | None
