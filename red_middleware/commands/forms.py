@@ -23,7 +23,7 @@ def add_format(parser: argparse.ArgumentParser, kind: str) -> None:
         "--format",
         choices=(PROMETHEUS, KUBERNETES),
         default=PROMETHEUS,
-        help=f"a plain file, or {kind} (default: plain)",
+        help=f"a plain file, or {kind} (default: %(default)s)",
     )
     group.add_argument("--name", help="the object's name (default: made of the job)")
     group.add_argument("--kubernetes-namespace", metavar="NAMESPACE", help="the object's namespace (default: none)")

@@ -4,6 +4,7 @@ They match one job and no other, so the files of several apps stand beside each 
 """
 
 import argparse
+import sys
 from collections.abc import Callable
 from typing import Final
 
@@ -32,6 +33,11 @@ exit codes: 0 done; 1 the app cannot be read, or the file not be written; 2 a wr
 JOB_HELP: Final = (
     "the job_name by which Prometheus scrapes the app; the rules match it and no other, as other apps expose the same "
     "names"
+)
+
+WITHOUT_OBJECTIVES: Final = (
+    "there is no objective, so nothing here tells that requests fail or are slow: give the app one, such as "
+    "RedMetrics(slo_availability=0.999, slo_seconds=[0.3])"
 )
 
 COMMANDS: Final[dict[str, tuple[str, str, Callable[[Installation], list[Group]]]]] = {
@@ -63,7 +69,10 @@ def add(commands: Subparsers) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Write the rules."""
     check_form(arguments)
-    groups = COMMANDS[arguments.command][2](chosen(arguments, arguments.job)[0])
+    installation, _ = chosen(arguments, arguments.job)
+    if not installation.objectives:
+        print(f"red-middleware {arguments.command}: {WITHOUT_OBJECTIVES}", file=sys.stderr)
+    groups = COMMANDS[arguments.command][2](installation)
     if arguments.format == KUBERNETES:
         document = prometheus_rule(metadata(arguments, arguments.job, arguments.command), groups)
     else:

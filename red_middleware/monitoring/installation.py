@@ -98,10 +98,6 @@ class Installation:
         """
         return self.most_series + self.options.own_series_limit
 
-    def has(self, family: str) -> bool:
-        """Tell whether a family of ours is among those that the options ask for."""
-        return any(one.name == family for one in self.families)
-
     def family(self, name: str) -> Family:
         """Return a family of ours by its name without the namespace; `LookupError` without it."""
         found = [one for one in self.families if one.name == name]

@@ -52,6 +52,18 @@ def test_promtool_accepts_the_rules(
             assert "SUCCESS" in checked("promtool", "check", "rules", "--lint=all", "--lint-fatal", tmp_path / file)
 
 
+@pytest.mark.parametrize(("aim", "said"), [("", True), ("--slo-seconds 0.3", False)])
+def test_without_an_objective_it_is_said_that_no_alert_is_on_requests(
+    aim: str, said: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On stderr, so that the file is a file. What alerts on the metrics themselves is made all the same."""
+    assert main(["alerts", "--job", "shop", *aim.split()]) == 0
+    shown = capsys.readouterr()
+    assert ("there is no objective" in shown.err) is said
+    assert ("ErrorBudgetBurn" in shown.out) is not said
+    assert "RedMetricsAbsent" in shown.out
+
+
 @pytest.mark.parametrize("more", [(), ("--token-file", "{directory}/token", "--scheme", "https")])
 def test_promtool_accepts_the_scrape_job(more: tuple[str, ...], tmp_path: Path) -> None:
     """Alone, and beside rules."""
