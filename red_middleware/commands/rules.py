@@ -70,8 +70,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Write the rules."""
     check_form(arguments)
     installation, _ = chosen(arguments, arguments.job)
-    if not installation.objectives:
-        print(f"red-middleware {arguments.command}: {WITHOUT_OBJECTIVES}", file=sys.stderr)
+    if arguments.command == "alerts" and not installation.objectives:
+        print(f"red-middleware alerts: {WITHOUT_OBJECTIVES}", file=sys.stderr)
     groups = COMMANDS[arguments.command][2](installation)
     if arguments.format == KUBERNETES:
         document = prometheus_rule(metadata(arguments, arguments.job, arguments.command), groups)
