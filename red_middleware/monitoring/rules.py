@@ -198,11 +198,20 @@ def allowed(objective: Objective) -> str:
 
 
 def _bad(level: Level, objective: Objective) -> str:
-    """Return the rate of the requests that miss an objective."""
+    """Return the rate of the requests that miss an objective.
+
+    Of a latency it is a difference, so both sides come from one look at the raw counters: what two rules have recorded
+    may be of two moments, and requests that came between them would seem to be slow.
+    """
     if objective.name == "availability":
         return level.selector(ERRORS, RATE)
-    requests, within = level.selector(REQUESTS, RATE), level.buckets(_le(objective.threshold))
-    return f"clamp_min({requests} - ignoring (le) {within}, 0)"  # both are exact but for the division by the time
+    route, _ = levels(level.installation)
+    if level.name == "service":
+        return f"sum by ({JOB}) ({route.selector(BAD, RATE, matchers_of(objective))})"
+    job = level.installation.of_job()
+    counters = level.installation.requests(job), level.installation.within(objective.threshold, job)
+    requests, within = (f"sum by ({', '.join(level.labels)}) (rate({counter}[5m]))" for counter in counters)
+    return f"clamp_min({requests} - {within}, 0)"  # it is exact but for the division by the time
 
 
 def _ratio(level: Level, window: str, rate: str) -> Rule:

@@ -39,6 +39,9 @@ SILENT: Final = {
 }
 """Which queries have no answer, by a part of them, and why."""
 
+BUDGET_SECONDS: Final = 180.0
+"""A budget is the last of a chain of rules, each of which reads what the one before has written."""
+
 ROUNDS: Final = 3
 """How often requests of every kind are sent."""
 
@@ -77,7 +80,7 @@ def database(request: Any, ports: dict[str, int], tmp_path_factory: pytest.TempP
         visit_often(ports, found)
         for job in SERVED:
             name = Level(served(job), "service").recorded(BUDGET, f"left{PERIOD}")
-            poll("budgets are recorded", partial(found.ask, f'{name}{{job="{job}"}}'))
+            poll("budgets are recorded", partial(found.ask, f'{name}{{job="{job}"}}'), BUDGET_SECONDS)
         visit_often(ports, found)  # rates look back for a minute, and rules may have taken longer
         yield found
 
