@@ -247,7 +247,7 @@ class _DetailedCall(_Call):
 
     async def send(self, message: Message) -> None:
         exchange = self.exchange
-        size = body_bytes(message)
+        size = body_bytes(message, exchange.is_sized)
         if exchange.awaits_byte and (size or _sends_file(message)):
             exchange.begin_body()
         exchange.sent = (exchange.sent or 0) + size  # not after it: the last message finishes the request

@@ -10,13 +10,18 @@ FILES: Final = frozenset({"http.response.pathsend", "http.response.zerocopysend"
 """Messages for a file that the server sends itself: its first byte follows at once."""
 
 
-def body_bytes(message: Message) -> int:
-    """Return how many bytes of the response's body the server takes with a message; 0 where nobody can tell."""
+def body_bytes(message: Message, measures_files: bool) -> int:
+    """Return how many bytes of the response's body the server takes with a message; 0 where nobody can tell.
+
+    Args:
+        message: Any message of ASGI.
+        measures_files: Whether the size of a file is asked for, which the file system has to tell.
+    """
     try:
         kind = message["type"]
         if kind == "http.response.body":
             return len(message.get("body", b""))
-        return file_bytes(message) if kind in FILES else 0
+        return file_bytes(message) if measures_files and kind in FILES else 0
     except Exception:  # not a message, or no file: the server will refuse it
         return 0
 

@@ -2,11 +2,12 @@
 
 `detailed` begins and ends a `Flight` where an option asks for it; `table` has one `Flights`, and gives it its cells.
 The requests form a ring in the order in which they began. What changes it calls nothing, and makes no object that the
-garbage collector knows: where CPython has its GIL, neither a thread nor a finaliser comes in between. Elsewhere there
-is a lock.
+garbage collector knows: where CPython 3.11 or later has its GIL, neither a thread nor a finaliser comes in between.
+Elsewhere there is a lock.
 """
 
 import math
+import sys
 from _thread import RLock
 from collections.abc import MutableSequence
 from typing import TYPE_CHECKING, Final
@@ -18,6 +19,9 @@ from .rows import IS_LOCKED, Row
 if TYPE_CHECKING:
     from .detailed import DetailedExchange
     from .table import Region, Table
+
+TAKES_LOCK: Final = IS_LOCKED or sys.version_info < (3, 11)
+"""CPython 3.10 lets other threads in not only at a call, but also where a condition jumps."""
 
 EARLIEST: Final = math.ulp(0.0)
 """Stands for a clock that says 0: that is what a cell says where nothing is in flight."""
@@ -106,7 +110,7 @@ class Flights:
         flight = Flight()
         flight.place = place
         flight.started = started
-        if IS_LOCKED:
+        if TAKES_LOCK:
             self.lock.acquire()
         try:
             flight.ring = flight.following = ring = self.ring
@@ -120,7 +124,7 @@ class Flights:
                 cells[place.begun_cell] = 1.0  # from now on it is shown, be there any or not
                 cells[place.in_progress_cell] += 1.0
         finally:
-            if IS_LOCKED:
+            if TAKES_LOCK:
                 self.lock.release()
         return flight
 
@@ -135,28 +139,28 @@ class Flights:
 
     def end(self, flight: Flight) -> None:
         """Say that one has ended. One that began before a fork and ends in the child was never the child's."""
-        if IS_LOCKED:
+        if TAKES_LOCK:
             self.lock.acquire()
         try:
             ring, flight.ring = flight.ring, None
             if ring is not self.ring:
                 return
-            following = flight.following
+            following = flight.following  # a stream has itself there, so that the next line changes nothing
+            flight.preceding.following, following.preceding = following, flight.preceding
             if following is flight:
                 self.streams -= 1
-            else:
-                flight.preceding.following, following.preceding = following, flight.preceding
+                flight.preceding = flight.following = ring  # else it would stay until a collection of garbage
             place = flight.place
             if place is not None:
                 place.region.cells[place.in_progress_cell] -= 1.0
-            oldest = ring.following
-            if oldest is following or following is flight:  # else an older one is shown still
+            if ring.following is following or following is flight:  # else an older one is shown still
+                oldest = ring.following
                 cells = self.cells
                 cells[self.oldest_cell] = oldest.started
                 if oldest is ring and not self.streams:
                     cells[self.busy_cell] = 0.0
         finally:
-            if IS_LOCKED:
+            if TAKES_LOCK:
                 self.lock.release()
 
     def _publish(self) -> None:

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 IS_LOCKED: Final = sys.implementation.name != "cpython" or "free-threading" in sys.version
 """Whether another thread may run between two lines that call nothing. Where CPython has its GIL, threads, signals and
-collections wait for the next call, so a common request is counted without a lock: a twelfth of its cost."""
+collections wait for the next call, so a common request is counted without a lock: a twelfth of its cost. In CPython
+3.10 threads and signals do not wait where a condition jumps, so no such line stands between those that belong together.
+"""
 
 
 class Row:

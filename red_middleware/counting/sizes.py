@@ -36,8 +36,7 @@ class SizeCells:
         try:  # from here on without a call, as in `Exchange.finish`
             cells = row.table.http.cells  # not before: `Table.use` exchanges them
             cells[request_bucket] += 1.0
-            if received:
-                cells[start + self.request_bytes] += received
+            cells[start + self.request_bytes] += received
             cells[response_bucket] += 1.0
             cells[start + self.response_bytes] += sent
         finally:
