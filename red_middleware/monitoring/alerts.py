@@ -15,6 +15,13 @@ from .installation import JOB, Installation
 from .rules import BAD, BAD_RATIO, BUDGET, PERIOD, RATE, Group, Level, allowed, labels_of, levels, matchers_of
 
 RUNBOOKS: Final = "https://github.com/red-middleware/red-middleware/blob/main/docs/runbooks.md"
+"""A page with a heading for each alert."""
+
+NAMES: Final = (
+    "RedErrorBudgetBurn", "RedRouteErrorBudgetBurn", "RedMetricsAbsent", "RedTargetDown", "RedScrapeSlow",
+    "RedScrapeNearSampleLimit", "RedOverflow", "RedSeriesNearLimit", "RedInstrumentationFaults", "RedWorkerIsolated",
+)  # fmt: skip
+"""All alerts. Those on error budgets are there if there is an objective."""
 
 LEAST_BAD: Final = 10
 """How many bad requests a window needs for an alert: with little traffic, a few of them are a large share."""
@@ -46,16 +53,14 @@ TICKET: Final = (Burn(3, "1d", "2h", "5m", 300), Burn(1, "3d", "6h", "5m", 300))
 Alert = dict[str, Any]
 
 
-def alert_groups(installation: Installation, runbooks: str = RUNBOOKS) -> list[Group]:
+def alert_groups(installation: Installation) -> list[Group]:
     """Return the groups of a file of alerts, as Prometheus reads them. They need the recording rules.
 
-    Args:
-        installation: Without objectives it has no alerts on how its requests fare.
-        runbooks: The address of the page that has a heading for each alert.
+    Without an objective there are none on how requests fare.
     """
     alerts = [*_burns(installation), *_missing(installation), *_doubtful(installation)]
     for alert in alerts:
-        alert["annotations"]["runbook_url"] = f"{runbooks}#{alert['alert'].lower()}"
+        alert["annotations"]["runbook_url"] = f"{RUNBOOKS}#{alert['alert'].lower()}"
     return [{"name": f"red-{installation.job}-alerts", "rules": alerts}]
 
 
@@ -83,14 +88,15 @@ def _burns(installation: Installation) -> Iterator[Alert]:
 
 
 def _burn(name: str, level: Level, objective: Objective, burns: Sequence[Burn], severity: str, wait: str) -> Alert:
-    where = f"{{{{ $labels.{level.installation.route} }}}} of " if level.name == "route" else ""
+    route = f'{{{{ or $labels.{level.installation.route} "requests without a route" }}}} of '
+    where = route if level.name == "route" else ""
     return _alert(
         name,
         severity,
         wait,
         "\nor\n".join(_burning(level, objective, burn) for burn in burns),
         f"{where}{{{{ $labels.{JOB} }}}}: {_missed(objective)}",
-        "{{ $value | humanizePercentage }} of the requests missed the objective lately, "
+        "{{ $value | humanizePercentage }} of the requests missed the objective lately; at most "
         f"{_percent(1 - objective.ratio)} may.{_worst_route(level, objective)}{_budget_left(level, objective)}",
         level=level.name,
         **labels_of(objective),
@@ -122,14 +128,14 @@ def _missed(objective: Objective) -> str:
 def _budget_left(level: Level, objective: Objective) -> str:
     """Return the template of a sentence, which is left out where nothing is recorded yet."""
     left = level.selector(BUDGET, f"left{PERIOD}", matchers_of(objective))
-    asked = f"query {json.dumps(left)}"
+    asked = f"query {json.dumps(f'clamp_min({left}, 0)')}"
     if level.name == "route":
         route = level.installation.route
         of_route = left.removesuffix("}").replace("%", "%%") + f",{route}=%q}}"
-        asked = f"printf {json.dumps(of_route)} $labels.{route} | query"
+        asked = f"printf {json.dumps(f'clamp_min({of_route}, 0)')} $labels.{route} | query"
     return (
-        f" {{{{ with {asked} }}}}{{{{ . | first | value | humanizePercentage }}}} of the error budget of {PERIOD} "
-        "is left.{{ end }}"
+        f" {{{{ with {asked} }}}}{{{{ . | first | value | humanizePercentage }}}} of the error budget of 30 days is "
+        "left.{{ end }}"
     )
 
 
@@ -144,7 +150,8 @@ def _worst_route(level: Level, objective: Objective) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.6g} %"
+    """Return a share as `humanizePercentage` writes it."""
+    return f"{100 * share:.6g}%"
 
 
 def _missing(installation: Installation) -> Iterator[Alert]:
@@ -204,7 +211,7 @@ def _doubtful(installation: Installation) -> Iterator[Alert]:
         "{{ $value | humanize }} faults in the last hour. Responses were not harmed; the log says what failed.",
     )  # fmt: skip
     yield _alert(
-        "RedWorkerIsolated", "ticket", "15m", f"sum by ({JOB}) (max_over_time({isolated}[15m])) > 0",
+        "RedWorkerIsolated", "ticket", "15m", f"sum by ({JOB}) (max_over_time({isolated}[5m])) > 0",
         "{{ $labels.job }}: a worker shares no numbers",
         "At {{ $value | humanize }} instances a worker tells only of its own requests, so rates are wrong.",
     )  # fmt: skip

@@ -21,7 +21,7 @@ from .alerts import NEAR, RUNBOOKS
 from .installation import Installation, bounds_text
 from .rules import labels_of
 
-SLOW_SCRAPE_SECONDS: Final = 1.0
+SLOW_MEAN_SECONDS: Final = 1.0
 """From which mean on scrapes are slow: most take some milliseconds."""
 
 LARGE_BYTES: Final = 16 * 1024 * 1024
@@ -166,7 +166,7 @@ def _of(shown: Shown) -> Iterator[str]:
 def _of_scrapes(shown: Shown) -> Iterator[str]:
     count = shown.value("red_scrape_duration_seconds_count")
     mean = shown.value("red_scrape_duration_seconds_sum") / (count or 1.0)
-    if mean > SLOW_SCRAPE_SECONDS:
+    if mean > SLOW_MEAN_SECONDS:
         yield (
             f"A scrape takes {mean:.1f} s on average. The slow part is most likely another collector of the registry, "
             f"which asks a database or a network. {RUNBOOKS}#redscrapeslow"

@@ -84,13 +84,15 @@ def levels(installation: Installation) -> tuple[Level, Level]:
 def rule_groups(installation: Installation) -> list[Group]:
     """Return the groups of a rule file, as Prometheus reads them.
 
-    A long window changes slowly and reads many samples, so that these are evaluated every five minutes only.
+    A long window changes slowly and reads many samples, so these are evaluated less often: what is read as it is every
+    two minutes, because Prometheus looks back for five, and what is only added up every five.
     """
     groups = [_group(installation, "rates", _rates(installation))]
     if installation.objectives:
         groups += [
             _group(installation, "objectives", _objectives(installation)),
-            {**_group(installation, "budgets", _budgets(installation)), "interval": "5m"},
+            {**_group(installation, "half-hours", _half_hours(installation)), "interval": "5m"},
+            {**_group(installation, "budgets", _budgets(installation)), "interval": "2m"},
         ]
     return groups
 
@@ -176,14 +178,16 @@ def _objectives(installation: Installation) -> Iterator[Rule]:
             yield _ratio(level, window, RATE)
 
 
-def _budgets(installation: Installation) -> Iterator[Rule]:
-    """Yield the share of bad requests in windows of days, and what is left of the error budget.
-
-    A window of days reads the rates over half an hour, which are recorded here as rarely as this group is evaluated.
-    """
+def _half_hours(installation: Installation) -> Iterator[Rule]:
+    """Yield the rates that windows of days are made of."""
     for level in levels(installation):
         for metric in (REQUESTS, BAD):
             yield _rule(level.recorded(metric, HALF_HOUR), f"avg_over_time({level.selector(metric, RATE)}[30m])")
+
+
+def _budgets(installation: Installation) -> Iterator[Rule]:
+    """Yield the share of bad requests in windows of days, and what is left of the error budget."""
+    for level in levels(installation):
         for window in LONG_WINDOWS:
             yield _ratio(level, window, HALF_HOUR)
         for objective in installation.objectives:
@@ -217,14 +221,17 @@ def _bad(level: Level, objective: Objective) -> str:
 def _ratio(level: Level, window: str, rate: str) -> Rule:
     """Return the rule for the share of bad requests in a window, of all objectives at once.
 
+    It is a quotient of sums: where an objective is younger than the window, a quotient of means would compare bad
+    requests of a busy hour with requests of a quiet night.
+
     Args:
         level: For the whole service or for each route.
         window: A duration as PromQL has it.
-        rate: The recorded rate that is averaged over it.
+        rate: The recorded rate that is added up over it.
     """
     bad, requests = (level.selector(metric, rate) for metric in (BAD, REQUESTS))
     if window != "5m":
-        bad, requests = (f"avg_over_time({one}[{window}])" for one in (bad, requests))
+        bad, requests = (f"sum_over_time({one}[{window}])" for one in (bad, requests))
     return _rule(
         level.recorded(BAD_RATIO, f"ratio_rate{window}"),
         f"{bad} / ignoring (objective, threshold) group_left () {requests}",
