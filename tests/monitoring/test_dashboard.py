@@ -285,6 +285,23 @@ def test_apdex_needs_two_buckets_that_can_tell_it() -> None:
     assert "Mean duration" in titles(dashboard(installation_of(fresh_metrics(buckets=(0.1, 0.25)))))
 
 
+@pytest.mark.parametrize(
+    ("name", "operator", "unit"),
+    [
+        ("stock", "sum", "short"),
+        ("cache_hit_ratio", "avg", "percentunit"),
+        ("last_import_timestamp_seconds", "1000 * max", "dateTimeFromNow"),
+        ("oldest_order_seconds", "sum", "s"),
+    ],
+)
+def test_a_gauge_of_several_instances_is_one_that_makes_sense(name: str, operator: str, unit: str) -> None:
+    """Shares and dates are not added up."""
+    own = (OwnMetric(name, "gauge", "What it says."),)
+    panel = dashboard(installation_of(fresh_metrics(), own=own))["panels"][1]
+    assert panel["targets"][0]["expr"].startswith(f"{operator} without (instance, pod, pid) ({name}{{")
+    assert panel["fieldConfig"]["defaults"]["unit"] == unit
+
+
 def test_the_apps_own_metrics_come_first() -> None:
     """Each by its type, with all of its labels; beyond some, the others are named."""
     made = dashboard(installation_of(fresh_metrics()))

@@ -18,7 +18,7 @@ from .layout import Model, placed
 from .middleware import middleware_rows
 from .panels import DATASOURCE, DOCUMENTS, link
 from .routes import route_rows
-from .selection import INSTANCE, ROUTE, Selection, of_jobs, process_matchers
+from .selection import INSTANCE, ROUTE, Selection, firing, of_jobs, process_matchers
 from .service import service_rows
 
 __all__ = ["dashboard", "identity"]
@@ -89,7 +89,7 @@ def _alerts() -> Model:
         "datasource": DATASOURCE,
         "enable": True,
         "iconColor": "red",
-        "expr": f'ALERTS{{alertname=~"Red.+",alertstate="firing",{of_jobs()}}}',
+        "expr": firing(),
         "titleFormat": "{{alertname}}",
         "tagKeys": "severity",
     }

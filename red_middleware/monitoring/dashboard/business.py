@@ -14,7 +14,7 @@ MOST_PANELS: Final = 12
 _LEFT_OUT: Final = "without (instance, pod, pid)"
 """What tells processes apart. Every other label is the metric's own, and stays."""
 
-_UNITS: Final = {"_seconds": "s", "_bytes": "bytes", "_ratio": "percentunit"}
+_UNITS: Final = {"_timestamp_seconds": "dateTimeFromNow", "_seconds": "s", "_bytes": "bytes", "_ratio": "percentunit"}
 """By the end of a name, as Prometheus' naming has it."""
 
 _MOST_BESIDE: Final = 4
@@ -36,7 +36,7 @@ def _panel(metric: OwnMetric, width: int) -> Panel:
     queries = {"counter": _counter, "gauge": _gauge, "histogram": _histogram, "summary": _summary}[metric.type]
     how = {
         "counter": "Per second.",
-        "gauge": "The sum over all instances.",
+        "gauge": f"The {_of_instances(metric.name)} all instances.",
         "histogram": "The median, and what 95 % of all observations do not exceed.",
         "summary": "The mean.",
     }[metric.type]
@@ -70,8 +70,16 @@ def _counter(name: str) -> list[Query]:
     return [Query(_sum(rate(_series(name))))]
 
 
+def _of_instances(name: str) -> str:
+    """Return how the values of a gauge become one: shares and dates cannot be added up."""
+    if name.endswith("_ratio"):
+        return "mean of"
+    return "latest of" if name.endswith("_timestamp_seconds") else "sum over"
+
+
 def _gauge(name: str) -> list[Query]:
-    return [Query(_sum(_series(name)))]
+    operator = {"mean of": "avg", "latest of": "1000 * max", "sum over": "sum"}[_of_instances(name)]
+    return [Query(f"{operator} {_LEFT_OUT} ({_series(name)})")]  # a date of Grafana's is in milliseconds
 
 
 def _histogram(name: str) -> list[Query]:

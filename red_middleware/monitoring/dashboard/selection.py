@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ...families.family import number
+from ..alerts import NAMES
 from ..installation import JOB, Installation, both
 
 DATASOURCE: Final = "datasource"
@@ -126,6 +127,12 @@ class Selection:
 def of_jobs() -> str:
     """Return the matcher of what is recorded, where the instances are added up already."""
     return f'{JOB}=~"${JOB}"'
+
+
+def firing() -> str:
+    """Return the selector of the alerts that fire for the chosen jobs."""
+    names = "|".join(NAMES)
+    return f'ALERTS{{alertname=~"{names}",alertstate="firing",{of_jobs()}}}'
 
 
 def process_matchers() -> str:

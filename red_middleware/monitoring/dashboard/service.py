@@ -8,7 +8,7 @@ from ..installation import Installation, both
 from ..rules import BAD_RATIO, BUDGET, PERIOD, Level, allowed, apdex_bounds, matchers_of
 from .layout import Panel, Row
 from .panels import ANY_IS_BAD, DOCUMENTS, GREEN_IS_FULL, PLAIN, Query, Steps, bar_gauge, stat, text, time_series
-from .selection import Selection, of_jobs, quantile, rate, ratio, seconds_text, total
+from .selection import Selection, firing, of_jobs, quantile, rate, ratio, seconds_text, total
 
 BURN: Final[Steps] = ((None, "green"), (1.0, "yellow"), (6.0, "orange"), (14.4, "red"))
 """By how many times too fast a budget is spent. The upper two are those of the alerts (Google's SRE workbook, 5)."""
@@ -75,7 +75,7 @@ def _now(selection: Selection) -> Iterator[Panel]:
         "Alerts",
         "How many alerts of these metrics are firing for the chosen jobs. Each of them links to its runbook.",
         "none",
-        Query('count(ALERTS{alertname=~"Red.+",alertstate="firing",job=~"$job"}) or vector(0)', "alerts"),
+        Query(f"count({firing()}) or vector(0)", "alerts"),
         steps=ANY_IS_BAD,
     )
 
