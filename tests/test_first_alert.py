@@ -86,7 +86,7 @@ def shell(clone: Path) -> Iterator[Shell]:
 def blocks() -> list[str]:
     """Return the commands of the page, at ports that are free here."""
     text = PAGE.read_text(encoding="utf-8")
-    for port in ("8000", "9090", "9093"):
+    for port in ("8000", "19090", "19093"):
         text = text.replace(f"127.0.0.1:{port}", f"127.0.0.1:{free_port()}")
     return re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
 
