@@ -68,8 +68,7 @@ def run() -> NoReturn:
     Only the result goes to stdout. What an app, its child processes and its exit handlers print goes to stderr.
     """
     sys.stderr = sys.stderr or os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")  # it is `None` where it was closed
-    result = sys.stdout and _moved(sys.stdout)
-    sys.stdout = result
+    sys.stdout = result = _result()  # it is `None` where stdout was closed
     try:
         code = main()
     except SystemExit as ended:
@@ -93,14 +92,20 @@ def run() -> NoReturn:
     sys.exit(code)
 
 
-def _moved(stdout: TextIO) -> TextIO:
-    """Return a stream to where stdout leads, and let the descriptor of stdout lead to stderr from now on.
+def _result() -> TextIO | None:
+    """Return a stream to where stdout leads, and let descriptor 1 lead to stderr from now on.
 
     An app can start processes and call C code. These know the descriptor only, and not `sys.stdout`.
     """
-    moved = os.fdopen(os.dup(stdout.fileno()), "w", encoding=stdout.encoding, errors=stdout.errors)
-    os.dup2(sys.stderr.fileno(), stdout.fileno())
-    return moved
+    if sys.stdout is not None:
+        result = os.fdopen(os.dup(1), "w", encoding=sys.stdout.encoding, errors=sys.stdout.errors)
+        os.dup2(sys.stderr.fileno(), 1)
+        return result
+    try:
+        os.fstat(1)  # stdout was closed: if this is open, it is another file
+    except OSError:
+        os.dup2(sys.stderr.fileno(), 1)
+    return None
 
 
 if __name__ == "__main__":  # pragma: no branch  # nobody imports it
