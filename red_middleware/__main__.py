@@ -9,7 +9,7 @@ import os
 import sys
 import threading
 from collections.abc import Sequence
-from typing import Final, NoReturn
+from typing import Final, NoReturn, TextIO
 
 from . import __version__
 from .commands import FAILED, FailureError, UsageError, check, dashboard, inhibit_rules, rules, scrape_config, serve
@@ -63,22 +63,49 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run() -> NoReturn:
-    """Run the command line as a program, and end the process."""
+    """Run the command line as a program, and end the process.
+
+    Only the result goes to stdout. What an app, its child processes and its exit handlers print goes to stderr.
+    """
+    sys.stderr = sys.stderr or os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")  # it is `None` where it was closed
+    sys.stdout = result = _result()  # it is `None` where stdout was closed
     try:
         code = main()
-        sys.stdout.flush()
     except SystemExit as ended:
         code = int(ended.code or 0)
     except BrokenPipeError:  # the reader has seen enough, as `head` has
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the interpreter's last flush is quiet
         code = FAILED
     except KeyboardInterrupt:
         code = INTERRUPTED
+    sys.stdout = sys.stderr
+    try:
+        if result:
+            result.close()
+    except OSError as error:
+        if not code and not isinstance(error, BrokenPipeError):  # else it has been said
+            print(f"red-middleware: stdout is not written: {error.strerror}", file=sys.stderr)
+        code = code or FAILED
     if any(not one.daemon for one in threading.enumerate() if one is not threading.main_thread()):  # pragma: no cover
         # The app that was imported has started threads, and nothing would ever end them. No coverage survives this.
         sys.stderr.flush()
         os._exit(code)
     sys.exit(code)
+
+
+def _result() -> TextIO | None:
+    """Return a stream to where stdout leads, and let descriptor 1 lead to stderr from now on.
+
+    An app can start processes and call C code. These know the descriptor only, and not `sys.stdout`.
+    """
+    if sys.stdout is not None:
+        result = os.fdopen(os.dup(1), "w", encoding=sys.stdout.encoding, errors=sys.stdout.errors)
+        os.dup2(sys.stderr.fileno(), 1)
+        return result
+    try:
+        os.fstat(1)  # stdout was closed: if this is open, it is another file
+    except OSError:
+        os.dup2(sys.stderr.fileno(), 1)
+    return None
 
 
 if __name__ == "__main__":  # pragma: no branch  # nobody imports it

@@ -5,11 +5,14 @@ It reads as Prometheus does: by GET, without following redirects, in a bounded t
 
 import argparse
 import http.client
+import re
 import ssl
 import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 from .. import __version__
@@ -17,6 +20,7 @@ from ..monitoring.diagnosis import Exposition, findings, summary
 from . import USAGE as USAGE_CODE
 from . import FailureError, Subparsers, UsageError, add_command
 from .flags import add_flags, are_given, chosen
+from .output import say
 
 MAX_BYTES: Final = 64 * 1024 * 1024
 """The most that is read. Prometheus has no limit of its own; what is larger should be none of an app's."""
@@ -62,11 +66,8 @@ def run(arguments: argparse.Namespace) -> int:
     except ValueError as error:
         raise FailureError(f"{arguments.source}: {error}") from error
     found = findings(exposition, expected)
-    print(summary(exposition))
-    for finding in found:
-        print(f"- {finding}")
-    if not found:
-        print("Nothing is wrong.")
+    lines = [f"- {finding}" for finding in found] or ["Nothing is wrong."]
+    say("".join(f"{line}\n" for line in (summary(exposition), *lines)))
     return FOUND if found else 0
 
 
@@ -80,6 +81,8 @@ def _text(arguments: argparse.Namespace) -> str:
         if is_url:
             body = _fetched(source, arguments.token_file, arguments.ca_file, arguments.timeout)
         elif source == "-":
+            if sys.stdin is None:
+                raise FailureError("-: stdin is closed")
             body = sys.stdin.buffer.read(MAX_BYTES + 1)
         else:
             with open(source, "rb") as file:
@@ -89,6 +92,9 @@ def _text(arguments: argparse.Namespace) -> str:
         return body.decode()
     except UnicodeDecodeError as error:
         raise FailureError(f"{source}: not in UTF-8") from error
+    except FileNotFoundError as error:
+        hint = "; if it is an endpoint, write http:// or https:// before it"
+        raise FailureError(f"{source}: {error.strerror}{hint}") from error
     except (OSError, ValueError, http.client.HTTPException) as error:
         raise FailureError(f"{source}: {_reason(error)}") from error
 
@@ -101,11 +107,16 @@ def _fetched(url: str, token_file: str | None, ca_file: str | None, timeout: flo
         "X-Prometheus-Scrape-Timeout-Seconds": f"{timeout:g}",
     }
     if token_file:
-        with open(token_file, encoding="utf-8") as file:
-            headers["Authorization"] = f"Bearer {file.read().strip()}"
+        with _named("--token-file", token_file), open(token_file, "rb") as file:
+            token = file.read().strip()
+            if not re.fullmatch(rb"[!-~]+", token):  # http.client would show it in its error
+                raise ValueError("there is no token in it; write one line of ASCII without spaces")
+        headers["Authorization"] = f"Bearer {token.decode()}"
+    with _named("--ca-file", ca_file):
+        trusted = ssl.create_default_context(cafile=ca_file)
     opener = urllib.request.build_opener(
         urllib.request.ProxyHandler({}),  # a target is asked directly, as by Prometheus
-        urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=ca_file)),
+        urllib.request.HTTPSHandler(context=trusted),
         _NoRedirect,
     )
     end = time.monotonic() + timeout
@@ -118,6 +129,15 @@ def _fetched(url: str, token_file: str | None, ca_file: str | None, timeout: flo
             if len(body) > MAX_BYTES:
                 break
     return body
+
+
+@contextmanager
+def _named(flag: str, file: str | None) -> Iterator[None]:
+    """Name a file that cannot be read. Without this the error would be the URL's."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise FailureError(f"{flag} {file}: {_reason(error)}") from error
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):

@@ -42,6 +42,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def job(text: str) -> str:
+    """Read `--job`. Prometheus refuses a job without a name."""
+    if not text:
+        raise argparse.ArgumentTypeError("must not be empty: it is the job_name of Prometheus")
+    return text
+
+
 def are_given(arguments: argparse.Namespace) -> bool:
     """Tell whether anything says which installation is meant."""
     return bool(arguments.app or _given(arguments))

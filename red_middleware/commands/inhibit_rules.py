@@ -9,8 +9,11 @@ from .output import add_output, write, yaml_text
 
 HELP: Final = """\
 example:
-  red-middleware inhibit-rules >> alertmanager.yml
+  red-middleware inhibit-rules --output inhibit-rules.yml
   amtool check-config alertmanager.yml
+
+Add the entries of the file to `inhibit_rules:` of alertmanager.yml. Append the file as a whole only if there is no such
+section yet: Alertmanager refuses a configuration that has it twice.
 
 They are the same for every app. Alerts of severity `page` want a person now, those of severity `ticket` within days:
 route them by that label.

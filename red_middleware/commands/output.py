@@ -65,8 +65,12 @@ def write(text: str, file: str | None) -> None:
         FailureError: It cannot be written.
     """
     if file is None or file == "-":
-        sys.stdout.write(text)
+        if sys.stdout is None:
+            raise FailureError("stdout is closed; --output FILE writes to a file")
+        say(text)
         return
+    if os.path.basename(file) in ("", ".", ".."):
+        raise FailureError(f"{file!r} is not written: it names a directory, and not a file")
     place = os.path.realpath(file)  # of a symbolic link, what it leads to is replaced
     try:
         if os.path.exists(place) and not os.path.isfile(place):
@@ -76,6 +80,20 @@ def write(text: str, file: str | None) -> None:
             _replace(place, text)
     except OSError as error:
         raise FailureError(f"{file} is not written: {error.strerror}") from error
+
+
+def say(text: str) -> None:
+    """Print a text at once. Nothing happens if stdout is closed.
+
+    Raises:
+        FailureError: It cannot be written.
+    """
+    try:
+        print(text, end="", flush=True)
+    except BrokenPipeError:
+        raise  # the reader has seen enough, which is nothing to complain about
+    except OSError as error:
+        raise FailureError(f"stdout is not written: {error.strerror}") from error
 
 
 def _replace(place: str, text: str) -> None:

@@ -13,7 +13,7 @@ from ..monitoring.installation import Installation
 from ..monitoring.kubernetes import prometheus_rule
 from ..monitoring.rules import Group, rule_groups
 from . import Subparsers, add_command
-from .flags import add_flags, chosen
+from .flags import add_flags, chosen, job
 from .forms import KUBERNETES, add_format, check_form, metadata
 from .output import add_output, write, yaml_text
 
@@ -59,7 +59,7 @@ def add(commands: Subparsers) -> None:
     """Add both commands."""
     for name, (summary, more, _) in COMMANDS.items():
         parser = add_command(commands, name, USAGE, summary, HELP.format(name=name, more=more))
-        parser.add_argument("--job", required=True, help=JOB_HELP)
+        parser.add_argument("--job", required=True, type=job, help=JOB_HELP)
         add_output(parser)
         add_format(parser, "a PrometheusRule")
         add_flags(parser)

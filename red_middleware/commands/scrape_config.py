@@ -4,13 +4,14 @@ Its `sample_limit` follows from the bound of the app's series, which is known on
 """
 
 import argparse
+import re
 from typing import Final
 
 from ..monitoring.kubernetes import monitor
 from ..monitoring.scrape import Scrape
 from ..settings import METRICS_PATH
 from . import Subparsers, UsageError, add_command
-from .flags import add_flags, chosen
+from .flags import add_flags, chosen, job
 from .forms import KUBERNETES, add_format, check_form, metadata, pair
 from .output import add_output, write, yaml_text
 
@@ -38,9 +39,15 @@ def add(commands: Subparsers) -> None:
     parser = add_command(
         commands, "scrape-config", USAGE, "a scrape job with a limit that follows from the bound", HELP
     )
-    parser.add_argument("--job", required=True, help="the job_name, which the series have as a label, and rules match")
-    parser.add_argument("--target", action="append", metavar="HOST:PORT", help="where an instance answers; repeatable")
-    parser.add_argument("--metrics-path", metavar="PATH", help="where the endpoint is (default: as the app has it)")
+    parser.add_argument(
+        "--job", required=True, type=job, help="the job_name, which the series have as a label, and rules match"
+    )
+    parser.add_argument(
+        "--target", action="append", type=_target, metavar="HOST:PORT", help="where an instance answers; repeatable"
+    )
+    parser.add_argument(
+        "--metrics-path", type=_path, metavar="PATH", help="where the endpoint is (default: as the app has it)"
+    )
     parser.add_argument("--scheme", choices=("http", "https"), default="http", help="default: %(default)s")
     parser.add_argument("--scrape-interval", default="15s", metavar="TIME", help="default: %(default)s")
     parser.add_argument("--scrape-timeout", default="10s", metavar="TIME", help="default: %(default)s")
@@ -84,9 +91,8 @@ def run(arguments: argparse.Namespace) -> int:
     except ValueError as error:
         raise UsageError(str(error)) from error
     if is_kubernetes:
-        selector = dict(arguments.selector or [("app.kubernetes.io/name", arguments.job)])
         document = monitor(
-            metadata(arguments, arguments.job, "scrape"), scrape, selector, arguments.port or "http",
+            metadata(arguments, arguments.job, "scrape"), scrape, _selector(arguments), _port(arguments),
             by_service=arguments.service, token_secret=arguments.token_secret,
         )  # fmt: skip
     else:
@@ -97,6 +103,42 @@ def run(arguments: argparse.Namespace) -> int:
     )
     write(yaml_text([document], arguments.arguments, note), arguments.output)
     return 0
+
+
+def _selector(arguments: argparse.Namespace) -> dict[str, str]:
+    """Return the labels of the pods or of the service: those that were given, or one that is made of the job."""
+    if arguments.selector:
+        return dict(arguments.selector)
+    try:
+        return dict([pair(f"app.kubernetes.io/name={arguments.job}")])
+    except argparse.ArgumentTypeError as error:
+        rule = "cannot be the value of a label of Kubernetes; say by --selector KEY=VALUE which pods are meant"
+        raise UsageError(f"--job {arguments.job!r} {rule}") from error
+
+
+def _port(arguments: argparse.Namespace) -> str:
+    """Return the name of the port. A service may give its ports longer names than a container can."""
+    port: str = arguments.port or "http"
+    longest = 63 if arguments.service else 15
+    if len(port) > longest or not re.fullmatch(r"(?=.*[a-z])[a-z0-9]+(-[a-z0-9]+)*", port):
+        rule = f"must be the name of a port: up to {longest} lower-case letters, digits and -, at least one a letter"
+        raise UsageError(f"--port {port!r} {rule}")
+    return port
+
+
+def _target(text: str) -> str:
+    """Read where an instance answers. Prometheus refuses a URL."""
+    found = re.fullmatch(r"(?:\[[0-9a-fA-F:.]+\]|[\w.-]+):([0-9]{1,5})", text)
+    if not found or not 0 < int(found[1]) < 65536:
+        rule = "write host:port, such as shop:8000 or [::1]:8000; --scheme and --metrics-path give the rest of the URL"
+        raise argparse.ArgumentTypeError(f"{text!r}: {rule}")
+    return text
+
+
+def _path(text: str) -> str:
+    if not text.startswith("/"):
+        raise argparse.ArgumentTypeError(f"{text!r}: must begin with /")
+    return text
 
 
 def _secret(text: str) -> tuple[str, str]:

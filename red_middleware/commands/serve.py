@@ -13,6 +13,7 @@ from ..exposition import BearerToken
 from ..metrics import RedMetrics, recorder_of
 from ..serving import serve_metrics
 from . import FailureError, Subparsers, add_command
+from .output import say
 
 USAGE: Final = "--name GROUP --port PORT [OPTION ...]"
 
@@ -56,6 +57,6 @@ def run(arguments: argparse.Namespace) -> int:
     except (OSError, TypeError, ValueError) as error:
         raise FailureError(str(error)) from error
     with server:
-        print(f"Serving the metrics of {arguments.name} on {arguments.addr}, port {server.port}", flush=True)
+        say(f"Serving the metrics of {arguments.name} on {arguments.addr}, port {server.port}\n")
         stop.wait()
     return 0

@@ -77,7 +77,10 @@ def monitor(
         "scheme": scrape.scheme,
         "interval": scrape.interval,
         "scrapeTimeout": scrape.timeout,
-        "relabelings": [{"action": "replace", "targetLabel": "job", "replacement": scrape.job}],
+        "relabelings": [
+            # A single $ would begin the name of a group, as in $1.
+            {"action": "replace", "targetLabel": "job", "replacement": scrape.job.replace("$", "$$")}
+        ],
     }
     if token_secret is not None:
         name, key = token_secret

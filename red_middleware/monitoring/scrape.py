@@ -11,6 +11,9 @@ from typing import Any, Final
 DURATION: Final = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?(?:(\d+)ms)?")
 """A duration as Prometheus writes it, up to hours: `15s`, `1m30s`."""
 
+LONGEST_INTERVAL: Final = "2m"
+"""The rules and the dashboard take rates over 5 minutes. These need two samples, wherever the 5 minutes begin."""
+
 
 @dataclass(frozen=True)
 class Scrape:
@@ -19,13 +22,13 @@ class Scrape:
     Args:
         job: The `job_name`.
         sample_limit: The most samples that a scrape may bring, see `Installation.sample_limit`.
-        interval: The time between two scrapes, as Prometheus writes durations.
+        interval: The time between two scrapes, as Prometheus writes durations; at most 2m.
         timeout: How long a scrape may take; no more than the interval.
         path: Where the endpoint answers.
         scheme: `http` or `https`.
 
     Raises:
-        ValueError: The interval or the timeout is none that Prometheus takes.
+        ValueError: Prometheus does not take the interval or the timeout, or the interval is too long for the rules.
     """
 
     job: str
@@ -38,6 +41,9 @@ class Scrape:
     def __post_init__(self) -> None:
         if milliseconds(self.timeout) > milliseconds(self.interval):
             raise ValueError(f"a timeout of {self.timeout} is longer than the interval of {self.interval}")
+        if milliseconds(self.interval) > milliseconds(LONGEST_INTERVAL):
+            rule = "the rules take rates over 5m, which need two samples"
+            raise ValueError(f"an interval of {self.interval} is longer than {LONGEST_INTERVAL}: {rule}")
 
     def job_of(self, targets: Sequence[str], token_file: str | None = None) -> dict[str, Any]:
         """Return the job as an entry of `scrape_configs`.

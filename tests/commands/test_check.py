@@ -180,6 +180,10 @@ def test_a_server_that_says_nothing_is_given_up(capsys: pytest.CaptureFixture[st
     ("source", "says"),
     [
         ("nowhere", "nowhere: No such file or directory"),
+        (
+            "localhost:8000/metrics",
+            "localhost:8000/metrics: No such file or directory; if it is an endpoint, write http:// or https:// before",
+        ),
         ("http://127.0.0.1:1/", "http://127.0.0.1:1/: [Errno 111] Connection refused"),
         ("http://[::1/", "http://[::1/: Invalid IPv6 URL"),
         ("http://127.0.0.1:x/", "http://127.0.0.1:x/: nonnumeric port: 'x'"),
@@ -216,10 +220,21 @@ def test_a_wrong_argument_is_said(arguments: list[str], says: str, capsys: pytes
     assert (ended.value.code, says in capsys.readouterr().err) == (2, True)
 
 
-def test_a_token_file_that_is_missing_is_said(capsys: pytest.CaptureFixture[str]) -> None:
-    """Before anything is asked."""
-    assert main(["check", "http://127.0.0.1:1/", "--token-file", "/nowhere"]) == 2
-    assert "No such file or directory" in capsys.readouterr().err
+@pytest.mark.parametrize("flag", ["--token-file", "--ca-file"])
+@pytest.mark.parametrize(
+    ("content", "says"), [(None, "No such file or directory"), (b"", ""), (b"of two words", ""), (b"\xff\xfe", "")]
+)
+def test_a_file_of_a_secret_that_cannot_be_read_is_named(
+    flag: str, content: bytes | None, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before anything is asked. What is in the file is not shown."""
+    file = tmp_path / "secret"
+    if content is not None:
+        file.write_bytes(content)
+    assert main(["check", "https://127.0.0.1:1/", flag, str(file)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"red-middleware check: {flag} {file}: {says}")
+    assert (len(error.splitlines()), "words" in error, "127.0.0.1" in error) == (1, False, False)
 
 
 def test_the_endpoint_of_an_app_in_development_is_well(capsys: pytest.CaptureFixture[str]) -> None:

@@ -147,6 +147,25 @@ def test_a_monitor_scrapes_pods_or_a_service(capsys: pytest.CaptureFixture[str])
     assert [endpoint[key] for key in ("port", "path", "interval", "scrapeTimeout")] == ["metrics", "/m", "1m30s", "1m"]
 
 
+def test_a_monitor_of_a_job_that_is_no_label_value(capsys: pytest.CaptureFixture[str]) -> None:
+    """Its selector is given by hand. A $ is doubled, as Prometheus would take it for the name of a group."""
+    more = ("--selector", "app=shop", "--service", "--port", "http-metrics-of-it", "--scrape-interval", "2m")
+    spec = made(capsys, "scrape-config", "--job", "prod/$1", *KUBERNETES, *more)["spec"]
+    assert spec["selector"] == {"matchLabels": {"app": "shop"}}
+    (endpoint,) = spec["endpoints"]
+    assert endpoint["relabelings"][0]["replacement"] == "prod/$$1"
+    assert (endpoint["port"], endpoint["interval"]) == ("http-metrics-of-it", "2m")
+
+
+def test_inhibit_rules_go_into_the_section_that_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+    """A file with two such sections is refused, so the help shows no plain `>>`."""
+    with pytest.raises(SystemExit):
+        main(["inhibit-rules", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "Add the entries of the file to `inhibit_rules:`" in text
+    assert ">>" not in text
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -164,6 +183,23 @@ def test_a_monitor_scrapes_pods_or_a_service(capsys: pytest.CaptureFixture[str])
         ("scrape-config --job shop --format kubernetes --token-secret a", "'a': write name:key"),
         ("scrape-config --job shop --target a:1 --scrape-interval 15", "'15' is no duration, such as 15s"),
         ("scrape-config --job shop --target a:1 --scrape-timeout 0s", "'0s' is no duration"),
+        ("scrape-config --job shop --target a:1 --scrape-interval 5m", "an interval of 5m is longer than 2m"),
+        ("scrape-config --job shop --target a:1 --scrape-interval 121s", "an interval of 121s is longer than 2m"),
+        ("scrape-config --job shop --target http://a:1/metrics", "'http://a:1/metrics': write host:port"),
+        ("scrape-config --job shop --target shop", "'shop': write host:port, such as shop:8000 or [::1]:8000"),
+        ("scrape-config --job shop --target ::1:80", "'::1:80': write host:port"),
+        ("scrape-config --job shop --target a:0", "'a:0': write host:port"),
+        ("scrape-config --job shop --target a:65536", "'a:65536': write host:port"),
+        ("scrape-config --job shop --target a:1 --metrics-path metrics", "'metrics': must begin with /"),
+        ("scrape-config --job= --target a:1", "argument --job: must not be empty"),
+        ("rules --job=", "argument --job: must not be empty"),
+        ("alerts --job=", "argument --job: must not be empty"),
+        ("scrape-config --job prod/shop --format kubernetes", "say by --selector KEY=VALUE which pods are meant"),
+        ("scrape-config --job café --format kubernetes", "--job 'café' cannot be the value of a label"),
+        ("scrape-config --job shop --format kubernetes --port 8000", "--port '8000' must be the name of a port"),
+        ("scrape-config --job shop --format kubernetes --port HTTP", "--port 'HTTP' must be the name of a port"),
+        ("scrape-config --job shop --format kubernetes --port a-", "--port 'a-' must be the name of a port"),
+        ("scrape-config --job shop --format kubernetes --port http-metrics-of-it", "up to 15 lower-case letters"),
         ("scrape-config --job shop --target a:1 --scrape-interval 5s", "a timeout of 10s is longer than the interval"),
     ],
 )  # fmt: skip

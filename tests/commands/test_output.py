@@ -9,10 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry
 
+from red_middleware import RedMetrics
 from red_middleware.__main__ import main
+from red_middleware.exposition import Request, answer
 
-from . import DEADLINE_SECONDS, command, environment, run
+from . import DEADLINE_SECONDS, Ran, command, environment, run
 
 RULES = ("rules", "--job", "shop")
 
@@ -23,6 +26,14 @@ from red_middleware.__main__ import main
 main()
 """
 """Runs a command and dies when its file is complete and about to take its place."""
+
+
+@pytest.fixture
+def metrics_file(tmp_path: Path) -> Path:
+    """Return a file that `check` can read, and finds something in."""
+    metrics = RedMetrics(registry=CollectorRegistry(), multiprocess_dir=None)
+    (tmp_path / "metrics").write_bytes(answer(metrics, Request()).body)
+    return tmp_path / "metrics"
 
 
 def names(directory: Path) -> list[str]:
@@ -91,7 +102,10 @@ def test_an_app_that_cannot_be_read_leaves_the_old_file(tmp_path: Path, capsys: 
     ("place", "says"),
     [
         ("nowhere/rules.yml", "No such file or directory"),
-        (".", "Is a directory"),
+        ("", "Is a directory"),
+        ("new/", "new/' is not written: it names a directory, and not a file"),
+        ("new/.", "new/.' is not written: it names a directory"),
+        ("file/..", "file/..' is not written: it names a directory"),
         ("file/rules.yml", "Not a directory"),
     ],
 )
@@ -102,7 +116,7 @@ def test_a_place_where_nothing_can_be_written_is_said(
     inner = tmp_path / "inner"
     inner.mkdir()
     (inner / "file").write_text("")
-    assert main([*RULES, "--output", str(inner / place)]) == 1
+    assert main([*RULES, "--output", f"{inner}/{place}" if place else str(inner)]) == 1
     assert says in capsys.readouterr().err
     assert (names(tmp_path), names(inner)) == (["inner"], ["file"])
 
@@ -126,6 +140,67 @@ def test_a_reader_that_has_seen_enough_makes_no_noise() -> None:
         assert ran.stderr
         ran.stdout.close()
         assert (ran.wait(DEADLINE_SECONDS), ran.stderr.read()) == (1, "")
+
+
+def in_shell(redirection: str, *arguments: str, cwd: Path | None = None) -> Ran:
+    """Run a command with its streams redirected by a shell."""
+    ran = subprocess.run(
+        ["sh", "-c", f'exec "$@" {redirection}', "sh", *command(*arguments)], cwd=cwd, env=environment(),
+        capture_output=True, text=True, timeout=DEADLINE_SECONDS, check=False,
+    )  # fmt: skip
+    return Ran(ran.returncode, ran.stdout, ran.stderr)
+
+
+NOISY = """
+import atexit, os, subprocess, sys
+from prometheus_client import CollectorRegistry
+from red_middleware import RedMetrics
+subprocess.run(["echo", "noise"])
+os.write(1, b"more noise\\n")
+atexit.register(print, "bye")
+metrics = RedMetrics(registry=CollectorRegistry(), multiprocess_dir=None)
+"""
+"""Prints by a child process, by the descriptor as C code does, and when the process ends."""
+
+
+@pytest.mark.parametrize("redirection", ["", "2>&-"])
+def test_what_an_app_prints_is_no_part_of_the_result(redirection: str, tmp_path: Path) -> None:
+    """It goes to stderr, or nowhere where that is closed."""
+    (tmp_path / "noisy.py").write_text(NOISY)
+    ran = in_shell(redirection, *RULES, "--app", "noisy:metrics", cwd=tmp_path)
+    plain = run(*RULES)
+    assert (ran.code, ran.out.splitlines()[1:]) == (0, plain.out.splitlines()[1:])
+    assert ran.err == ("" if redirection else "noise\nmore noise\nbye\n")
+
+
+def test_without_stdout_a_file_is_written_all_the_same(tmp_path: Path, metrics_file: Path) -> None:
+    """Without a file there is nowhere to write. `check` has its exit code to say what it found."""
+    (tmp_path / "noisy.py").write_text(NOISY)
+    ran = in_shell(">&-", *RULES, "--app", "noisy:metrics", "--output", "rules.yml", cwd=tmp_path)
+    assert ran.code == 0, ran.err
+    assert (tmp_path / "rules.yml").read_text().splitlines()[1:] == run(*RULES).out.splitlines()[1:]
+    ran = in_shell(">&-", *RULES)
+    assert ran == (1, "", "red-middleware rules: stdout is closed; --output FILE writes to a file\n")
+    assert in_shell(">&-", "check", str(metrics_file)) == (1, "", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (RULES, 1, "red-middleware rules: stdout"),
+        (("rules", "--help"), 1, "red-middleware: stdout"),
+        (("check", "{file}"), 2, "red-middleware check: stdout"),
+        (("serve", "--name", "full", "--port", "0"), 1, "red-middleware serve: stdout"),
+    ],
+)
+def test_a_full_stdout_is_said_in_a_line(arguments: tuple[str, ...], code: int, said: str, metrics_file: Path) -> None:
+    """`check` has 1 for what it finds, so it ends with 2."""
+    ran = in_shell(">/dev/full", *(each.format(file=metrics_file) for each in arguments))
+    assert ran == (code, "", f"{said} is not written: No space left on device\n")
+
+
+def test_a_closed_stdin_is_said_in_a_line() -> None:
+    assert in_shell("<&-", "check", "-") == (2, "", "red-middleware check: -: stdin is closed\n")
 
 
 def test_without_pyyaml_it_is_said_how_to_install_it(
