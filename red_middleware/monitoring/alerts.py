@@ -39,15 +39,14 @@ class Burn(NamedTuple):
     rate: float
     long_window: str
     short_window: str
-    step: str
-    """How often the long window is looked at to count bad requests."""
     step_seconds: int
+    """How often the long window is looked at to count bad requests."""
 
 
-PAGE: Final = (Burn(14.4, "1h", "5m", "1m", 60), Burn(6, "6h", "30m", "5m", 300))
+PAGE: Final = (Burn(14.4, "1h", "5m", 60), Burn(6, "6h", "30m", 300))
 """2 % of a budget in an hour, and 5 % in six."""
 
-TICKET: Final = (Burn(3, "1d", "2h", "5m", 300), Burn(1, "3d", "6h", "5m", 300))
+TICKET: Final = (Burn(3, "1d", "2h", 300), Burn(1, "3d", "6h", 300))
 """10 % of a budget in a day, and 10 % in three."""
 
 Alert = dict[str, Any]
@@ -95,9 +94,9 @@ def _burn(name: str, level: Level, objective: Objective, burns: Sequence[Burn], 
         severity,
         wait,
         "\nor\n".join(_burning(level, objective, burn) for burn in burns),
-        f"{where}{{{{ $labels.{JOB} }}}}: {_missed(objective)}",
+        f"{where}{{{{ $labels.job }}}}: {_missed(objective)}",
         "{{ $value | humanizePercentage }} of the requests missed the objective lately; at most "
-        f"{_percent(1 - objective.ratio)} may.{_worst_route(level, objective)}{_budget_left(level, objective)}",
+        f"{_percent(allowed(objective))} may.{_worst_route(level, objective)}{_budget_left(level, objective)}",
         level=level.name,
         **labels_of(objective),
     )
@@ -109,7 +108,7 @@ def _burning(level: Level, objective: Objective, burn: Burn) -> str:
     long, short = (
         level.selector(BAD_RATIO, f"ratio_rate{window}", matchers) for window in (burn.long_window, burn.short_window)
     )
-    bad = f"{level.selector(BAD, RATE, matchers)}[{burn.long_window}:{burn.step}]"
+    bad = f"{level.selector(BAD, RATE, matchers)}[{burn.long_window}:{burn.step_seconds}s]"
     return f"""(
   {long} > {most}
   and {short} > {most}
@@ -159,7 +158,7 @@ def _missing(installation: Installation) -> Iterator[Alert]:
     job = installation.of_job()
     yield _alert(
         "RedMetricsAbsent", "page", "5m", f"absent({installation.name('red_series')}{{{job}}})",
-        f"{{{{ $labels.{JOB} }}}}: no metrics",
+        "{{ $labels.job }}: no metrics",
         "Prometheus has no metrics of any instance: it finds none, cannot scrape them, or they are named otherwise. "
         "All other alerts of this job are blind.",
     )  # fmt: skip

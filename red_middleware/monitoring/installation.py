@@ -146,11 +146,16 @@ class Installation:
         """
         if seconds not in self.options.bounds:
             raise ValueError(f"{number(seconds)} is no bound of the latency histogram: {bounds_text(self)}")
-        return self.buckets(both(matchers, f'le="{number(seconds)}"'))
+        return self.buckets(both(matchers, le(seconds)))
 
     def of_job(self) -> str:
         """Return the matcher that finds this app and no other."""
         return f'{JOB}="{escape(self.job)}"'
+
+
+def le(seconds: float) -> str:
+    """Return what finds the bucket of a bound, spelled as it is exposed."""
+    return f'le="{number(seconds)}"'
 
 
 def both(*matchers: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 from ..counting.layout import Objective
 from ..families.family import number
-from .installation import JOB, Installation, both
+from .installation import JOB, Installation, both, le
 
 REQUESTS: Final = "http_requests"
 ERRORS: Final = "http_errors"
@@ -84,8 +84,8 @@ def levels(installation: Installation) -> tuple[Level, Level]:
 def rule_groups(installation: Installation) -> list[Group]:
     """Return the groups of a rule file, as Prometheus reads them.
 
-    A long window changes slowly and reads many samples, so these are evaluated less often: what is read as it is every
-    two minutes, because Prometheus looks back for five, and what is only added up every five.
+    A long window changes slowly and reads many samples, so its rules run less often. Where a result is read by itself
+    they run every two minutes, because Prometheus looks back for five. Where results are only added up, every five.
     """
     groups = [_group(installation, "rates", _rates(installation))]
     if installation.objectives:
@@ -134,37 +134,35 @@ def _rates(installation: Installation) -> Iterator[Rule]:
         ERRORS: installation.errors(job),
         f"{DURATION}_sum": f"{installation.name(installation.duration_family, '_sum')}{{{job}}}",
     }
+    route, _ = levels(installation)
     for level in levels(installation):
         by_level = ", ".join(level.labels)
         requests = level.selector(REQUESTS, RATE)
         for metric, counter in counters.items():
-            expr = f"sum by ({by_level}) ({_rates_of(level, metric, counter)})"
+            expr = f"sum by ({by_level}) ({_rates_of(level, counter, route.selector(metric, RATE))})"
             if metric == ERRORS and installation.is_otel:  # nothing is shown there until a request has failed
                 expr += f" or 0 * {requests}"
             yield _rule(level.recorded(metric, RATE), expr)
         yield _rule(level.recorded(ERROR_RATIO, f"ratio_{RATE}"), f"{level.selector(ERRORS, RATE)} / {requests}")
         yield _rule(level.recorded(DURATION, "mean5m"), f"{level.selector(f'{DURATION}_sum', RATE)} / {requests}")
-        source = (
-            f"rate({installation.buckets(job)}[5m])" if level.name == "route" else levels(installation)[0].buckets()
-        )
-        yield _rule(level.recorded(BUCKETS, RATE, "le"), f"sum by ({by_level}, le) ({source})")
+        buckets = _rates_of(level, installation.buckets(job), route.buckets())
+        yield _rule(level.recorded(BUCKETS, RATE, "le"), f"sum by ({by_level}, le) ({buckets})")
         for name, quantile in QUANTILES.items():
             expr = f"histogram_quantile({quantile}, {level.buckets()})"
             yield _rule(level.recorded(DURATION, f"{name}_{RATE}"), expr)
         yield from _apdex(level)
 
 
-def _rates_of(level: Level, metric: str, counter: str) -> str:
-    """Return what a level adds up: the rates of the raw counter, or what the level below has recorded of them."""
-    route, _ = levels(level.installation)
-    return f"rate({counter}[5m])" if level.name == "route" else route.selector(metric, RATE)
+def _rates_of(level: Level, counter: str, of_routes: str) -> str:
+    """Return what a level adds up: the rates of a raw counter, or what is recorded of them for the routes."""
+    return f"rate({counter}[5m])" if level.name == "route" else of_routes
 
 
 def _apdex(level: Level) -> Iterator[Rule]:
     """Yield the share of satisfied users, with half of those who tolerate it: the mean of both shares of requests."""
     pair = apdex_bounds(level.installation)
     if pair is not None:
-        satisfied, tolerated = (f"sum by ({', '.join(level.labels)}) ({level.buckets(_le(bound))})" for bound in pair)
+        satisfied, tolerated = (f"sum by ({', '.join(level.labels)}) ({level.buckets(le(bound))})" for bound in pair)
         expr = f"({satisfied} + {tolerated}) / 2 / {level.selector(REQUESTS, RATE)}"
         yield _rule(level.recorded(DURATION, f"apdex_{RATE}"), expr)
 
@@ -196,9 +194,9 @@ def _budgets(installation: Installation) -> Iterator[Rule]:
             yield _rule(level.recorded(BUDGET, f"left{PERIOD}"), expr, **labels_of(objective))
 
 
-def allowed(objective: Objective) -> str:
+def allowed(objective: Objective) -> float:
     """Return the share of requests that may miss an objective, without the noise of binary fractions."""
-    return number(float(f"{1 - objective.ratio:.12g}"))
+    return float(f"{1 - objective.ratio:.12g}")
 
 
 def _bad(level: Level, objective: Objective) -> str:
@@ -236,7 +234,3 @@ def _ratio(level: Level, window: str, rate: str) -> Rule:
         level.recorded(BAD_RATIO, f"ratio_rate{window}"),
         f"{bad} / ignoring (objective, threshold) group_left () {requests}",
     )
-
-
-def _le(seconds: float) -> str:
-    return f'le="{number(seconds)}"'

@@ -24,8 +24,7 @@ def service_rows(installation: Installation) -> Iterator[Row]:
 
 def error_steps(installation: Installation) -> Steps:
     """Return the colours of an error ratio: by the objective, or by what most services would not want."""
-    aims = [one.ratio for one in installation.objectives if one.name == "availability"]
-    most = float(f"{1 - aims[0]:.12g}") if aims else 0.01
+    most = next((allowed(one) for one in installation.objectives if one.name == "availability"), 0.01)
     return (None, "green"), (most, "orange"), (5 * most, "red")
 
 
