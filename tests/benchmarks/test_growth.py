@@ -120,7 +120,7 @@ def test_prometheus_scrapes_a_few_instances(shop: Exposed) -> None:
 @pytest.mark.once
 def test_rules_record_as_many_series_of_three_instances_as_of_one(shop: Exposed) -> None:
     """The page says how many."""
-    (series,) = re.findall(r"([\d,]+) recorded series", PAGE)
+    (series,) = re.findall(r"record ([\d,]+) series", PAGE)
     assert [recorded(shop.answers, instances) for instances in (1, 3)] == [number(series)] * 2
 
 
