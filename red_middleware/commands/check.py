@@ -54,7 +54,7 @@ def add(commands: Subparsers) -> None:
     parser.add_argument("--ca-file", metavar="FILE", help="certificates in PEM to trust, in place of the system's")
     parser.add_argument("--timeout", type=_seconds, default=10.0, metavar="SECONDS", help="default: %(default)g")
     add_flags(parser)
-    parser.set_defaults(run=run, failed=USAGE_CODE)
+    parser.set_defaults(run=run, failed=USAGE_CODE, job="", target_label=())
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -7,7 +7,7 @@ from typing import Final
 from ..monitoring.dashboard import dashboard
 from ..monitoring.kubernetes import config_map
 from . import Subparsers, add_command
-from .flags import add_flags, chosen
+from .flags import add_flags, add_service, chosen
 from .forms import KUBERNETES, add_format, check_form, metadata
 from .output import add_output, write, yaml_text
 
@@ -28,7 +28,7 @@ exit codes: 0 done; 1 the app cannot be read, or the file not be written; 2 a wr
 def add(commands: Subparsers) -> None:
     """Add the command."""
     parser = add_command(commands, "dashboard", USAGE, "a Grafana dashboard", HELP)
-    parser.add_argument("--job", default="", help="the job that is chosen when the dashboard is opened (default: none)")
+    add_service(parser, "the job that is chosen when the dashboard is opened (default: none)", is_required=False)
     add_output(parser)
     add_format(parser, "a ConfigMap with the label grafana_dashboard")
     add_flags(parser)
@@ -38,9 +38,10 @@ def add(commands: Subparsers) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Write the dashboard."""
     check_form(arguments)
-    made = dashboard(chosen(arguments, arguments.job)[0])
+    installation, _ = chosen(arguments)
+    made = dashboard(installation)
     if arguments.format == KUBERNETES:
-        document = config_map(metadata(arguments, arguments.job, "dashboard"), made)
+        document = config_map(metadata(arguments, installation.title, "dashboard"), made)
         text = yaml_text([document], arguments.arguments)
     else:
         text = json.dumps(made, indent=2) + "\n"

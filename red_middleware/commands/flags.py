@@ -1,5 +1,6 @@
-"""Which installation a command is about: `--app` reads it from the app, and else each option is a flag.
+"""Which installation a command is about: what Prometheus calls it, and its options.
 
+`--app` reads the options from the app, and else each of them is a flag.
 The flags are the options of `RedMetrics` that shape what it exposes, with their types and words from there, so that an
 option is described in one place. What the environment says counts as it does in the app.
 """
@@ -8,6 +9,7 @@ import argparse
 import inspect
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
 from prometheus_client import CollectorRegistry
@@ -42,11 +44,23 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def job(text: str) -> str:
-    """Read `--job`. Prometheus refuses a job without a name."""
-    if not text:
-        raise argparse.ArgumentTypeError("must not be empty: it is the job_name of Prometheus")
-    return text
+def add_service(parser: argparse.ArgumentParser, said: str, *, is_required: bool = True) -> None:
+    """Add `--job` and `--target-label`, by which Prometheus tells the app from all others.
+
+    Args:
+        parser: Where to.
+        said: What the job is for, for the help.
+        is_required: Whether there must be a job.
+    """
+    if is_required:
+        parser.add_argument("--job", required=True, type=_job, help=said)
+    else:
+        parser.add_argument("--job", default="", help=said)
+    parser.add_argument(
+        "--target-label", action="append", default=[], type=_target_label, metavar="NAME=VALUE",
+        help="a label that the targets have beside the job, such as env=prod, where several services have one job name;"
+        " repeatable",
+    )  # fmt: skip
 
 
 def are_given(arguments: argparse.Namespace) -> bool:
@@ -54,8 +68,10 @@ def are_given(arguments: argparse.Namespace) -> bool:
     return bool(arguments.app or _given(arguments))
 
 
-def chosen(arguments: argparse.Namespace, job: str = "") -> tuple[Installation, str | None]:
+def chosen(arguments: argparse.Namespace) -> tuple[Installation, str | None]:
     """Return the installation that is meant, and the path of its endpoint where the app tells.
+
+    A command without `add_service` sets `job` and `target_label` to what is empty.
 
     Raises:
         UsageError: The flags do not go together, or one is wrong.
@@ -67,13 +83,39 @@ def chosen(arguments: argparse.Namespace, job: str = "") -> tuple[Installation, 
         if beside:
             raise UsageError(f"--app reads the options from the app; leave out {' and '.join(beside)}")
         app = read(arguments.app, arguments.namespace, arguments.traceback)
-        return Installation(job, app.recorder.options, app.own, app.recorder.bound().series), app.metrics_path
+        found = Installation(arguments.job, app.recorder.options, app.own, app.recorder.bound().series)
+        return _labelled(found, arguments.target_label), app.metrics_path
     labels = {name: Label(max_values=1) for name in given.pop("label", ())}
     try:
         metrics = RedMetrics(registry=CollectorRegistry(), multiprocess_dir=None, labels=labels, **given)
     except (TypeError, ValueError) as error:
         raise UsageError(str(error)) from error
-    return Installation(job, recorder_of(metrics).options), None
+    return _labelled(Installation(arguments.job, recorder_of(metrics).options), arguments.target_label), None
+
+
+def _labelled(installation: Installation, pairs: Sequence[tuple[str, str]]) -> Installation:
+    """Return the installation with its target labels."""
+    try:
+        labelled = replace(installation, target_labels=dict(pairs))
+    except ValueError as error:
+        raise UsageError(f"--target-label: {error}") from error
+    if len(labelled.target_labels) < len(pairs):
+        raise UsageError("--target-label: a label has one value, and files are made for one service at a time")
+    return labelled
+
+
+def _job(text: str) -> str:
+    """Read `--job`. Prometheus refuses a job without a name."""
+    if not text:
+        raise argparse.ArgumentTypeError("must not be empty: it is the job_name of Prometheus")
+    return text
+
+
+def _target_label(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"{text!r}: write name=value, such as env=prod")
+    return name, value
 
 
 def _given(arguments: argparse.Namespace) -> dict[str, Any]:

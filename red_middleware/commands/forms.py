@@ -25,7 +25,7 @@ def add_format(parser: argparse.ArgumentParser, kind: str) -> None:
         default=PROMETHEUS,
         help=f"a plain file, or {kind} (default: %(default)s)",
     )
-    group.add_argument("--name", help="the object's name (default: made of the job)")
+    group.add_argument("--name", help="the object's name (default: made of the job and the target labels)")
     group.add_argument("--kubernetes-namespace", metavar="NAMESPACE", help="the object's namespace (default: none)")
     group.add_argument(
         "--object-label", action="append", default=[], type=pair, metavar="KEY=VALUE",
@@ -43,13 +43,13 @@ def pair(text: str) -> tuple[str, str]:
     return key, value
 
 
-def metadata(arguments: argparse.Namespace, job: str, what: str) -> Metadata:
-    """Return the metadata of an object, whose name is made of the job if none is given.
+def metadata(arguments: argparse.Namespace, title: str, what: str) -> Metadata:
+    """Return the metadata of an object, whose name is made of what the app is called if none is given.
 
     Raises:
         UsageError: The name or the namespace is none that Kubernetes accepts.
     """
-    made = re.sub(r"[^a-z0-9]+", "-", f"{job}-red-{what}".lower()).strip("-")
+    made = re.sub(r"[^a-z0-9]+", "-", f"{title}-red-{what}".lower()).strip("-")
     name = arguments.name or made
     for flag, said in (("--name", name), ("--kubernetes-namespace", arguments.kubernetes_namespace)):
         if said is not None and not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", said):

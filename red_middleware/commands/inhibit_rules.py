@@ -1,6 +1,7 @@
 """`inhibit-rules`: the part of Alertmanager's configuration that makes one notification of alerts that say the same."""
 
 import argparse
+import re
 from typing import Final
 
 from ..monitoring.inhibition import inhibit_rules
@@ -15,8 +16,10 @@ example:
 Add the entries of the file to `inhibit_rules:` of alertmanager.yml. Append the file as a whole only if there is no such
 section yet: Alertmanager refuses a configuration that has it twice.
 
-They are the same for every app. Alerts of severity `page` want a person now, those of severity `ticket` within days:
-route them by that label.
+They are the same for every app. If target labels tell some apart, name these labels here: one alert keeps another one
+quiet only where they are the same, and an app without such a label is none the worse.
+
+Alerts of severity `page` want a person now, those of severity `ticket` within days: route them by that label.
 """
 
 
@@ -25,15 +28,27 @@ def add(commands: Subparsers) -> None:
     parser = add_command(
         commands,
         "inhibit-rules",
-        "[--output FILE]",
+        "[--target-label NAME] [--output FILE]",
         "Alertmanager's rules for which alert keeps another one quiet",
         HELP,
     )
+    parser.add_argument(
+        "--target-label", action="append", default=[], type=_name, metavar="NAME",
+        help="a label that tells services of one job name apart, such as env; repeatable",
+    )  # fmt: skip
     add_output(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the rules."""
-    write(yaml_text([{"inhibit_rules": inhibit_rules()}], arguments.arguments), arguments.output)
+    write(yaml_text([{"inhibit_rules": inhibit_rules(arguments.target_label)}], arguments.arguments), arguments.output)
     return 0
+
+
+def _name(text: str) -> str:
+    """Read the name of a label; as `name=value`, as the other commands take it, the value says nothing here."""
+    name = text.partition("=")[0]
+    if not re.fullmatch("[a-zA-Z_][a-zA-Z0-9_]*", name, re.ASCII):
+        raise argparse.ArgumentTypeError(f"{text!r} is no name of a label")
+    return name

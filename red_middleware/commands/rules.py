@@ -13,7 +13,7 @@ from ..monitoring.installation import Installation
 from ..monitoring.kubernetes import prometheus_rule
 from ..monitoring.rules import Group, rule_groups
 from . import Subparsers, add_command
-from .flags import add_flags, chosen, job
+from .flags import add_flags, add_service, chosen
 from .forms import KUBERNETES, add_format, check_form, metadata
 from .output import add_output, write, yaml_text
 
@@ -59,7 +59,7 @@ def add(commands: Subparsers) -> None:
     """Add both commands."""
     for name, (summary, more, _) in COMMANDS.items():
         parser = add_command(commands, name, USAGE, summary, HELP.format(name=name, more=more))
-        parser.add_argument("--job", required=True, type=job, help=JOB_HELP)
+        add_service(parser, JOB_HELP)
         add_output(parser)
         add_format(parser, "a PrometheusRule")
         add_flags(parser)
@@ -69,12 +69,12 @@ def add(commands: Subparsers) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Write the rules."""
     check_form(arguments)
-    installation, _ = chosen(arguments, arguments.job)
+    installation, _ = chosen(arguments)
     if arguments.command == "alerts" and not installation.objectives:
         print(f"red-middleware alerts: {WITHOUT_OBJECTIVES}", file=sys.stderr)
     groups = COMMANDS[arguments.command][2](installation)
     if arguments.format == KUBERNETES:
-        document = prometheus_rule(metadata(arguments, arguments.job, arguments.command), groups)
+        document = prometheus_rule(metadata(arguments, installation.title, arguments.command), groups)
     else:
         document = {"groups": groups}
     write(yaml_text([document], arguments.arguments), arguments.output)

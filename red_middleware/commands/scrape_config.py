@@ -11,7 +11,7 @@ from ..monitoring.kubernetes import monitor
 from ..monitoring.scrape import Scrape
 from ..settings import METRICS_PATH
 from . import Subparsers, UsageError, add_command
-from .flags import add_flags, chosen, job
+from .flags import add_flags, add_service, chosen
 from .forms import KUBERNETES, add_format, check_form, metadata, pair
 from .output import add_output, write, yaml_text
 
@@ -39,9 +39,7 @@ def add(commands: Subparsers) -> None:
     parser = add_command(
         commands, "scrape-config", USAGE, "a scrape job with a limit that follows from the bound", HELP
     )
-    parser.add_argument(
-        "--job", required=True, type=job, help="the job_name, which the series have as a label, and rules match"
-    )
+    add_service(parser, "the job_name, which the series have as a label, and rules match")
     parser.add_argument(
         "--target", action="append", type=_target, metavar="HOST:PORT", help="where an instance answers; repeatable"
     )
@@ -78,7 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
             raise UsageError(f"--{name.replace('_', '-')} {other} with --format kubernetes")
     if not is_kubernetes and not arguments.target:
         raise UsageError("--target says where the app answers, such as shop:8000")
-    installation, in_app = chosen(arguments, arguments.job)
+    installation, in_app = chosen(arguments)
     try:
         scrape = Scrape(
             job=arguments.job,
@@ -87,12 +85,13 @@ def run(arguments: argparse.Namespace) -> int:
             timeout=arguments.scrape_timeout,
             path=arguments.metrics_path or in_app or METRICS_PATH.value() or "/metrics",
             scheme=arguments.scheme,
+            target_labels=installation.target_labels,
         )
     except ValueError as error:
         raise UsageError(str(error)) from error
     if is_kubernetes:
         document = monitor(
-            metadata(arguments, arguments.job, "scrape"), scrape, _selector(arguments), _port(arguments),
+            metadata(arguments, installation.title, "scrape"), scrape, _selector(arguments), _port(arguments),
             by_service=arguments.service, token_secret=arguments.token_secret,
         )  # fmt: skip
     else:

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from ..counting.layout import Objective
 from ..families.family import number
-from .installation import JOB, Installation
+from .installation import Installation
 from .rules import BAD, BAD_RATIO, BUDGET, PERIOD, RATE, Group, Level, allowed, labels_of, levels, matchers_of
 
 RUNBOOKS: Final = "https://github.com/red-middleware/red-middleware/blob/main/docs/runbooks.md"
@@ -60,7 +60,7 @@ def alert_groups(installation: Installation) -> list[Group]:
     alerts = [*_burns(installation), *_missing(installation), *_doubtful(installation)]
     for alert in alerts:
         alert["annotations"]["runbook_url"] = f"{RUNBOOKS}#{alert['alert'].lower()}"
-    return [{"name": f"red-{installation.job}-alerts", "rules": alerts}]
+    return [{"name": f"red-{installation.title}-alerts", "rules": alerts}]
 
 
 def _alert(name: str, severity: str, wait: str, expr: str, summary: str, description: str, **labels: str) -> Alert:
@@ -94,7 +94,7 @@ def _burn(name: str, level: Level, objective: Objective, burns: Sequence[Burn], 
         severity,
         wait,
         "\nor\n".join(_burning(level, objective, burn) for burn in burns),
-        f"{where}{{{{ $labels.job }}}}: {_missed(objective)}",
+        f"{where}{_who(level.installation)}: {_missed(objective)}",
         "{{ $value | humanizePercentage }} of the requests missed the objective lately; at most "
         f"{_percent(allowed(objective))} may.{_worst_route(level, objective)}{_budget_left(level, objective)}",
         level=level.name,
@@ -148,6 +148,11 @@ def _worst_route(level: Level, objective: Objective) -> str:
     return f" {{{{ with {asked} }}}}{{{{ with {worst} }}}}Most of them: {{{{ . }}}}.{{{{ end }}}}{{{{ end }}}}"
 
 
+def _who(installation: Installation) -> str:
+    """Return the template of what the app is called."""
+    return " ".join(f"{{{{ $labels.{name} }}}}" for name in installation.service)
+
+
 def _percent(share: float) -> str:
     """Return a share as `humanizePercentage` writes it."""
     return f"{100 * share:.6g}%"
@@ -155,28 +160,28 @@ def _percent(share: float) -> str:
 
 def _missing(installation: Installation) -> Iterator[Alert]:
     """Yield the alerts on metrics that do not come."""
-    job = installation.of_job()
+    service, who = installation.of_service(), _who(installation)
     yield _alert(
-        "RedMetricsAbsent", "page", "5m", f"absent({installation.name('red_series')}{{{job}}})",
-        "{{ $labels.job }}: no metrics",
+        "RedMetricsAbsent", "page", "5m", f"absent({installation.name('red_series')}{{{service}}})",
+        f"{who}: no metrics",
         "Prometheus has no metrics of any instance: it finds none, cannot scrape them, or they are named otherwise. "
-        "All other alerts of this job are blind.",
+        "All other alerts of this service are blind.",
     )  # fmt: skip
     yield _alert(
-        "RedTargetDown", "ticket", "5m", f"up{{{job}}} == 0",
-        "{{ $labels.instance }} of {{ $labels.job }}: cannot be scraped",
+        "RedTargetDown", "ticket", "5m", f"up{{{service}}} == 0",
+        f"{{{{ $labels.instance }}}} of {who}: cannot be scraped",
         "Scrapes of this instance fail, so its requests are counted nowhere.",
     )  # fmt: skip
     yield _alert(
         "RedScrapeSlow", "ticket", "15m",
-        f"avg_over_time(scrape_duration_seconds{{{job}}}[15m]) > {SLOW_SCRAPE_SECONDS} and up{{{job}}} == 1",
-        "{{ $labels.instance }} of {{ $labels.job }}: slow scrapes",
+        f"avg_over_time(scrape_duration_seconds{{{service}}}[15m]) > {SLOW_SCRAPE_SECONDS} and up{{{service}}} == 1",
+        f"{{{{ $labels.instance }}}} of {who}: slow scrapes",
         "A scrape takes {{ $value | humanizeDuration }}. One that exceeds scrape_timeout (10 s by default) is lost.",
     )  # fmt: skip
     yield _alert(
         "RedScrapeNearSampleLimit", "ticket", "15m",
-        f"scrape_samples_post_metric_relabeling{{{job}}} > {NEAR} * {installation.sample_limit}",
-        "{{ $labels.instance }} of {{ $labels.job }}: nearly too many samples",
+        f"scrape_samples_post_metric_relabeling{{{service}}} > {NEAR} * {installation.sample_limit}",
+        f"{{{{ $labels.instance }}}} of {who}: nearly too many samples",
         "A scrape has {{ $value | humanize }} samples. With more than "
         f"{installation.sample_limit}, the sample_limit that fits, it fails as a whole.",
     )  # fmt: skip
@@ -184,33 +189,33 @@ def _missing(installation: Installation) -> Iterator[Alert]:
 
 def _doubtful(installation: Installation) -> Iterator[Alert]:
     """Yield the alerts on what the middleware says of itself."""
-    job = installation.of_job()
+    service, who, by = installation.of_service(), _who(installation), ", ".join(installation.service)
     series, limit, overflow, faults, isolated = (
-        f"{installation.name(family)}{{{job}}}"
+        f"{installation.name(family)}{{{service}}}"
         for family in (
             "red_series", "red_series_limit", "red_overflow_requests_total", "red_instrumentation_errors_total",
             "red_worker_isolated",
         )
     )  # fmt: skip
     yield _alert(
-        "RedOverflow", "ticket", "0m", f"sum by ({JOB}) (increase({overflow}[1h])) > 0",
-        "{{ $labels.job }}: requests count under the route _overflow",
+        "RedOverflow", "ticket", "0m", f"sum by ({by}) (increase({overflow}[1h])) > 0",
+        f"{who}: requests count under the route _overflow",
         "{{ $value | humanize }} requests of the last hour found no free row. Their totals are right, their route is "
         "unknown.",
     )  # fmt: skip
     yield _alert(
-        "RedSeriesNearLimit", "ticket", "15m", f"max by ({JOB}) ({series} / {limit}) > {NEAR}",
-        "{{ $labels.job }}: nearly as many series as there can be",
+        "RedSeriesNearLimit", "ticket", "15m", f"max by ({by}) ({series} / {limit}) > {NEAR}",
+        f"{who}: nearly as many series as there can be",
         "{{ $value | humanizePercentage }} of red_series_limit is in use. Soon requests will count under the route "
         "_overflow.",
     )  # fmt: skip
     yield _alert(
-        "RedInstrumentationFaults", "ticket", "0m", f"sum by ({JOB}) (increase({faults}[1h])) > 0",
-        "{{ $labels.job }}: faults of the instrumentation",
+        "RedInstrumentationFaults", "ticket", "0m", f"sum by ({by}) (increase({faults}[1h])) > 0",
+        f"{who}: faults of the instrumentation",
         "{{ $value | humanize }} faults in the last hour. Responses were not harmed; the log says what failed.",
     )  # fmt: skip
     yield _alert(
-        "RedWorkerIsolated", "ticket", "15m", f"sum by ({JOB}) (max_over_time({isolated}[5m])) > 0",
-        "{{ $labels.job }}: a worker shares no numbers",
+        "RedWorkerIsolated", "ticket", "15m", f"sum by ({by}) (max_over_time({isolated}[5m])) > 0",
+        f"{who}: a worker shares no numbers",
         "At {{ $value | humanize }} instances a worker tells only of its own requests, so rates are wrong.",
     )  # fmt: skip

@@ -4,7 +4,8 @@ A query never spells a family, a label or a bound by itself. It asks here, so th
 `naming="otel"` and the other options.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -15,6 +16,12 @@ from ..options import Options
 
 JOB: Final = "job"
 """The label that Prometheus gives all instances of an app."""
+
+TAKEN: Final = frozenset((
+    JOB, "instance", "route", "datasource", "le", "quantile", "pid", "alertname", "alertstate", "severity", "level",
+    "objective", "threshold",
+))  # fmt: skip
+"""What a target label must not be called: Prometheus, rules, alerts or the dashboard's variables have it."""
 
 
 class OwnMetric(NamedTuple):
@@ -37,12 +44,18 @@ class Installation:
         own: The app's own metrics, those that its author wants to see first.
         most_series: The most series that red_middleware exposes there, see `RedMetrics.bound`, which knows how many
             rows the declared routes need. 0: what the options alone say.
+        target_labels: Labels that Prometheus gives the targets beside the job, such as `{"env": "prod"}`, and that tell
+            apart what has one job name.
+
+    Raises:
+        ValueError: A target label has no value, or a name that is taken or that Prometheus does not have.
     """
 
     job: str
     options: Options
     own: Sequence[OwnMetric] = ()
     most_series: int = 0
+    target_labels: Mapping[str, str] = field(default_factory=dict)
     choices: Choices = field(init=False)
     families: Sequence[Family] = field(init=False)
 
@@ -53,6 +66,18 @@ class Installation:
             kinds = layout(self.choices)
             most = bound(self.families, kinds, {kind.name: kind.capacity for kind in kinds})
             object.__setattr__(self, "most_series", most.series)
+        self._check_target_labels()
+        object.__setattr__(self, "target_labels", dict(sorted(self.target_labels.items())))
+
+    @property
+    def service(self) -> dict[str, str]:
+        """The labels that all series of this app have, and no other ones: the job and the target labels."""
+        return {JOB: self.job, **self.target_labels}
+
+    @property
+    def title(self) -> str:
+        """What people call the app: its job, and the values of its target labels."""
+        return " ".join(filter(None, self.service.values()))
 
     @property
     def is_otel(self) -> bool:
@@ -148,9 +173,32 @@ class Installation:
             raise ValueError(f"{number(seconds)} is no bound of the latency histogram: {bounds_text(self)}")
         return self.buckets(both(matchers, le(seconds)))
 
-    def of_job(self) -> str:
-        """Return the matcher that finds this app and no other."""
-        return f'{JOB}="{escape(self.job)}"'
+    def of_service(self) -> str:
+        """Return the matchers that find this app and no other."""
+        return both(*(f'{name}="{escape(value)}"' for name, value in self.service.items()))
+
+    def _check_target_labels(self) -> None:
+        exposed = set(self._exposed_labels())
+        for name, value in self.target_labels.items():
+            rule = ""
+            if not re.fullmatch(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*", name, re.ASCII):
+                rule = "no target has a label of this name"
+            elif name in exposed:
+                rule = "the app itself exposes a label of this name"
+            elif name in TAKEN:
+                rule = "this name is taken"
+            elif not value:
+                rule = "must have a value"
+            if rule:
+                raise ValueError(f"target label {name!r}: {rule}")
+
+    def _exposed_labels(self) -> Iterator[str]:
+        for kind in layout(self.choices):
+            yield from kind.labels
+        for family in self.families:
+            yield family.code_label
+            for constant in family.constants:
+                yield from dict(constant.labels)
 
 
 def le(seconds: float) -> str:

@@ -9,11 +9,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from .installation import JOB
 from .scrape import Scrape
 
 API: Final = "monitoring.coreos.com/v1"
 DASHBOARD_LABEL: Final = "grafana_dashboard"
 """What the sidecar of Grafana's Helm chart looks for if nothing else is said."""
+
+
+BY_OPERATOR: Final = frozenset(("namespace", "pod", "service", "container", "endpoint"))
+"""The labels that the operator gives a target by where it has found it. Nothing may say otherwise."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,7 @@ def monitor(
 
     Args:
         metadata: Its name.
-        scrape: How it is scraped. The series have its job, whatever the pods are called.
+        scrape: How it is scraped. The series have its job, whatever the pods are called, and its target labels.
         selector: Labels of the pods, or of the service.
         port: The name of the port.
         by_service: Whether a service leads to the pods: a `ServiceMonitor`.
@@ -79,7 +84,9 @@ def monitor(
         "scrapeTimeout": scrape.timeout,
         "relabelings": [
             # A single $ would begin the name of a group, as in $1.
-            {"action": "replace", "targetLabel": "job", "replacement": scrape.job.replace("$", "$$")}
+            {"action": "replace", "targetLabel": name, "replacement": value.replace("$", "$$")}
+            for name, value in ({JOB: scrape.job} | dict(scrape.target_labels)).items()
+            if name not in BY_OPERATOR
         ],
     }
     if token_secret is not None:

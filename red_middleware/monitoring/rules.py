@@ -1,6 +1,6 @@
 """Recording rules: RED of the service and of each route, and how much of each objective is missed.
 
-Every rule sums over the instances of one job, so the results are the same on Prometheus, Thanos, Mimir and
+Every rule sums over the instances of one service, so the results are the same on Prometheus, Thanos, Mimir and
 VictoriaMetrics. Names are `level:metric:operations`. The rates over five minutes are recorded from the raw counters.
 All longer windows are made of these rates, and never of ratios: an average of ratios is not a ratio.
 """
@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 from ..counting.layout import Objective
 from ..families.family import number
-from .installation import JOB, Installation, both, le
+from .installation import Installation, both, le
 
 REQUESTS: Final = "http_requests"
 ERRORS: Final = "http_errors"
@@ -54,7 +54,13 @@ class Level(NamedTuple):
     @property
     def labels(self) -> list[str]:
         """The labels that are left."""
-        return [JOB] if self.name == "service" else [JOB, self.installation.route]
+        service = list(self.installation.service)
+        return service if self.name == "service" else [*service, self.installation.route]
+
+    @property
+    def by(self) -> str:
+        """These labels, as PromQL lists them."""
+        return ", ".join(self.labels)
 
     def recorded(self, metric: str, operations: str, *more: str) -> str:
         """Return the name of what is recorded.
@@ -68,12 +74,12 @@ class Level(NamedTuple):
         return f"{'_'.join([*self.labels, *more])}:{namespace}{'_' if namespace else ''}{metric}:{operations}"
 
     def selector(self, metric: str, operations: str, matchers: str = "") -> str:
-        """Return a selector of what is recorded for this job."""
-        return f"{self.recorded(metric, operations)}{{{both(self.installation.of_job(), matchers)}}}"
+        """Return a selector of what is recorded for this service."""
+        return f"{self.recorded(metric, operations)}{{{both(self.installation.of_service(), matchers)}}}"
 
     def buckets(self, matchers: str = "") -> str:
         """Return a selector of the recorded buckets of the latency histogram."""
-        return f"{self.recorded(BUCKETS, RATE, 'le')}{{{both(self.installation.of_job(), matchers)}}}"
+        return f"{self.recorded(BUCKETS, RATE, 'le')}{{{both(self.installation.of_service(), matchers)}}}"
 
 
 def levels(installation: Installation) -> tuple[Level, Level]:
@@ -119,7 +125,7 @@ def apdex_bounds(installation: Installation) -> tuple[float, float] | None:
 
 
 def _group(installation: Installation, name: str, rules: Iterable[Rule]) -> Group:
-    return {"name": f"red-{installation.job}-{name}", "rules": list(rules)}
+    return {"name": f"red-{installation.title}-{name}", "rules": list(rules)}
 
 
 def _rule(name: str, expr: str, **labels: str) -> Rule:
@@ -128,25 +134,24 @@ def _rule(name: str, expr: str, **labels: str) -> Rule:
 
 def _rates(installation: Installation) -> Iterator[Rule]:
     """Yield RED over five minutes."""
-    job = installation.of_job()
+    service = installation.of_service()
     counters = {
-        REQUESTS: installation.requests(job),
-        ERRORS: installation.errors(job),
-        f"{DURATION}_sum": f"{installation.name(installation.duration_family, '_sum')}{{{job}}}",
+        REQUESTS: installation.requests(service),
+        ERRORS: installation.errors(service),
+        f"{DURATION}_sum": f"{installation.name(installation.duration_family, '_sum')}{{{service}}}",
     }
     route, _ = levels(installation)
     for level in levels(installation):
-        by_level = ", ".join(level.labels)
         requests = level.selector(REQUESTS, RATE)
         for metric, counter in counters.items():
-            expr = f"sum by ({by_level}) ({_rates_of(level, counter, route.selector(metric, RATE))})"
+            expr = f"sum by ({level.by}) ({_rates_of(level, counter, route.selector(metric, RATE))})"
             if metric == ERRORS and installation.is_otel:  # nothing is shown there until a request has failed
                 expr += f" or 0 * {requests}"
             yield _rule(level.recorded(metric, RATE), expr)
         yield _rule(level.recorded(ERROR_RATIO, f"ratio_{RATE}"), f"{level.selector(ERRORS, RATE)} / {requests}")
         yield _rule(level.recorded(DURATION, "mean5m"), f"{level.selector(f'{DURATION}_sum', RATE)} / {requests}")
-        buckets = _rates_of(level, installation.buckets(job), route.buckets())
-        yield _rule(level.recorded(BUCKETS, RATE, "le"), f"sum by ({by_level}, le) ({buckets})")
+        buckets = _rates_of(level, installation.buckets(service), route.buckets())
+        yield _rule(level.recorded(BUCKETS, RATE, "le"), f"sum by ({level.by}, le) ({buckets})")
         for name, quantile in QUANTILES.items():
             expr = f"histogram_quantile({quantile}, {level.buckets()})"
             yield _rule(level.recorded(DURATION, f"{name}_{RATE}"), expr)
@@ -162,7 +167,7 @@ def _apdex(level: Level) -> Iterator[Rule]:
     """Yield the share of satisfied users, with half of those who tolerate it: the mean of both shares of requests."""
     pair = apdex_bounds(level.installation)
     if pair is not None:
-        satisfied, tolerated = (f"sum by ({', '.join(level.labels)}) ({level.buckets(le(bound))})" for bound in pair)
+        satisfied, tolerated = (f"sum by ({level.by}) ({level.buckets(le(bound))})" for bound in pair)
         expr = f"({satisfied} + {tolerated}) / 2 / {level.selector(REQUESTS, RATE)}"
         yield _rule(level.recorded(DURATION, f"apdex_{RATE}"), expr)
 
@@ -209,10 +214,10 @@ def _bad(level: Level, objective: Objective) -> str:
         return level.selector(ERRORS, RATE)
     route, _ = levels(level.installation)
     if level.name == "service":
-        return f"sum by ({JOB}) ({route.selector(BAD, RATE, matchers_of(objective))})"
-    job = level.installation.of_job()
-    counters = level.installation.requests(job), level.installation.within(objective.threshold, job)
-    requests, within = (f"sum by ({', '.join(level.labels)}) (rate({counter}[5m]))" for counter in counters)
+        return f"sum by ({level.by}) ({route.selector(BAD, RATE, matchers_of(objective))})"
+    service = level.installation.of_service()
+    counters = level.installation.requests(service), level.installation.within(objective.threshold, service)
+    requests, within = (f"sum by ({level.by}) (rate({counter}[5m]))" for counter in counters)
     return f"clamp_min({requests} - {within}, 0)"  # it is exact but for the division by the time
 
 

@@ -4,8 +4,8 @@
 """
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 DURATION: Final = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?(?:(\d+)ms)?")
@@ -26,6 +26,7 @@ class Scrape:
         timeout: How long a scrape may take; no more than the interval.
         path: Where the endpoint answers.
         scheme: `http` or `https`.
+        target_labels: What the targets have beside the job, see `Installation`.
 
     Raises:
         ValueError: Prometheus does not take the interval or the timeout, or the interval is too long for the rules.
@@ -37,6 +38,7 @@ class Scrape:
     timeout: str = "10s"
     path: str = "/metrics"
     scheme: str = "http"
+    target_labels: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if milliseconds(self.timeout) > milliseconds(self.interval):
@@ -52,6 +54,7 @@ class Scrape:
             targets: Each a host and a port.
             token_file: The file, on Prometheus's machine, that holds the bearer token.
         """
+        labels = {"labels": dict(self.target_labels)} if self.target_labels else {}
         credentials = {} if token_file is None else {"authorization": {"credentials_file": token_file}}
         return {
             "job_name": self.job,
@@ -61,7 +64,7 @@ class Scrape:
             "scheme": self.scheme,
             "sample_limit": self.sample_limit,
             **credentials,
-            "static_configs": [{"targets": list(targets)}],
+            "static_configs": [{"targets": list(targets), **labels}],
         }
 
 

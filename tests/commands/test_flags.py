@@ -1,5 +1,6 @@
 """Flags stand for the options of `RedMetrics`: the same files come of both, and of the environment as in the app."""
 
+import json
 import subprocess
 from typing import Any
 
@@ -16,6 +17,8 @@ from red_middleware.monitoring.installation import Installation
 from red_middleware.monitoring.rules import rule_groups
 
 from . import command, environment, run
+
+METRICS = RedMetrics(registry=CollectorRegistry(), multiprocess_dir=None)
 
 TABLE: list[tuple[str, dict[str, Any]]] = [
     ("", {}),
@@ -52,6 +55,18 @@ def test_flags_make_what_the_options_make(
     assert main(["scrape-config", "--job", "shop", "--target", "shop:80", *flags.split()]) == 0
     (job,) = yaml.safe_load(capsys.readouterr().out)["scrape_configs"]
     assert job["sample_limit"] == metrics.bound().series + metrics.own_series_limit == expected.sample_limit
+
+
+@pytest.mark.parametrize("app", [(), ("--app", "tests.commands.test_flags:METRICS")])
+def test_target_labels_tell_services_of_one_job_apart(app: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    """Whether the app is read or its options are flags."""
+    expected = Installation("shop", recorder_of(METRICS).options, target_labels={"env": "prod", "cluster": """ "b" """})
+    given = ("--job", "shop", "--target-label", "env=prod", "--target-label", 'cluster= "b" ', *app)
+    for name, groups in (("rules", rule_groups(expected)), ("alerts", alert_groups(expected))):
+        assert main([name, *given]) == 0
+        assert yaml.safe_load(capsys.readouterr().out) == {"groups": groups}
+    assert main(["dashboard", *given]) == 0
+    assert json.loads(capsys.readouterr().out)["title"] == 'RED of shop  "b"  prod'
 
 
 def test_every_option_is_a_flag_or_named_as_none(capsys: pytest.CaptureFixture[str]) -> None:
@@ -98,6 +113,12 @@ def test_the_environment_counts_as_it_does_in_the_app(
         ("rules --job shop --label le", "the name le is taken"),
         ("rules --job shop --naming ours", "argument --naming: invalid choice: 'ours'"),
         ("rules --job shop --app x:y --sizes --label t", "leave out --sizes and --label"),
+        ("rules --job shop --target-label env", "argument --target-label: 'env': write name=value, such as env=prod"),
+        ("rules --job shop --target-label env=", "--target-label: target label 'env': must have a value"),
+        ("alerts --job shop --target-label le=1", "--target-label: target label 'le': this name is taken"),
+        ("dashboard --target-label t=1 --label t", "target label 't': the app itself exposes a label of this name"),
+        ("rules --job shop --target-label a=1 --target-label a=2", "files are made for one service at a time"),
+        ("check x --target-label a=1", "unrecognized arguments: --target-label"),
         ("nothing", "invalid choice: 'nothing'"),
     ],
 )

@@ -157,6 +157,31 @@ def test_a_monitor_of_a_job_that_is_no_label_value(capsys: pytest.CaptureFixture
     assert (endpoint["port"], endpoint["interval"]) == ("http-metrics-of-it", "2m")
 
 
+def test_a_target_label_is_where_targets_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As a plain job sets it, so does a monitor, but for what the operator sets itself. The object is named by it."""
+    file = tmp_path / "prometheus.yml"
+    arguments = ("scrape-config", "--job", "shop", "--target-label", "env=a=$1", "--target-label", "namespace=east")
+    assert main([*arguments, "--target", "shop:8000", "--output", str(file)]) == 0
+    checked("promtool", "check", "config", file)
+    (job,) = yaml.safe_load(file.read_text())["scrape_configs"]
+    assert job["static_configs"] == [{"targets": ["shop:8000"], "labels": {"env": "a=$1", "namespace": "east"}}]
+    monitor = made(capsys, *arguments, *KUBERNETES)
+    assert monitor["metadata"]["name"] == "shop-a-1-east-red-scrape"
+    assert monitor["spec"]["podMetricsEndpoints"][0]["relabelings"] == [
+        {"action": "replace", "targetLabel": "job", "replacement": "shop"},
+        {"action": "replace", "targetLabel": "env", "replacement": "a=$$1"},
+    ]
+    for command in ("rules", "alerts", "dashboard"):
+        document = made(capsys, command, "--job", "shop", "--target-label", "env=prod", *KUBERNETES)
+        assert document["metadata"]["name"] == f"shop-prod-red-{command}"
+
+
+def test_inhibition_asks_for_the_labels_that_it_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """Written as for the other commands, too."""
+    rules = made(capsys, "inhibit-rules", "--target-label", "env", "--target-label", "cluster=b")["inhibit_rules"]
+    assert [rule["equal"][:3] for rule in rules] == [["job", "env", "cluster"]] * 3
+
+
 def test_inhibit_rules_go_into_the_section_that_there_is(capsys: pytest.CaptureFixture[str]) -> None:
     """A file with two such sections is refused, so the help shows no plain `>>`."""
     with pytest.raises(SystemExit):
@@ -191,6 +216,7 @@ def test_inhibit_rules_go_into_the_section_that_there_is(capsys: pytest.CaptureF
         ("scrape-config --job shop --target a:0", "'a:0': write host:port"),
         ("scrape-config --job shop --target a:65536", "'a:65536': write host:port"),
         ("scrape-config --job shop --target a:1 --metrics-path metrics", "'metrics': must begin with /"),
+        ("inhibit-rules --target-label a-b", "'a-b' is no name of a label"),
         ("scrape-config --job= --target a:1", "argument --job: must not be empty"),
         ("rules --job=", "argument --job: must not be empty"),
         ("alerts --job=", "argument --job: must not be empty"),

@@ -15,7 +15,8 @@ from red_middleware import RedMetrics, RedWSGIMiddleware, serve_metrics
 from red_middleware.metrics import recorder_of
 from red_middleware.monitoring.alerts import alert_groups
 from red_middleware.monitoring.installation import Installation
-from red_middleware.monitoring.rules import rule_groups
+from red_middleware.monitoring.rules import BAD, ERROR_RATIO, RATE, REQUESTS, levels, rule_groups
+from red_middleware.monitoring.scrape import Scrape
 
 from ..drive import Environ, StartResponse, environ
 from ..monitoring.installations import OPTIONS, metrics
@@ -24,6 +25,9 @@ from .servers import poll
 from .victoria import VictoriaMetrics
 
 ROUTES: Final = ["/items/<id>", "/checkout"]
+TARGET_LABELS: Final = {"objectives": {"env": "prod", "Region_2": 'a "b"'}, "otel": {"env": "prod"}}
+"""Beside the job, by its name."""
+
 SOME_SECONDS: Final = 0.05
 """Between two rounds of traffic."""
 
@@ -62,7 +66,10 @@ def exposed() -> Iterator[Exposed]:
     """An app for each of the options, under traffic."""
     found = Exposed()
     made: dict[str, RedMetrics] = {name: metrics(**options) for name, options in OPTIONS.items()}
-    found.installations = [Installation(name, recorder_of(one).options) for name, one in made.items()]
+    found.installations = [
+        Installation(name, recorder_of(one).options, target_labels=TARGET_LABELS.get(name, {}))
+        for name, one in made.items()
+    ]
     stop = threading.Event()
     apps = [RedWSGIMiddleware(app, metrics=one, routes=ROUTES) for one in made.values()]
     visitor = threading.Thread(target=visit, args=(apps, stop))
@@ -80,24 +87,31 @@ def database(request: Any, exposed: Exposed, tmp_path_factory: pytest.TempPathFa
     """A database that scrapes the apps, and evaluates their rules and alerts."""
     groups = [group for one in exposed.installations for group in (*rule_groups(one), *alert_groups(one))]
     directory: Path = tmp_path_factory.mktemp(request.param.__name__)
-    with request.param(directory, dict(exposed), groups=groups) as found:
+    more = {one.job: scrape_job(one, exposed[one.job]) for one in exposed.installations if one.target_labels}
+    with request.param(directory, dict(exposed), more, groups) as found:
         yield found
+
+
+def scrape_job(one: Installation, port: int) -> dict[str, Any]:
+    """Return the job that is generated, but for how often it scrapes."""
+    scrape = Scrape(one.job, one.sample_limit, "1s", "1s", target_labels=one.target_labels)
+    return scrape.job_of([f"127.0.0.1:{port}"])
 
 
 def test_every_rule_records_something(exposed: Exposed, database: Database) -> None:
     """For each option: under its names, its labels, and its bounds as they are exposed."""
     due = {
-        (rule["record"], one.job)
+        one.job: (one.of_service(), {rule["record"] for group in rule_groups(one) for rule in group["rules"]})
         for one in exposed.installations
-        for group in rule_groups(one)
-        for rule in group["rules"]
     }
+    last: list[dict[str, set[str]]] = [{}]
 
-    def missing() -> set[tuple[str, str]]:
-        there = database.ask('count by (__name__, job) ({__name__=~".+:.+:.+"})')
-        return due - {(labels["__name__"], labels["job"]) for labels, _ in there}
-
-    last: list[set[tuple[str, str]]] = [due]
+    def missing() -> dict[str, set[str]]:
+        found = {}
+        for job, (service, records) in due.items():
+            there = database.ask(f'count by (__name__) ({{__name__=~".+:.+:.+",{service}}})')
+            found[job] = records - {labels["__name__"] for labels, _ in there}
+        return {job: records for job, records in found.items() if records}
 
     def all_there() -> bool:
         last[0] = missing()
@@ -106,27 +120,22 @@ def test_every_rule_records_something(exposed: Exposed, database: Database) -> N
     try:
         poll("every rule has recorded something", all_there, 180)  # a rule reads what others wrote before it
     except TimeoutError:
-        pytest.fail(f"never recorded: {sorted(last[0])}", pytrace=False)
+        pytest.fail(f"never recorded: {last[0]}", pytrace=False)
 
 
 def test_what_is_recorded_is_what_happened(exposed: Exposed, database: Database) -> None:
     """A quarter of the requests fail, all of them of one route; none is slow."""
     for one in exposed.installations:
-        job = one.of_job()
-        poll("a rate", lambda: database.ask(f"job:{prefix(one)}http_requests:rate5m{{{job}}} > 0"))  # noqa: B023
-        answers = database.ask(f"job_{one.route}:{prefix(one)}http_errors_per_request:ratio_rate5m{{{job}}} > 0")
+        route, service = levels(one)
+        poll("a rate", lambda: database.ask(f"{service.selector(REQUESTS, RATE)} > 0"))  # noqa: B023
+        answers = database.ask(f"{route.selector(ERROR_RATIO, f'ratio_{RATE}')} > 0")
         # Two rules may read at two moments.
         assert [(labels[one.route], round(share, 1)) for labels, share in answers] == [("/checkout", 1.0)]
-        ((_, share),) = database.ask(f"job:{prefix(one)}http_errors_per_request:ratio_rate5m{{{job}}}")
+        ((_, share),) = database.ask(service.selector(ERROR_RATIO, f"ratio_{RATE}"))
         assert 0.2 < share < 0.3
         for objective in one.objectives:
-            slow = f'job:{prefix(one)}red_slo_bad:rate5m{{{job},objective="latency"}}'
+            slow = service.selector(BAD, RATE, 'objective="latency"')
             assert {value for _, value in database.ask(slow)} == {0.0}, objective
-
-
-def prefix(one: Installation) -> str:
-    """Return what stands before the name of a family."""
-    return f"{one.options.namespace}_" if one.options.namespace else ""
 
 
 def test_every_alert_can_be_asked(exposed: Exposed, database: Database) -> None:
@@ -142,6 +151,6 @@ def test_a_budget_that_burns_is_told_of(exposed: Exposed, database: Database) ->
     """With every option: of the service and of its one bad route."""
     for one in exposed.installations:
         for level in ("service", "route") if one.objectives else ():
-            burning = f'ALERTS{{{one.of_job()},level="{level}",objective="availability"}}'
+            burning = f'ALERTS{{{one.of_service()},level="{level}",objective="availability"}}'
             found = poll(f"{one.job} burns", lambda: database.ask(burning), 150)  # noqa: B023
             assert {labels.get(one.route) for labels, _ in found} == {"/checkout" if level == "route" else None}

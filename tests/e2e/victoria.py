@@ -21,19 +21,27 @@ class VictoriaMetrics:
     Args:
         directory: An empty one of its own.
         targets: Ports by the name of their job.
+        more: Further settings of a job, by its name.
         groups: Rules, which vmalert evaluates at `INTERVAL`, whatever they say.
     """
 
-    def __init__(self, directory: Path, targets: Mapping[str, int], groups: Sequence[Mapping[str, object]]) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        targets: Mapping[str, int],
+        more: Mapping[str, Mapping[str, object]] = NOTHING,
+        groups: Sequence[Mapping[str, object]] = (),
+    ) -> None:
         self.programs = [require_program("victoria-metrics"), require_program("vmalert")]
         self.directory = directory
         self.targets = targets
+        self.more = more
         self.groups = groups
         self.port = free_port()
         self._stack = ExitStack()
 
     def __enter__(self) -> "VictoriaMetrics":
-        configuration = {"global": {"scrape_interval": "1s"}, "scrape_configs": scrape_configs(self.targets, NOTHING)}
+        configuration = {"global": {"scrape_interval": "1s"}, "scrape_configs": scrape_configs(self.targets, self.more)}
         path = self.directory / "scrape.json"
         path.write_text(json.dumps(configuration))  # JSON is YAML
         database, rules = self.programs

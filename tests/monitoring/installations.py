@@ -1,5 +1,6 @@
 """Installations to make files for: one for each option that changes what is exposed."""
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from prometheus_client import CollectorRegistry
@@ -11,6 +12,8 @@ from red_middleware.monitoring.installation import Installation
 from ..options import EVERY
 
 OBJECTIVES: Final[dict[str, Any]] = {"slo_availability": 0.999, "slo_seconds": [0.3]}
+
+NO_TARGET_LABELS: Final[Mapping[str, str]] = {}
 
 OPTIONS: Final[dict[str, dict[str, Any]]] = {
     "plain": {},
@@ -33,6 +36,8 @@ def metrics(**options: Any) -> RedMetrics:
     return RedMetrics(registry=CollectorRegistry(), **{"multiprocess_dir": None, **options})
 
 
-def installation(job: str = "shop", **options: Any) -> Installation:
+def installation(
+    job: str = "shop", *, target_labels: Mapping[str, str] = NO_TARGET_LABELS, **options: Any
+) -> Installation:
     """Return what an app with these options exposes."""
-    return Installation(job, recorder_of(metrics(**options)).options)
+    return Installation(job, recorder_of(metrics(**options)).options, target_labels=target_labels)

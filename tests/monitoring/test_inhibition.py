@@ -26,7 +26,11 @@ def alertmanager(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Yield the address of an Alertmanager with the rules."""
     program = require_program("prometheus-alertmanager")
     directory = tmp_path_factory.mktemp("alertmanager")
-    whole = {"route": {"receiver": "people"}, "receivers": [{"name": "people"}], "inhibit_rules": inhibit_rules()}
+    whole = {
+        "route": {"receiver": "people"},
+        "receivers": [{"name": "people"}],
+        "inhibit_rules": inhibit_rules(["env"]),
+    }
     (directory / "alertmanager.yml").write_text(json.dumps(whole))  # JSON is YAML
     port = free_port()
     command = [program, f"--config.file={directory}/alertmanager.yml", f"--storage.path={directory}/data",
@@ -92,6 +96,15 @@ def test_other_apps_are_not_kept_quiet(alertmanager: str) -> None:
     assert quiet(alertmanager, "one", {**SERVICE, "severity": "page"}) == []
     assert quiet(alertmanager, "other", ROUTE, {"alertname": "RedTargetDown", "severity": "ticket"}) == []
     assert all("job" in rule["equal"] for rule in inhibit_rules())
+
+
+def test_another_environment_is_not_kept_quiet(alertmanager: str) -> None:
+    """Not where it was said that a label tells environments apart; all that lack the label are one."""
+    page, ticket = {**SERVICE, "severity": "page", "env": "prod"}, {**SERVICE, "severity": "ticket"}
+    other = {**ticket, "env": "test"}
+    assert quiet(alertmanager, "environments", page, {**ticket, "env": "prod"}, other, ticket) == [
+        {**ticket, "env": "prod"}
+    ]
 
 
 def test_a_ticket_never_keeps_a_page_quiet() -> None:

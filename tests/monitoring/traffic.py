@@ -31,7 +31,7 @@ def route(
     """Yield the series of a route, and their values."""
 
     def labelled(family: str, more: str = "") -> str:
-        return f'{family}{{job="{installation.job}",instance="{instance}",method="GET",route="{name}"{more}}}'
+        return f'{family}{{{installation.of_service()},instance="{instance}",method="GET",route="{name}"{more}}}'
 
     duration = installation.name(installation.duration_family)
     yield labelled(f"{duration}_count"), values(phases, lambda phase: phase.requests)
@@ -50,7 +50,7 @@ def route(
 
 def instance(installation: Installation, phases: Sequence[Phase], name: str = "a") -> Iterator[tuple[str, str]]:
     """Yield the series that an instance has beside those of its routes: it is healthy, as far as it is up."""
-    named = f'{{job="{installation.job}",instance="{name}"}}'
+    named = f'{{{installation.of_service()},instance="{name}"}}'
     yield f"up{named}", gauge(phases, 1, 0)
     yield f"scrape_duration_seconds{named}", gauge(phases, 0.05, 10)
     yield f"scrape_samples_post_metric_relabeling{named}", gauge(phases, 500, 0)

@@ -7,18 +7,19 @@ the same text, so they can be kept under version control.
 
 import hashlib
 import re
+from collections.abc import Iterator
 from itertools import chain
 from typing import Any, Final
 
 from ..alerts import RUNBOOKS
-from ..installation import JOB, Installation
+from ..installation import JOB, Installation, both
 from .business import business_rows
 from .details import detail_rows
 from .layout import Model, placed
 from .middleware import middleware_rows
 from .panels import DATASOURCE, DOCUMENTS, link
 from .routes import route_rows
-from .selection import INSTANCE, ROUTE, Selection, firing, of_jobs, process_matchers
+from .selection import INSTANCE, ROUTE, Selection
 from .service import service_rows
 
 __all__ = ["dashboard", "identity"]
@@ -40,7 +41,7 @@ def dashboard(installation: Installation) -> dict[str, Any]:
     Returns:
         The JSON model, without the `id` that Grafana gives.
     """
-    uid = identity(installation.job)
+    uid = identity(installation.title)
     rows = chain(
         business_rows(installation),
         service_rows(installation),
@@ -50,7 +51,7 @@ def dashboard(installation: Installation) -> dict[str, Any]:
     )
     return {
         "uid": uid,
-        "title": f"RED of {installation.job}" if installation.job else "RED",
+        "title": f"RED of {installation.title}" if installation.title else "RED",
         "description": "Rate, errors and duration of an HTTP service, and what is left of its error budgets. Made by "
         "red_middleware for the options of this application: make it anew when these change.",
         "tags": ["http", "prometheus", "red"],
@@ -64,7 +65,7 @@ def dashboard(installation: Installation) -> dict[str, Any]:
             link("What the numbers mean", f"{DOCUMENTS}/semantics.md"),
             link("Runbooks", RUNBOOKS),
         ],
-        "annotations": {"list": [_alerts()]},
+        "annotations": {"list": [_alerts(installation)]},
         "templating": {"list": _variables(installation)},
         "panels": placed(rows),
     }
@@ -82,14 +83,14 @@ def identity(job: str) -> str:
     return f"{uid[: MOST_IDENTITY_LETTERS - len(mark) - 1].rstrip('-')}-{mark}"
 
 
-def _alerts() -> Model:
+def _alerts(installation: Installation) -> Model:
     """Return the annotation that marks in every graph when alerts fire."""
     return {
         "name": "Alerts",
         "datasource": DATASOURCE,
         "enable": True,
         "iconColor": "red",
-        "expr": firing(),
+        "expr": Selection(installation).firing(),
         "titleFormat": "{{alertname}}",
         "tagKeys": "severity",
     }
@@ -99,19 +100,34 @@ def _variables(installation: Installation) -> list[Model]:
     selection = Selection(installation)
     everywhere = installation.name("red_series")  # which every instance shows, with or without requests
     requests = installation.name(installation.duration_family, "_count")
-    of_processes = f"{requests}{{{process_matchers()}}}"
-    job = {"selected": True, "text": [installation.job], "value": [installation.job]} if installation.job else _ALL
+    of_instances = f"{requests}{{{selection.of_instances()}}}"
     return [
         _datasource(),
-        _variable(JOB, "Job", f"label_values({everywhere}, {JOB})", ".+", job),
-        _variable(INSTANCE, "Instance", f"label_values({everywhere}{{{of_jobs()}}}, {INSTANCE})", ".+"),
+        *_service_variables(installation, everywhere),
+        _variable(INSTANCE, "Instance", f"label_values({everywhere}{{{selection.of_services()}}}, {INSTANCE})", ".+"),
         # Requests without a route may lack the label, so all must match nothing as well.
-        _variable(ROUTE, "Route", f"label_values({of_processes}, {installation.route})", ".*"),
+        _variable(ROUTE, "Route", f"label_values({of_instances}, {installation.route})", ".*"),
         *(
-            _variable(label, label.replace("_", " ").capitalize(), f"label_values({of_processes}, {label})", ".*")
+            _variable(label, _in_words(label), f"label_values({of_instances}, {label})", ".*")
             for label in selection.labels
         ),
     ]
+
+
+def _service_variables(installation: Installation, everywhere: str) -> Iterator[Model]:
+    """Yield those that choose services: the job, then each target label among what the ones before it have chosen."""
+    before: list[str] = []
+    for name, value in installation.service.items():
+        chosen = {"selected": True, "text": [value], "value": [value]} if value else _ALL
+        # What has no target label has none of its values, so all must match nothing as well.
+        everything = ".+" if name == JOB else ".*"
+        asked = f"{everywhere}{{{both(*before)}}}" if before else everywhere
+        yield _variable(name, _in_words(name), f"label_values({asked}, {name})", everything, chosen)
+        before.append(f'{name}=~"${name}"')
+
+
+def _in_words(label: str) -> str:
+    return label.replace("_", " ").capitalize()
 
 
 _ALL: Final = {"selected": True, "text": ["All"], "value": ["$__all"]}

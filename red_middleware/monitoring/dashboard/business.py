@@ -6,7 +6,7 @@ from typing import Final
 from ..installation import Installation, OwnMetric
 from .layout import COLUMNS, Panel, Row
 from .panels import Query, text, time_series
-from .selection import process_matchers, rate
+from .selection import Selection, rate
 
 MOST_PANELS: Final = 12
 """How many of the app's own metrics are drawn. The others are named."""
@@ -25,14 +25,15 @@ def business_rows(installation: Installation) -> Iterator[Row]:
     """Yield the row of the app's own metrics, if it has any."""
     own = installation.own
     width = COLUMNS // max(min(len(own), _MOST_BESIDE), 1)
-    panels = [_panel(metric, width) for metric in own[:MOST_PANELS]]
+    chosen = Selection(installation).of_instances()
+    panels = [_panel(metric, chosen, width) for metric in own[:MOST_PANELS]]
     if len(own) > MOST_PANELS:
         panels.append(_rest(own[MOST_PANELS:]))
     if panels:
         yield Row("Business", panels)
 
 
-def _panel(metric: OwnMetric, width: int) -> Panel:
+def _panel(metric: OwnMetric, chosen: str, width: int) -> Panel:
     queries = {"counter": _counter, "gauge": _gauge, "histogram": _histogram, "summary": _summary}[metric.type]
     how = {
         "counter": "Per second.",
@@ -45,7 +46,7 @@ def _panel(metric: OwnMetric, width: int) -> Panel:
         metric.name,
         f"{sentence}. {how} The metric is the application's own: a drop to zero is often the first sign of trouble.",
         _unit(metric),
-        queries(metric.name),
+        queries(metric.name, chosen),
         width=width,
         height=7,
     )
@@ -62,12 +63,8 @@ def _sum(expr: str) -> str:
     return f"sum {_LEFT_OUT} ({expr})"
 
 
-def _series(name: str) -> str:
-    return f"{name}{{{process_matchers()}}}"
-
-
-def _counter(name: str) -> list[Query]:
-    return [Query(_sum(rate(_series(name))))]
+def _counter(name: str, chosen: str) -> list[Query]:
+    return [Query(_sum(rate(f"{name}{{{chosen}}}")))]
 
 
 def _of_instances(name: str) -> str:
@@ -77,20 +74,20 @@ def _of_instances(name: str) -> str:
     return "latest of" if name.endswith("_timestamp_seconds") else "sum over"
 
 
-def _gauge(name: str) -> list[Query]:
+def _gauge(name: str, chosen: str) -> list[Query]:
     operator = {"mean of": "avg", "latest of": "1000 * max", "sum over": "sum"}[_of_instances(name)]
-    return [Query(f"{operator} {_LEFT_OUT} ({_series(name)})")]  # a date of Grafana's is in milliseconds
+    return [Query(f"{operator} {_LEFT_OUT} ({name}{{{chosen}}})")]  # a date of Grafana's is in milliseconds
 
 
-def _histogram(name: str) -> list[Query]:
+def _histogram(name: str, chosen: str) -> list[Query]:
     """Return two quantiles. Each has a label of its own, by which Grafana names the lines."""
-    buckets = _sum(rate(_series(f"{name}_bucket")))
+    buckets = _sum(rate(f"{name}_bucket{{{chosen}}}"))
     found = {"p50": f"histogram_quantile(0.5, {buckets})", "p95": f"histogram_quantile(0.95, {buckets})"}
     return [Query(f'label_replace({expr}, "quantile", "{name}", "", "")') for name, expr in found.items()]
 
 
-def _summary(name: str) -> list[Query]:
-    seconds, count = (_sum(rate(_series(f"{name}{suffix}"))) for suffix in ("_sum", "_count"))
+def _summary(name: str, chosen: str) -> list[Query]:
+    seconds, count = (_sum(rate(f"{name}{suffix}{{{chosen}}}")) for suffix in ("_sum", "_count"))
     return [Query(f"{seconds} / ({count} > 0)")]
 
 

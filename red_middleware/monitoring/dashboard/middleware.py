@@ -6,7 +6,7 @@ from typing import Final
 from ..installation import Installation
 from .layout import Row
 from .panels import ANY_IS_BAD, Query, Steps, stat, time_series
-from .selection import Selection, process_matchers, rate, ratio, total
+from .selection import Selection, rate, ratio, total
 
 NEAR_LIMIT: Final[Steps] = ((None, "green"), (0.8, "orange"), (0.95, "red"))
 """The share of the series that there may ever be."""
@@ -15,7 +15,7 @@ NEAR_LIMIT: Final[Steps] = ((None, "green"), (0.8, "orange"), (0.95, "red"))
 def middleware_rows(installation: Installation) -> Iterator[Row]:
     """Yield the row of the middleware itself."""
     selection = Selection(installation)
-    up = f"up{{{process_matchers()}}}"
+    up = f"up{{{selection.of_instances()}}}"
     panels = [
         stat(
             "Targets down",

@@ -10,7 +10,7 @@ from typing import Final
 
 from ...families.family import number
 from ..alerts import NAMES
-from ..installation import JOB, Installation, both
+from ..installation import Installation, both
 
 DATASOURCE: Final = "datasource"
 INSTANCE: Final = "instance"
@@ -52,6 +52,19 @@ class Selection:
 
     installation: Installation
 
+    def of_services(self) -> str:
+        """Return the matchers of what is recorded, where the instances are added up already."""
+        return both(*(f'{name}=~"${name}"' for name in self.installation.service))
+
+    def of_instances(self) -> str:
+        """Return the matchers that choose from what has no labels but those of Prometheus."""
+        return both(self.of_services(), f'{INSTANCE}=~"${INSTANCE}"')
+
+    def firing(self) -> str:
+        """Return the selector of the alerts that fire for what is chosen."""
+        names = "|".join(NAMES)
+        return f'ALERTS{{alertname=~"{names}",alertstate="firing",{self.of_services()}}}'
+
     @property
     def labels(self) -> list[str]:
         """The labels of the user's own that have a variable.
@@ -76,7 +89,7 @@ class Selection:
         """Return the matchers that choose from a family."""
         labels, route = self.installation.labels_of(family), self.route_of(family)
         return both(
-            process_matchers(),
+            self.of_instances(),
             f'{route}=~"${ROUTE}"' if route else "",
             *(f'{label}=~"${label}"' for label in self.labels if label in labels),
         )
@@ -122,22 +135,6 @@ class Selection:
             total(rate(self.installation.within(bound, matchers))) for bound in (satisfied_seconds, tolerated_seconds)
         )
         return ratio(f"({satisfied} + {tolerated}) / 2", total(rate(self.requests())))
-
-
-def of_jobs() -> str:
-    """Return the matcher of what is recorded, where the instances are added up already."""
-    return f'{JOB}=~"${JOB}"'
-
-
-def firing() -> str:
-    """Return the selector of the alerts that fire for the chosen jobs."""
-    names = "|".join(NAMES)
-    return f'ALERTS{{alertname=~"{names}",alertstate="firing",{of_jobs()}}}'
-
-
-def process_matchers() -> str:
-    """Return the matchers that choose from what has no labels but those of Prometheus."""
-    return both(of_jobs(), f'{INSTANCE}=~"${INSTANCE}"')
 
 
 def seconds_text(seconds: float) -> str:

@@ -8,7 +8,7 @@ from ..installation import Installation, both
 from ..rules import BAD_RATIO, BUDGET, PERIOD, Level, allowed, apdex_bounds, matchers_of
 from .layout import Panel, Row
 from .panels import ANY_IS_BAD, DOCUMENTS, GREEN_IS_FULL, PLAIN, Query, Steps, bar_gauge, stat, text, time_series
-from .selection import Selection, firing, of_jobs, quantile, rate, ratio, seconds_text, total
+from .selection import Selection, quantile, rate, ratio, seconds_text, total
 
 BURN: Final[Steps] = ((None, "green"), (1.0, "yellow"), (6.0, "orange"), (14.4, "red"))
 """By how many times too fast a budget is spent. The upper two are those of the alerts (Google's SRE workbook, 5)."""
@@ -72,9 +72,9 @@ def _now(selection: Selection) -> Iterator[Panel]:
     yield _satisfaction(selection)
     yield stat(
         "Alerts",
-        "How many alerts of these metrics are firing for the chosen jobs. Each of them links to its runbook.",
+        "How many alerts of these metrics are firing for what is chosen above. Each of them links to its runbook.",
         "none",
-        Query(f"count({firing()}) or vector(0)", "alerts"),
+        Query(f"count({selection.firing()}) or vector(0)", "alerts"),
         steps=ANY_IS_BAD,
     )
 
@@ -158,7 +158,7 @@ def _objectives(selection: Selection) -> Iterator[Panel]:
         "the service reliable before what is new. All instances and routes count, whatever is chosen above.",
         "percentunit",
         Query(
-            f"min by (objective, threshold) ({level.recorded(BUDGET, f'left{PERIOD}')}{{{of_jobs()}}})",
+            f"min by (objective, threshold) ({level.recorded(BUDGET, f'left{PERIOD}')}{{{selection.of_services()}}})",
             "{{objective}} {{threshold}}",
         ),
         steps=GREEN_IS_FULL,
@@ -173,7 +173,7 @@ def _objectives(selection: Selection) -> Iterator[Panel]:
         [
             Query(
                 f"max by (objective, threshold) ({level.recorded(BAD_RATIO, 'ratio_rate1h')}"
-                f"{{{both(of_jobs(), matchers_of(one))}}}) / {allowed(one)}",
+                f"{{{both(selection.of_services(), matchers_of(one))}}}) / {allowed(one)}",
                 "{{objective}} {{threshold}}",
             )
             for one in installation.objectives
