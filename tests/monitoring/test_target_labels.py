@@ -24,7 +24,7 @@ BOTH: Final = [group for one in (PROD, TEST) for group in (*rule_groups(one), *a
 def test_one_fails_and_the_other_does_not(tmp_path: Path) -> None:
     """Both rule files are loaded. What is recorded of one has its labels, and its alerts alone fire."""
     failing, good = Phase(90, requests=600, bad=30), Phase(90, requests=600)
-    series = {}
+    series: dict[str, str] = {}
     for one, phase in ((PROD, failing), (TEST, good)):
         series |= {**dict(instance(one, [phase])), **dict(route(one, "/", [phase]))}
     fired = {"RedErrorBudgetBurn": 2, "RedRouteErrorBudgetBurn": 1}
@@ -90,7 +90,7 @@ def test_a_person_reads_which_service_burns(tmp_path: Path) -> None:
 def test_every_rule_asks_for_one_service(tmp_path: Path) -> None:
     """By all of its labels, whatever their values; and what is added up keeps them."""
     check(BOTH, tmp_path)
-    one = installation(target_labels={"env": 'a "b" {c}% $1\\'}, **OBJECTIVES)
+    one = installation(target_labels={"env": 'a "b" {c}% $1\\ {{ \N{SHOPPING TROLLEY}'}, **OBJECTIVES)
     check([*rule_groups(one), *alert_groups(one)], tmp_path)
     for group in (*rule_groups(one), *alert_groups(one)):
         for rule in group["rules"]:
