@@ -147,6 +147,25 @@ def test_an_app_factory_that_runs_twice_makes_the_same_labels_twice() -> None:
         fresh_metrics(registry=registry, labels={"tenant": Label(max_values=3, of=lambda source: 1)}, clock=clock)
 
 
+def test_a_function_that_depends_on_more_than_its_code_is_another_one() -> None:
+    """The method of another object, or another default: the second function would never be asked."""
+
+    class Tenants:
+        def find(self, source: Any) -> str:
+            raise AssertionError
+
+    def with_default(tenant: str) -> Label:
+        def find(source: Any, *, given: str = tenant) -> str:
+            raise AssertionError
+
+        return Label(max_values=3, of=find)
+
+    one = Tenants()
+    assert Label(max_values=3, of=one.find) == Label(max_values=3, of=one.find)
+    assert Label(max_values=3, of=one.find) != Label(max_values=3, of=Tenants().find)
+    assert with_default("a") != with_default("b")
+
+
 VALUES = {
     "by_header": (Label(values=["acme"], header="X-Tenant"), "acme"),
     "by_header_twice": (Label(values=["a,b"], header="x-twice"), "a,b"),
@@ -322,6 +341,22 @@ def test_requests_that_nobody_answers_have_their_labels() -> None:
         ("/a", "499", "acme"): 1.0,
         ("_unmatched", "500", "acme"): 1.0,
     }
+
+
+def test_a_response_that_is_replaced_has_no_header() -> None:
+    """The server sends a 500 of its own in its place."""
+    metrics = fresh_metrics(labels={"cache": Label(values=["HIT"], response_header="x-cache")})
+
+    def app(source: Any, start_response: Any) -> Any:
+        start_response("200 OK", [("X-Cache", "HIT")])
+        if source["PATH_INFO"] == "/fails":
+            raise KeyError
+        return [b"x"]
+
+    wrapped = RedWSGIMiddleware(app, metrics=metrics)
+    ask_wsgi(wrapped, "/", validate=False)
+    ask_wsgi(wrapped, "/fails", validate=False, catch=KeyError)
+    assert labels_of(metrics, ALL[0], "status", "cache") == {("200", "HIT"): 1.0, ("500", "_OTHER"): 1.0}
 
 
 def test_a_status_counts_under_its_code_where_the_row_of_its_route_has_no_room() -> None:

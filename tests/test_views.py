@@ -221,6 +221,24 @@ def below_a_mount() -> dict[tuple[str, str, str], int]:
     return {(method, f"/old{route}", status): n for (method, route, status), n in FLASK_COUNTED.items()}
 
 
+def test_a_marked_view_is_left_out_whatever_the_user_calls_its_route() -> None:
+    """The mark is one of the view. What is excluded by its template is, too; the user's own name holds for the rest."""
+    metrics = fresh_metrics()
+    wrapped = RedWSGIMiddleware(
+        served_by_flask(), metrics=metrics, route_of=lambda environ: "/mine", exclude=["POST /items/<int:item>"]
+    )
+    for asked in FLASK_ASKED:
+        method, path = asked.split()
+        ask_wsgi(wrapped, path, method)
+    assert requests(metrics) == {
+        ("GET", "/mine", "200"): 1,
+        ("POST", "/mine", "200"): 1,
+        ("OPTIONS", "/mine", "200"): 1,
+    }
+    assert exceptions(metrics) == {}
+    assert faults(metrics) == 0
+
+
 def test_a_marked_view_behind_a_dispatcher_is_left_out_below_its_mount() -> None:
     """The mark is one of the view; the mount before its template is no obstacle."""
     metrics = fresh_metrics()
@@ -333,6 +351,21 @@ async def connecting() -> Any:
 
 async def ignoring(message: Any) -> None:
     """Send nothing anywhere."""
+
+
+def test_a_marked_endpoint_that_raises_is_left_out_whatever_the_user_calls_its_route() -> None:
+    """The exception ends the request before a response."""
+
+    async def failing(request: Any) -> Any:
+        raise ZeroDivisionError
+
+    metrics = fresh_metrics()
+    app = Starlette(routes=[Route("/marked", marked(failing)), Route("/plain", failing)])
+    app.add_middleware(RedASGIMiddleware, metrics=metrics, route_of=lambda scope: "/mine")
+    for path in ("/marked", "/plain"):
+        ask_asgi(app, path, catch=ZeroDivisionError)
+    assert requests(metrics) == {("GET", "/mine", "500"): 1}
+    assert exceptions(metrics) == {("/mine", "ZeroDivisionError"): 1}
 
 
 def test_one_marked_operation_of_fastapi_leaves_the_other_of_its_path() -> None:
