@@ -146,7 +146,6 @@ class Exchange:
 
     def fail(self) -> None:
         """Say that the server sends a 500 in place of the response that had begun, of which no byte was sent."""
-        self.headers = ()
         row = self.outcome.row  # type: ignore[union-attr]  # one had begun
         self._set_apart()
         self._settle(row, SERVER_ERROR)
