@@ -101,7 +101,8 @@ def _marked(registry: Any, prefix: str) -> Iterator[tuple[str, Iterable[str] | N
         route = patterns.get(view.get("route_name"))
         if route is not None:
             methods = view.get("request_methods")
-            marks = marks_of(view["callable"]) | marks_of(getattr(view["callable"], view.get("attr") or "__call__"))
+            method = getattr(view["callable"], view.get("attr") or "__call__", None)  # an instance may have made it
+            marks = marks_of(view["callable"]) | marks_of(method)
             yield prefix + _spelled(route["pattern"]), None if methods is None else _with_head([methods]), marks
 
 

@@ -131,24 +131,21 @@ def pyramid() -> Any:
 
     class Items:
         def __init__(self, request: Any) -> None:
-            self.request = request
+            self.made = lambda: response("plain")  # a name that the class does not have
 
         @uncounted
         def shown(self) -> Any:
             return response("hidden")
-
-        def made(self) -> Any:
-            return response("plain")
 
     def hidden(request: Any) -> Any:
         return response("hidden")
 
     for name in ("both", "class", "any"):
         config.add_route(name, f"/{name}")
+    config.add_view(Items, attr="made", route_name="class", request_method="POST")
+    config.add_view(Items, attr="shown", route_name="class", request_method="GET")
     config.add_view(uncounted(hidden), route_name="both", request_method="GET")
     config.add_view(lambda request: response("plain"), route_name="both", request_method="POST")
-    config.add_view(Items, attr="shown", route_name="class", request_method="GET")
-    config.add_view(Items, attr="made", route_name="class", request_method="POST")
     config.add_view(uncounted(type("Traversed", (Items,), {})), attr="shown", name="traversed")
     return config.make_wsgi_app()
 
