@@ -96,8 +96,11 @@ class DjangoReader:
 
     def _template(self, text: str, match: Any) -> str:
         """Return how a text reads that is not known yet. It is not declared: a request may have chosen its language."""
-        if not self.has_walked:  # the app was found by a request
-            self._walk([""])
+        if not self.has_walked:  # the app was found by a request, or had no URLconf that could be read before
+            try:
+                self._walk([""])
+            finally:  # else an app that has none but those of its requests would be walked by each of them
+                self.has_walked = True
             if text in self.templates:
                 return self.templates[text]
         template = self.unseen.get(text)
@@ -122,13 +125,15 @@ def _serving(frames: Iterable[FrameType]) -> Mapping[str, Any]:
     return {}
 
 
-def _patterns(patterns: Iterable[Any], text: str = "", template: str = "/") -> Patterns:
-    """Yield what the views below some patterns are called."""
+def _patterns(patterns: Iterable[Any], text: str = "", template: str = "/", within: tuple[Any, ...] = ()) -> Patterns:
+    """Yield what the views below some patterns are called. An URLconf that includes itself is entered once."""
     for found in patterns:
+        if found in within:
+            continue
         for added, read in _readings(found.pattern):
             joined = text + (added[1:] if text and added.startswith("^") else added)
             if hasattr(found, "url_patterns"):
-                yield from _patterns(found.url_patterns, joined, template + read)
+                yield from _patterns(found.url_patterns, joined, template + read, (*within, found))
             else:
                 yield joined, template + read, found.callback
 

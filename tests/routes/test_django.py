@@ -12,7 +12,7 @@ from django.core import signals
 from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.wsgi import WSGIHandler
 from django.test import override_settings
-from django.urls import ResolverMatch, path, re_path
+from django.urls import ResolverMatch, include, path, re_path
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
 from red_middleware import RedASGIMiddleware, RedMetrics, RedWSGIMiddleware
@@ -200,6 +200,31 @@ def test_a_default_language_may_have_no_prefix() -> None:
     with urls(*i18n_patterns(path("loc/", djangos.view), prefix_default_language=False)):
         assert routes(WSGI.counted("/loc/", "/de/loc/")) == {"/loc/": 1, "/<language>/loc/": 1}
         assert set(declared()) == {"/loc/", "/<language>/loc/"}
+
+
+def test_an_urlconf_that_includes_itself_is_entered_once() -> None:
+    """What is deeper reads as an unknown text does."""
+    tree = types.ModuleType("tree")
+    tree.urlpatterns = [path("branch/", include(tree)), path("leaf/<int:x>", djangos.view)]  # type: ignore[attr-defined]
+    with override_settings(ROOT_URLCONF=tree):
+        metrics = WSGI.counted("/leaf/1", "/branch/leaf/1", "/branch/branch/leaf/1")
+        assert set(declared()) == {"/leaf/<int:x>", "/branch/leaf/<int:x>"}
+    assert routes(metrics) == {f"{branch}/leaf/<int:x>": 1 for branch in ("", "/branch", "/branch/branch")}
+
+
+def test_an_app_whose_requests_alone_have_an_urlconf_is_walked_in_vain_once() -> None:
+    """Django needs no other one. The request that shows it has no route."""
+    late = types.ModuleType("late")
+    late.urlpatterns = [path("late/<int:x>", djangos.view)]  # type: ignore[attr-defined]
+    handler: Any = WSGIHandler()
+    handler.request_class = type("Asked", (WSGIHandler.request_class,), {"urlconf": late})
+    metrics = fresh()
+    app = RedWSGIMiddleware(handler, metrics=metrics)
+    with override_settings(ROOT_URLCONF=None):
+        for n in range(3):
+            ask_wsgi(app, f"/late/{n}")
+    assert routes(metrics) == {"_unmatched": 1, "/late/<int:x>": 2}
+    assert faults(metrics) == 2  # the first request let the app declare its routes, before it showed one
 
 
 def test_a_pattern_that_comes_late_reads_as_well_as_can_be_told() -> None:
