@@ -92,13 +92,13 @@ def _note(falcon: Any, prefix: str, raised: Raised) -> None:
     if getattr(handler, "__name__", None) != "_python_error_handler":  # the app answers exceptions in its own way
         return
 
-    def tell(req: Any, resp: Any, error: BaseException, params: Any, **more: Any) -> Any:
+    def tell(req: Any, resp: Any, error: BaseException, params: Any) -> Any:
         raised(req.env, error)
-        return handler(req, resp, error, params, **more)
+        return handler(req, resp, error, params)
 
-    async def tell_async(req: Any, resp: Any, error: BaseException, params: Any, **more: Any) -> None:
+    async def tell_async(req: Any, resp: Any, error: BaseException, params: Any, ws: Any = None) -> None:
         raised(req.scope, error)
-        await handler(req, resp, error, params, **more)
+        await handler(req, resp, error, params, ws=ws)  # Falcon gives a WebSocket to whose signature has it
 
     falcon._error_handlers[Exception] = tell_async if is_asgi else tell
 

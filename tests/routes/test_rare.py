@@ -18,12 +18,14 @@ from red_middleware.routes.falcon import _Note
 from red_middleware.routes.litestar import LitestarReader
 from red_middleware.routes.pyramid import KEY, PyramidReader
 
+from ..counts import counted
 from . import frameworks
 from .asking import ask_asgi, ask_wsgi, exceptions, faults, fresh, requests, routes
 from .contract import Framework
 from .frameworks import UnhandledError, imported
 from .made import INSTALLED, make
 from .reading import Read
+from .test_contract import connect
 
 
 def needs(package: str) -> pytest.MarkDecorator:
@@ -239,6 +241,26 @@ def test_an_exception_of_another_frameworks_request_is_not_litestars() -> None:
 def litestar_is_new() -> bool:
     """Tell whether this is a release that has warnings of its own."""
     return tuple(map(int, imported("importlib.metadata").version("litestar").split(".")[:2])) >= (2, 11)
+
+
+@needs("falcon")
+def test_an_exception_in_a_websocket_of_falcon_is_named_and_closes_it() -> None:
+    """Falcon closes it in the handler that is wrapped, to which it gives the WebSocket."""
+
+    class Broken:
+        async def on_websocket(self, req: Any, ws: Any, room: str) -> None:
+            await ws.accept()
+            raise UnhandledError
+
+    app = imported("falcon.asgi").App()
+    app.add_route("/socket/{room}", Broken())
+    metrics = fresh()
+    asyncio.run(connect(RedASGIMiddleware(app, metrics=metrics), "/socket/7"))
+    assert counted(metrics, "websocket_connections_total", "websocket_errors") == {
+        'websocket_connections_total{close_code="1011",route="/socket/{room}"}': 1.0,
+        'websocket_errors_total{route="/socket/{room}"}': 1.0,
+    }
+    assert exceptions(metrics) == {("/socket/{room}", "UnhandledError"): 1}
 
 
 @needs("pyramid")
