@@ -72,8 +72,8 @@ class LitestarReader:
         for route in app.routes:
             template = _template(route)
             self.templates[route.path_format] = template
-            kind = str(getattr(route.scope_type, "value", route.scope_type))
-            methods = {"websocket": (WEBSOCKET,), "asgi": None}.get(kind, route.methods)
+            kind = type(route).__name__  # Litestar 3 has no `scope_type`
+            methods = route.methods if kind == "HTTPRoute" else (WEBSOCKET,) if kind == "WebSocketRoute" else None
             declared.append((template, methods))
             if template.endswith("/*"):
                 mounts.append((template, route.route_handler))
@@ -84,7 +84,7 @@ class LitestarReader:
         self.declare(declared)
         for template, methods, handler in views:
             view = getattr(handler.fn, "value", handler.fn)  # a reference to it, before 2.3
-            self.marked(template, methods, marks_of(view) | marks_of(handler.owner))
+            self.marked(template, methods, marks_of(view) | marks_of(getattr(handler, "owner", None)))
         for template, mounted in mounts:
             self.mounted(template, mounted)
 
