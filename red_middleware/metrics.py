@@ -78,7 +78,7 @@ class RedMetrics(Collector):
         multiprocess_name: All processes of this user with the same name form one group, whoever started them. By
             default the environment variable `RED_MULTIPROCESS_NAME`, else the server that runs the app tells.
         own_metrics: `"shared"`: the application's own prometheus_client metrics of this registry are those of all
-            workers of the group. `"worker"`: they are those of the worker that answers. See `docs/workers.md`.
+            workers of the group. `"worker"`: they are those of the worker that answers. See `docs/own_metrics.md`.
         own_series_limit: How many series of the application's own metrics are shared, 1 to 1,000,000: so many that add
             up, a histogram's buckets and sum each, and so many others. What is beyond stays the worker's own. It takes
             64 bytes of each worker's file.

@@ -1,6 +1,6 @@
 """`check SOURCE`: read what an endpoint answers, and say what is wrong with it.
 
-It reads as Prometheus does: by GET, without following redirects, in a bounded time and no more than a bounded size.
+It asks by GET and without a proxy, as Prometheus does. It follows no redirect, and is bounded in time and in size.
 """
 
 import argparse

@@ -14,8 +14,6 @@ from typing import Final
 
 from . import FailureError
 
-INSTALL: Final = "python -m pip install 'red-middleware[monitoring]'"
-
 
 def add_output(parser: argparse.ArgumentParser) -> None:
     """Add `--output`."""
@@ -38,7 +36,7 @@ def yaml_text(documents: Sequence[object], arguments: Sequence[str], *notes: str
     try:
         import yaml
     except ImportError:
-        raise FailureError(f"YAML needs PyYAML, which is not installed: {INSTALL}") from None
+        raise FailureError("YAML needs PyYAML, which is not installed: python -m pip install pyyaml") from None
 
     class Dumper(yaml.SafeDumper):
         """Writes no anchors, and a text of several lines as such."""

@@ -210,8 +210,7 @@ def test_without_pyyaml_it_is_said_how_to_install_it(
     monkeypatch.setitem(sys.modules, "yaml", None)
     assert main([*RULES]) == 1
     assert capsys.readouterr().err == (
-        "red-middleware rules: YAML needs PyYAML, which is not installed: python -m pip install "
-        "'red-middleware[monitoring]'\n"
+        "red-middleware rules: YAML needs PyYAML, which is not installed: python -m pip install pyyaml\n"
     )
     assert main(["dashboard", "--job", "shop"]) == 0
 
