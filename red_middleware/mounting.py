@@ -228,7 +228,8 @@ class Mounting:
         if self._declared and self.routes.route_of is None:
             for said in (self.exclusion, self.unsized):
                 for text, doubt in said.doubts(self._declared):
-                    log(logging.WARNING, "%s=%r may exclude nothing: %s", said.option, text, doubt)
+                    rule = "%s(%s=%r): may exclude nothing, since %s"
+                    log(logging.WARNING, rule, said.owner, said.option, text, doubt)
 
     def _found(self, source: Source, route: str) -> None:
         """Forget a request that a template serves which is excluded: it is known only when the response begins."""

@@ -462,7 +462,7 @@ def test_what_excludes_no_sizes_is_said(caplog: pytest.LogCaptureFixture) -> Non
     """As with `exclude=`, by the name of the option."""
     app = Starlette(routes=[Route("/items/{x}", seen)])
     ask_asgi(RedASGIMiddleware(app, metrics=fresh_metrics(), exclude_sizes=["/item/{x}"]), "/items/4")
-    said = "exclude_sizes='/item/{x}' may exclude nothing: no route is declared so"
+    said = "RedASGIMiddleware(exclude_sizes='/item/{x}'): may exclude nothing, since no route is declared so"
     assert [record.getMessage() for record in caplog.records] == [said]
 
 

@@ -89,7 +89,7 @@ def _chosen(target: str, app: object, found: Sequence[Recorder], namespace: str 
     meant = [one for one in found if namespace is None or one.options.namespace == namespace]
     names = ", ".join(repr(one.options.namespace) for one in found)
     if not meant:
-        raise FailureError(f"{target}: no RedMetrics has the namespace {namespace!r}; there are {names}")
+        raise FailureError(f"{target}: no RedMetrics has the namespace {namespace!r}; found: {names}")
     if len(meant) > 1:
         rule = "--namespace says which is meant" if namespace is None else f"name the one: --app {module}:metrics"
         raise FailureError(f"{target}: there are several RedMetrics, of the namespaces {names}; {rule}")

@@ -155,7 +155,7 @@ def _reason(error: Exception) -> str:
         place = error.headers.get("Location")
         return f"answers {error.code} {error.reason}{f', redirected to {place}' if place else hint}"
     if isinstance(error, urllib.error.URLError):
-        return str(error.reason)
+        return _reason(error.reason) if isinstance(error.reason, Exception) else str(error.reason)
     return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
 
 

@@ -10,7 +10,6 @@ import stat
 import sys
 import tempfile
 from collections.abc import Sequence
-from typing import Final
 
 from . import FailureError
 

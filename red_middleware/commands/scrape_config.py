@@ -51,16 +51,14 @@ def add(commands: Subparsers) -> None:
     parser.add_argument("--scrape-timeout", default="10s", metavar="TIME", help="default: %(default)s")
     parser.add_argument("--token-file", metavar="FILE", help="on Prometheus's machine: the file with the bearer token")
     add_output(parser)
-    add_format(parser, "a PodMonitor")
-    parser.add_argument("--service", action="store_true", help="Kubernetes: a ServiceMonitor in place of a PodMonitor")
-    parser.add_argument(
+    kubernetes = add_format(parser, "a PodMonitor")
+    kubernetes.add_argument("--service", action="store_true", help="a ServiceMonitor in place of a PodMonitor")
+    kubernetes.add_argument(
         "--selector", action="append", type=pair, metavar="KEY=VALUE",
-        help="Kubernetes: a label of the pods, or of the service (default: app.kubernetes.io/name=JOB); repeatable",
+        help="a label of the pods, or of the service (default: app.kubernetes.io/name=JOB); repeatable",
     )  # fmt: skip
-    parser.add_argument("--port", metavar="NAME", help="Kubernetes: the name of the port (default: http)")
-    parser.add_argument(
-        "--token-secret", type=_secret, metavar="NAME:KEY", help="Kubernetes: the secret with the bearer token"
-    )
+    kubernetes.add_argument("--port", metavar="NAME", help="the name of the port (default: http)")
+    kubernetes.add_argument("--token-secret", type=_secret, metavar="NAME:KEY", help="the secret with the bearer token")
     add_flags(parser)
     parser.set_defaults(run=run)
 

@@ -183,7 +183,7 @@ def test_of_several_the_namespace_chooses(shop: Path) -> None:
         assert counters(ran) == {f"{name}_http_errors_total"}
     for arguments, says in (
         (("several:app",), "there are several RedMetrics, of the namespaces 'other', 'one'; --namespace says which"),
-        (("several:app", "--namespace", "none"), "no RedMetrics has the namespace 'none'; there are 'other', 'one'"),
+        (("several:app", "--namespace", "none"), "no RedMetrics has the namespace 'none'; found: 'other', 'one'"),
         (("several:both", "--namespace", "twice"), "name the one: --app several:metrics"),
     ):
         ran = run("rules", "--job", "shop", "--app", *arguments, cwd=shop)
