@@ -25,7 +25,7 @@ def commands(page: str) -> list[str]:
     return [line for line in lines if line.startswith("red-middleware ") and " check " not in line]
 
 
-@pytest.mark.parametrize(("page", "count"), [("README.md", 4), ("docs/monitoring.md", 9)])
+@pytest.mark.parametrize(("page", "count"), [("README.md", 4), ("docs/monitoring.md", 12)])
 def test_what_a_page_shows_can_be_run(page: str, count: int, tmp_path: Path) -> None:
     """Beside an app of that name: each command writes its file, or prints it."""
     pytest.importorskip("flask")

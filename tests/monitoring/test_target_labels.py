@@ -24,7 +24,7 @@ BOTH: Final = [group for one in (PROD, TEST) for group in (*rule_groups(one), *a
 def test_one_fails_and_the_other_does_not(tmp_path: Path) -> None:
     """Both rule files are loaded. What is recorded of one has its labels, and its alerts alone fire."""
     failing, good = Phase(90, requests=600, bad=30), Phase(90, requests=600)
-    series = {}
+    series: dict[str, str] = {}
     for one, phase in ((PROD, failing), (TEST, good)):
         series |= {**dict(instance(one, [phase])), **dict(route(one, "/", [phase]))}
     fired = {"RedErrorBudgetBurn": 2, "RedRouteErrorBudgetBurn": 1}
