@@ -17,6 +17,7 @@ from prometheus_client.samples import Sample
 from ..counting.labels import OVERFLOW, UNMATCHED
 from ..counting.layout import OTEL_ROUTE
 from ..families import otel
+from ..families.family import number
 from .alerts import NEAR, RUNBOOKS
 from .installation import Installation, bounds_text
 from .rules import labels_of
@@ -197,7 +198,7 @@ def _differences(exposition: Exposition, expected: Installation) -> Iterator[str
     buckets = exposition.samples.get(f"{duration}_bucket", ())
     bounds = {float(sample.labels.get("le", "nan")) for sample in buckets} - {float("inf")}
     if bounds and bounds != set(expected.options.bounds):
-        shown = ", ".join(f"{bound:g}" for bound in sorted(bounds))
+        shown = ", ".join(map(number, sorted(bounds)))
         yield (
             f"The buckets of {duration} end at {shown}, and at {bounds_text(expected)} with these options. Alerts on "
             "latency ask for a bucket that is not there."
@@ -214,6 +215,6 @@ def _differences(exposition: Exposition, expected: Installation) -> Iterator[str
         yield f"{duration} lacks the labels {', '.join(lacking)}. Does the app run with other options?"
 
 
-def _several(number: float, what: str) -> str:
+def _several(count: float, what: str) -> str:
     """Return a number of things in words."""
-    return f"{number:,.0f} {what}{'' if number == 1 else 's'}"
+    return f"{count:,.0f} {what}{'' if count == 1 else 's'}"
