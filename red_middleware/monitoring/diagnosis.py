@@ -101,7 +101,7 @@ def findings(exposition: Exposition, expected: Installation | None = None) -> li
 
 def summary(exposition: Exposition) -> str:
     """Return how large an exposition is, and how much of it is red_middleware's."""
-    parts = [f"{len(exposition):,} samples, {exposition.size_bytes:,} bytes"]
+    parts = [f"{_several(len(exposition), 'sample')}, {exposition.size_bytes:,} bytes"]
     for shown in exposition.installations():
         name = f"of {shown.prefix.rstrip('_')} " if shown.prefix else ""
         series, most, workers = map(shown.value, ("red_series", "red_series_limit", "red_workers"))

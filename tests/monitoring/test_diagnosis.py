@@ -168,6 +168,7 @@ def test_more_than_expected_is_no_fault() -> None:
 
 def test_the_summary_tells_the_size() -> None:
     """Of all, and of each `RedMetrics`."""
+    assert summary(Exposition("up 1\n")) == "1 sample, 5 bytes"
     metrics = healthy(namespace="shop")
     shown = text(metrics)
     samples = len([line for line in shown.splitlines() if not line.startswith("#")])
