@@ -68,6 +68,29 @@ assert "http_requests_total" in ask_asgi(app, "/metrics").text
 """
 
 
+MARKS_ANSWER = """
+client = app.test_client()
+for path in ("/healthz", "/export"):
+    assert client.get(path, buffered=True).status_code == 200
+shown = client.get("/metrics").text
+assert 'route="/export"' in shown
+assert "/healthz" not in shown
+"""
+
+TEMPLATES_ANSWER = """
+from tests.drive import ask_wsgi
+ask_wsgi(app, "/users/7")
+assert 'http_requests_total{method="GET",route="/users/<id>",status="200"} 1.0' in ask_wsgi(app, "/metrics").text
+"""
+
+LABELS_ANSWER = """
+client = app.test_client()
+client.get("/orders/3", headers={"x-tenant": "acme"}, buffered=True)
+labels = 'method="GET",plan="gold",route="/orders/<int:order>",status="200",tenant="acme",version="1.4"'
+assert f"http_requests_total{{{labels}}} 1.0" in client.get("/metrics").text
+"""
+
+
 def run(*program: str) -> "subprocess.CompletedProcess[str]":
     environment = {**os.environ, "SCRAPE_TOKEN": "secret", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     command = [sys.executable, "-c", "\n".join(program)]
@@ -92,6 +115,18 @@ def test_the_snippets_of_the_readme_run(number: int) -> None:
     found = snippets(ROOT / "README.md")
     assert len(found) == 5
     ran = run(before, found[number].replace("9090", "0"), answers)  # the port may be somebody else's here
+    assert ran.returncode == 0, ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("page", "number", "answers"),
+    [("options", 0, MARKS_ANSWER), ("options", 1, TEMPLATES_ANSWER), ("labels", 0, LABELS_ANSWER)],
+    ids=["marks", "templates", "labels"],
+)
+def test_what_a_page_shows_counts_as_it_says(page: str, number: int, answers: str) -> None:
+    """In a program of its own, since the numbers are those of the process."""
+    pytest.importorskip("flask")
+    ran = run(snippets(ROOT / "docs" / f"{page}.md")[number], answers)
     assert ran.returncode == 0, ran.stderr
 
 
