@@ -9,7 +9,7 @@ import os
 import sys
 import threading
 from collections.abc import Sequence
-from typing import Final, NoReturn, TextIO
+from typing import Any, Final, NoReturn, TextIO
 
 from . import __version__
 from .commands import FAILED, FailureError, UsageError, check, dashboard, inhibit_rules, rules, scrape_config, serve
@@ -77,6 +77,9 @@ def run() -> NoReturn:
         code = FAILED
     except KeyboardInterrupt:
         code = INTERRUPTED
+    processes: Any = sys.modules.get("multiprocessing")
+    for child in processes.active_children() if processes else ():
+        child.terminate()  # the app that was imported has started it, and Python would wait for its end
     sys.stdout = sys.stderr
     try:
         if result:

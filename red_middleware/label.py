@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from types import FunctionType
 from typing import Any, Final
 
 from . import options
@@ -127,9 +128,9 @@ class Label:
 
 def _written(function: Any) -> object:
     """Return the code of a plain function that depends on nothing else, which is equal if it is written the same."""
-    code = getattr(function, "__code__", None)
-    is_plain = code is not None and not function.__closure__ and not function.__defaults__
-    return code if is_plain else function
+    is_function = isinstance(function, FunctionType)  # a bound method depends on its object
+    depends = is_function and (function.__closure__ or function.__defaults__ or function.__kwdefaults__)
+    return function.__code__ if is_function and not depends else function
 
 
 def check_labels(owner: str, labels: object) -> dict[str, Label]:

@@ -147,6 +147,25 @@ def test_an_app_factory_that_runs_twice_makes_the_same_labels_twice() -> None:
         fresh_metrics(registry=registry, labels={"tenant": Label(max_values=3, of=lambda source: 1)}, clock=clock)
 
 
+def test_a_function_that_depends_on_more_than_its_code_is_another_one() -> None:
+    """The method of another object, or another default: the second function would never be asked."""
+
+    class Tenants:
+        def find(self, source: Any) -> str:
+            raise AssertionError
+
+    def with_default(tenant: str) -> Label:
+        def find(source: Any, *, given: str = tenant) -> str:
+            raise AssertionError
+
+        return Label(max_values=3, of=find)
+
+    one = Tenants()
+    assert Label(max_values=3, of=one.find) == Label(max_values=3, of=one.find)
+    assert Label(max_values=3, of=one.find) != Label(max_values=3, of=Tenants().find)
+    assert with_default("a") != with_default("b")
+
+
 VALUES = {
     "by_header": (Label(values=["acme"], header="X-Tenant"), "acme"),
     "by_header_twice": (Label(values=["a,b"], header="x-twice"), "a,b"),

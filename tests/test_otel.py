@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from red_middleware import Label, RedASGIMiddleware, RedMetrics, RedWSGIMiddleware
 from red_middleware.counting.detailed import start_detailed
+from red_middleware.counting.labels import METHODS
 from red_middleware.families import otel
 from red_middleware.metrics import recorder_of
 
@@ -70,6 +71,9 @@ def test_a_request_has_its_attributes() -> None:
         ({"scheme": [], "http_version": []}, "_OTHER", "_OTHER"),
         ({"scheme": "", "http_version": "", "wsgi.url_scheme": "http", "SERVER_PROTOCOL": "HTTP/1.0"}, "http", "1.0"),
         ({"scheme": None, "http_version": None}, "_OTHER", "_OTHER"),
+        ({"http_version": "", "SERVER_PROTOCOL": "HTTP/2.0"}, "https", "2"),
+        ({"http_version": "3.0"}, "https", "3"),
+        ({"http_version": ["2"]}, "https", "_OTHER"),
     ],
 )
 def test_schemes_and_versions_are_closed(source: dict[str, Any], scheme: str, version: str) -> None:
@@ -124,6 +128,34 @@ def test_a_full_table_keeps_declared_routes_and_totals() -> None:
     assert found["_overflow"] >= 98.0
     shown = sum(1 for name in metrics.snapshot() if not name.startswith("websocket"))
     assert shown <= metrics.bound().series
+
+
+def test_a_full_table_still_tells_what_failed() -> None:
+    """Else an alert would take the failures of a busy app for successes. The rows for that are reserved."""
+    metrics = fresh(max_label_sets=1)
+    declare(metrics, [("/a", ["GET"])])
+    assert metrics.bound().rows == 2 * (2 * len(METHODS) + 1)
+    for route in ("/a", "/late"):
+        count(metrics, route, 200)
+        count(metrics, route, 503)
+        count(metrics, route, 500, KeyError())
+    found = counted(metrics, DURATION)
+    known = (
+        'http_request_method="GET",http_response_status_code="_OTHER",http_route="%s",network_protocol_version="_OTHER"'
+    )
+    assert found == {
+        f'{DURATION}{{{failed}{known % route},url_scheme="_OTHER"}}': n
+        for route in ("/a", "_overflow")
+        for failed, n in (("", 1.0), ('error_type="_OTHER",', 2.0))
+    }
+
+
+def test_only_what_an_attribute_has_not_is_left_out() -> None:
+    """What an application or a client calls alike is a value as any other."""
+    metrics = fresh(labels={"tenant": Label(max_values=1, key="tenant")})
+    count(metrics, status=500, error=type("_unmatched", (Exception,), {})(), tenant="_unmatched")
+    (found,) = labels(metrics)
+    assert (found["error_type"], found["tenant"]) == ("_unmatched", "_unmatched")
 
 
 def test_there_are_no_counters_beside_the_duration() -> None:

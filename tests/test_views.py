@@ -11,6 +11,7 @@ import fastapi
 import flask
 import pytest
 from flask.views import MethodView
+from flask.views import View as FlaskView
 from starlette.applications import Starlette
 from starlette.endpoints import HTTPEndpoint
 from starlette.responses import PlainTextResponse
@@ -173,6 +174,13 @@ def served_by_flask() -> flask.Flask:
         def get(self) -> str:
             return "hidden"
 
+    class Dispatched(FlaskView):
+        """Its only method is marked."""
+
+        @uncounted
+        def dispatch_request(self) -> str:
+            return "dispatched"
+
     @shop.get("/orders")
     @uncounted
     def orders() -> str:
@@ -184,6 +192,7 @@ def served_by_flask() -> flask.Flask:
 
     app.add_url_rule("/items/<int:item>", view_func=Items.as_view("items"))
     app.add_url_rule("/hidden", view_func=Hidden.as_view("hidden"))
+    app.add_url_rule("/dispatched", view_func=Dispatched.as_view("dispatched"))
     app.add_url_rule("/partial", "partial", functools.partial(uncounted(copied(view))))
     app.add_url_rule("/plain", "plain", copied(view))
     app.register_blueprint(shop)
@@ -192,7 +201,7 @@ def served_by_flask() -> flask.Flask:
 
 FLASK_ASKED = (
     "GET /items/1", "HEAD /items/1", "GET /items/0", "POST /items/1", "GET /hidden", "GET /shop/orders",
-    "HEAD /shop/orders", "POST /shop/orders", "GET /partial", "GET /plain", "OPTIONS /shop/orders",
+    "HEAD /shop/orders", "POST /shop/orders", "GET /partial", "GET /plain", "OPTIONS /shop/orders", "GET /dispatched",
 )  # fmt: skip
 FLASK_COUNTED = {
     ("POST", "/items/<int:item>", "200"): 1,
@@ -229,6 +238,24 @@ def test_marked_views_are_left_out_where_the_app_holds_the_middleware() -> None:
 def below_a_mount() -> dict[tuple[str, str, str], int]:
     """Return what is counted of the app of Flask where it is mounted."""
     return {(method, f"/old{route}", status): n for (method, route, status), n in FLASK_COUNTED.items()}
+
+
+def test_a_marked_view_is_left_out_whatever_the_user_calls_its_route() -> None:
+    """The mark is one of the view. What is excluded by its template is, too; the user's own name holds for the rest."""
+    metrics = fresh_metrics()
+    wrapped = RedWSGIMiddleware(
+        served_by_flask(), metrics=metrics, route_of=lambda environ: "/mine", exclude=["POST /items/<int:item>"]
+    )
+    for asked in FLASK_ASKED:
+        method, path = asked.split()
+        ask_wsgi(wrapped, path, method)
+    assert requests(metrics) == {
+        ("GET", "/mine", "200"): 1,
+        ("POST", "/mine", "200"): 1,
+        ("OPTIONS", "/mine", "200"): 1,
+    }
+    assert exceptions(metrics) == {}
+    assert faults(metrics) == 0
 
 
 def test_a_marked_view_behind_a_dispatcher_is_left_out_below_its_mount() -> None:
@@ -308,12 +335,21 @@ def test_marked_endpoints_of_starlette_are_left_out_below_their_mounts() -> None
         async def post(self, request: Any) -> PlainTextResponse:
             return await seen(request)
 
+    class Called:
+        """An application, whose only method is marked."""
+
+        @uncounted
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            await (await seen(None))(scope, receive, send)
+
     @uncounted
     async def socket(websocket: Any) -> None:
         await websocket.accept()
         await websocket.close()
 
     routes = [
+        Route("/called", Called()),
+        Mount("/files", Called()),
         Route("/items/{x}", Items),
         Route("/orders", marked(seen)),
         Route("/orders", functools.partial(seen), methods=["POST"]),
@@ -325,7 +361,7 @@ def test_marked_endpoints_of_starlette_are_left_out_below_their_mounts() -> None
     metrics = fresh_metrics()
     wrapped = RedASGIMiddleware(Starlette(routes=[Mount("/shop", routes=routes)]), metrics=metrics)
     for asked in ("GET /items/1", "HEAD /items/1", "POST /items/1", "GET /orders", "POST /orders", "GET /partial",
-                  "POST /hidden", "GET /both"):  # fmt: skip
+                  "POST /hidden", "GET /both", "GET /called", "GET /files/a/b"):  # fmt: skip
         method, path = asked.split()
         ask_asgi(wrapped, f"/shop{path}", method)
     asyncio.run(wrapped({**scope("/shop/both"), "type": "websocket", "subprotocols": []}, connecting, ignoring))
@@ -343,6 +379,21 @@ async def connecting() -> Any:
 
 async def ignoring(message: Any) -> None:
     """Send nothing anywhere."""
+
+
+def test_a_marked_endpoint_that_raises_is_left_out_whatever_the_user_calls_its_route() -> None:
+    """The exception ends the request before a response."""
+
+    async def failing(request: Any) -> Any:
+        raise ZeroDivisionError
+
+    metrics = fresh_metrics()
+    app = Starlette(routes=[Route("/marked", marked(failing)), Route("/plain", failing)])
+    app.add_middleware(RedASGIMiddleware, metrics=metrics, route_of=lambda scope: "/mine")
+    for path in ("/marked", "/plain"):
+        ask_asgi(app, path, catch=ZeroDivisionError)
+    assert requests(metrics) == {("GET", "/mine", "500"): 1}
+    assert exceptions(metrics) == {("/mine", "ZeroDivisionError"): 1}
 
 
 def test_one_marked_operation_of_fastapi_leaves_the_other_of_its_path() -> None:

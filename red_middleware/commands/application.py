@@ -9,6 +9,7 @@ import ast
 import importlib
 import inspect
 import os
+import re
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -44,12 +45,13 @@ class Application(NamedTuple):
 
     @property
     def own(self) -> list[OwnMetric]:
-        """The app's own metrics in the registry of its `RedMetrics`."""
+        """The app's own metrics in the registry of its `RedMetrics`, named as prometheus_client shows them."""
         found = []
         for collector in getattr(self.recorder.registry(), "_collector_to_names", ()):
             name, kind = family_of(collector)
             if kind in OWN_TYPES:
-                found.append(OwnMetric(f"{name}_total" if kind == "counter" else name, kind, collector._documentation))
+                shown = re.sub("^[0-9]|[^a-zA-Z0-9_:]", "_", f"{name}_total" if kind == "counter" else name)
+                found.append(OwnMetric(shown, kind, collector._documentation))
         return found
 
 
@@ -153,7 +155,7 @@ def _quietly(target: str, with_traceback: bool) -> Iterator[None]:
     """Run what is the app's: it writes no bytecode, it prints to stderr, and an error of it is one of the command."""
     is_writing, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
-        with redirect_stdout(sys.stderr):
+        with redirect_stdout(sys.stderr), _in_this_directory():
             yield
     except FailureError:
         raise
@@ -167,6 +169,16 @@ def _quietly(target: str, with_traceback: bool) -> Iterator[None]:
         raise FailureError(f"{target}: {type(error).__name__}: {said}{place}{more}") from error
     finally:
         sys.dont_write_bytecode = is_writing
+
+
+@contextmanager
+def _in_this_directory() -> Iterator[None]:
+    """Come back if the app goes elsewhere: the paths of other arguments are meant from here."""
+    here = os.getcwd()
+    try:
+        yield
+    finally:
+        os.chdir(here)
 
 
 def _is_of_import(file: str) -> bool:

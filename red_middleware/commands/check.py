@@ -8,10 +8,12 @@ import http.client
 import re
 import ssl
 import sys
-import time
+import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as NotInTime
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -26,6 +28,9 @@ MAX_BYTES: Final = 64 * 1024 * 1024
 """The most that is read. Prometheus has no limit of its own; what is larger should be none of an app's."""
 
 CHUNK_BYTES: Final = 65536
+
+DAY_SECONDS: Final = 86400
+"""The longest timeout. Python does not wait for ever: it refuses a number of seconds that is too large."""
 
 FOUND: Final = 1
 """The exit code where something is wrong."""
@@ -79,7 +84,8 @@ def _text(arguments: argparse.Namespace) -> str:
             raise UsageError(f"{flag} goes with a URL only")
     try:
         if is_url:
-            body = _fetched(source, arguments.token_file, arguments.ca_file, arguments.timeout)
+            asked = source, arguments.token_file, arguments.ca_file, arguments.timeout
+            body = _within(arguments.timeout, lambda: _fetched(*asked))
         elif source == "-":
             if sys.stdin is None:
                 raise FailureError("-: stdin is closed")
@@ -97,6 +103,23 @@ def _text(arguments: argparse.Namespace) -> str:
         raise FailureError(f"{source}: {error.strerror}{hint}") from error
     except (OSError, ValueError, http.client.HTTPException) as error:
         raise FailureError(f"{source}: {_reason(error)}") from error
+
+
+def _within(seconds: float, ask: Callable[[], bytes]) -> bytes:
+    """Return what is answered in time. A socket's timeout covers no names to look up, and no headers that trickle."""
+    answer: Future[bytes] = Future()
+
+    def run() -> None:
+        try:
+            answer.set_result(ask())
+        except Exception as error:
+            answer.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        return answer.result(seconds)
+    except (TimeoutError, NotInTime) as error:
+        raise TimeoutError(f"no whole answer within {seconds:g} s") from error
 
 
 def _fetched(url: str, token_file: str | None, ca_file: str | None, timeout: float) -> bytes:
@@ -119,13 +142,10 @@ def _fetched(url: str, token_file: str | None, ca_file: str | None, timeout: flo
         urllib.request.HTTPSHandler(context=trusted),
         _NoRedirect,
     )
-    end = time.monotonic() + timeout
     body = b""
     with opener.open(urllib.request.Request(url, headers=headers), timeout=timeout) as answer:
         while chunk := answer.read1(CHUNK_BYTES):
             body += chunk
-            if time.monotonic() > end:
-                raise TimeoutError(f"no whole answer within {timeout:g} s")
             if len(body) > MAX_BYTES:
                 break
     return body
@@ -164,6 +184,6 @@ def _seconds(text: str) -> float:
         seconds = float(text)
     except ValueError:
         seconds = 0.0
-    if not 0.0 < seconds < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds > 0")
+    if not 0.0 < seconds <= DAY_SECONDS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds > 0 and up to {DAY_SECONDS:,}")
     return seconds

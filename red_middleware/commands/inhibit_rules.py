@@ -1,10 +1,10 @@
 """`inhibit-rules`: the part of Alertmanager's configuration that makes one notification of alerts that say the same."""
 
 import argparse
-import re
 from typing import Final
 
 from ..monitoring.inhibition import inhibit_rules
+from ..monitoring.installation import refused_target_label
 from . import Subparsers, add_command
 from .output import add_output, write, yaml_text
 
@@ -16,8 +16,9 @@ example:
 Add the entries of the file to `inhibit_rules:` of alertmanager.yml. Append the file as a whole only if there is no such
 section yet: Alertmanager refuses a configuration that has it twice.
 
-They are the same for every app. If target labels tell some apart, name these labels here: one alert keeps another one
-quiet only where they are the same, and an app without such a label is none the worse.
+They are the same for every app. Name the target labels of all apps here: one alert keeps another one quiet only where
+these are the same. An app whose targets have none of them is none the worse. If they have one, make its alerts with
+that label, too. Where the Prometheuses of several clusters share the Alertmanager, name their external label as well.
 
 Alerts of severity `page` want a person now, those of severity `ticket` within days: route them by that label.
 """
@@ -42,13 +43,15 @@ def add(commands: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the rules."""
-    write(yaml_text([{"inhibit_rules": inhibit_rules(arguments.target_label)}], arguments.arguments), arguments.output)
+    rules = inhibit_rules(dict.fromkeys(arguments.target_label))
+    write(yaml_text([{"inhibit_rules": rules}], arguments.arguments), arguments.output)
     return 0
 
 
 def _name(text: str) -> str:
     """Read the name of a label; as `name=value`, as the other commands take it, the value says nothing here."""
     name = text.partition("=")[0]
-    if not re.fullmatch("[a-zA-Z_][a-zA-Z0-9_]*", name, re.ASCII):
-        raise argparse.ArgumentTypeError(f"{text!r} is no name of a label")
+    rule = refused_target_label(name)
+    if rule:
+        raise argparse.ArgumentTypeError(f"{name!r}: {rule}")
     return name

@@ -5,13 +5,18 @@ YAML is written by PyYAML, which only these commands need.
 
 import argparse
 import os
+import re
 import shlex
 import stat
 import sys
 import tempfile
 from collections.abc import Sequence
+from typing import Final
 
 from . import FailureError
+
+ELSEWHERE_NO_TEXT: Final = re.compile("[yYnN]|[-+.0-9][-+._0-9a-fA-FoOxX]*")
+"""What Kubernetes may read as a truth value or a number, where PyYAML sees a text: `y`, `1e7`, `0o17`."""
 
 
 def add_output(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +49,8 @@ def yaml_text(documents: Sequence[object], arguments: Sequence[str], *notes: str
             return True
 
     def represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-        return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+        style = "|" if "\n" in text else "'" if ELSEWHERE_NO_TEXT.fullmatch(text) else None
+        return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
     Dumper.add_representer(str, represent_text)
     comment = [f"Made by: red-middleware {shlex.join(_without_output(arguments))}", *notes]

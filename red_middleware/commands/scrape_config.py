@@ -133,8 +133,9 @@ def _target(text: str) -> str:
 
 
 def _path(text: str) -> str:
-    if not text.startswith("/"):
-        raise argparse.ArgumentTypeError(f"{text!r}: must begin with /")
+    if not text.startswith("/") or re.search(r"[?#\s]", text):
+        rule = "must begin with /, and has no ?, # or space: Prometheus would ask for a path that has them in its name"
+        raise argparse.ArgumentTypeError(f"{text!r}: {rule}")
     return text
 
 

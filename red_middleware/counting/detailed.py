@@ -60,7 +60,8 @@ class DetailedExchange(Exchange):
 
     def label(self, name: str, value: object) -> None:
         """Say which value one of the user's own labels has. The last one holds, until the request is counted."""
-        self.given = {**(self.given or {}), name: value}
+        with self.method.lock:  # several threads of a request may say one each
+            self.given = {**(self.given or {}), name: value}
 
     def leave_sizes(self) -> None:
         """Count no sizes for this request. Due before it is finished: as soon as its route is known, say."""

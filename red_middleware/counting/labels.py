@@ -31,6 +31,9 @@ SCHEMES: Final = ("http", "https", OTHER)
 VERSIONS: Final = ("1.0", "1.1", "2", "3", OTHER)
 """Every value of the label for a request's version of HTTP."""
 
+_VERSIONS: Final = {**{version: version for version in VERSIONS}, "2.0": "2", "3.0": "3"}
+"""The versions as servers write them. nginx and Apache give those of RFC 9113 and RFC 9114 a minor one."""
+
 WEBSOCKET: Final = "websocket"
 """Stands among the methods of a declared route for WebSockets to it. It is no value of the label `method`."""
 
@@ -138,7 +141,7 @@ def scheme_label(source: Mapping[str, object]) -> str:
 def version_label(source: Mapping[str, object]) -> str:
     """Return one of `VERSIONS`, given an environ or scope."""
     version = source.get("http_version") or str(source.get("SERVER_PROTOCOL")).partition("/")[2]
-    return str(version) if version in VERSIONS else OTHER
+    return _VERSIONS.get(str(version), OTHER)
 
 
 def exception_label(error: BaseException) -> str:

@@ -80,6 +80,7 @@ class Kind:
             sentinel. Only kinds whose rows are all sentinels need none.
         key: Makes a key of a method and a route, for kinds of which declared routes reserve rows; `None` for a method
             of another kind.
+        ends: What is put behind such a key. A row is reserved with each of them.
         is_quiet: Whether rows are shown only once they have counted something, even if all of them are sentinels.
         is_shared: Whether there are rows among workers only, and none in a table that is alone.
         most_values: Of each label how many values it may have, those that come first; 0 where something else bounds
@@ -98,6 +99,7 @@ class Kind:
         is_quiet: bool = False,
         is_shared: bool = False,
         most_values: Sequence[int] = (),
+        ends: Sequence[Key] = ((),),
     ) -> None:
         self.most_values: tuple[int, ...] = tuple(most_values)
         self.is_shared = is_shared
@@ -113,6 +115,7 @@ class Kind:
         self.in_order: tuple[Key, ...] = tuple(sentinels)
         self.fallback: Callable[[Key], Key] = fallback or (lambda key: key)
         self.key = key
+        self.ends: Sequence[Key] = ends
         self.is_quiet: bool = is_quiet or not self.is_closed
         self.width: int = sum(field.width for field in fields)
         starts = (sum(field.width for field in fields[:n]) for n in range(len(fields)))
@@ -129,7 +132,7 @@ class Kind:
     def keys(self, route: str, methods: Iterable[str]) -> list[Key]:
         """Return the keys that a declared route reserves."""
         found = () if self.key is None else [self.key(method, route) for method in methods]
-        return list(dict.fromkeys(key for key in found if key is not None))
+        return list(dict.fromkeys((*key, *end) for key in found if key is not None for end in self.ends))
 
     def field(self, name: str) -> Field:
         """Return the field of a name."""
@@ -411,15 +414,24 @@ def _of_requests(choices: Choices) -> Kind:
         ]
     for size in ("request_size", "response_size") if sizes else ():
         fields += [Field(f"{size}_bytes"), Field(f"{size}_buckets", width=len(sizes) + 1, bounds=sizes)]
-    defaults = tuple(label.default for label in choices.labels)
+    defaults = failed = tuple(label.default for label in choices.labels)
+    if choices.is_otel:  # its last label, the error type, says what failed: also where the labels find no room
+        failed = (*defaults[:-1], OTHER)
+    ends = tuple(dict.fromkeys((defaults, failed)))
+
+    def fallback(key: Key) -> Key:
+        end = failed if choices.is_otel and key[-1] else defaults
+        return (*(key[:2] if key[2:] != end else (key[0], OVERFLOW)), *end)
+
     return Kind(
         "http",
         (*choices.request_labels, *(label.name for label in choices.labels)),
         fields,
         capacity=choices.max_label_sets,
-        sentinels=[(*key, *defaults) for key in _METHOD_SENTINELS],
-        fallback=lambda key: (*(key[:2] if key[2:] != defaults else (key[0], OVERFLOW)), *defaults),
-        key=lambda method, route: None if method == WEBSOCKET else (method, route, *defaults),
+        sentinels=[(*key, *end) for end in ends for key in _METHOD_SENTINELS],
+        fallback=fallback,
+        key=lambda method, route: None if method == WEBSOCKET else (method, route),
+        ends=ends,
         most_values=(0, 0, *(label.most_values for label in choices.labels)) if choices.labels else (),
     )
 

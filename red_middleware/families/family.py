@@ -64,8 +64,8 @@ class Family(NamedTuple):
     """Whether it is left out as a whole while it has no series."""
     hidden: frozenset[str] = frozenset()
     """The labels of its rows that it does not show: it shows the sum over their values."""
-    unknown: frozenset[str] = frozenset()
-    """Values that stand for none: the label is left out then."""
+    unknown: frozenset[tuple[str, str]] = frozenset()
+    """Labels with the value that stands for none: they are left out then."""
     value: Callable[[Reading, int], float] | None = None
     """Its value, given the reading and the number of series that are shown in all."""
     constants: tuple[Constant, ...] = ()
@@ -149,7 +149,7 @@ class Shown:
         labels = {
             name: value
             for name, value in zip(self.kind.labels, row.key, strict=True)
-            if name not in hidden and value not in unknown
+            if name not in hidden and (name, value) not in unknown
         }
         if self.slot is not None:
             labels[self.family.code_label] = status_label(self._code(self.slot, codes))

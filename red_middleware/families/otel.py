@@ -17,8 +17,8 @@ ERROR: Final = "error_type"
 MOST_ERRORS: Final = 64
 """How many error types are told apart, those that come first; the others are `_OTHER`."""
 
-_UNKNOWN: Final = frozenset({"", UNMATCHED})
-"""Values that an attribute has not: the conventions leave it out then."""
+_UNKNOWN: Final = frozenset({(OTEL_ROUTE, UNMATCHED), (ERROR, "")})
+"""What an attribute says that a request has not: the conventions leave it out then."""
 
 DURATION: Final = "http_server_request_duration_seconds"
 

@@ -127,11 +127,11 @@ def _missed(objective: Objective) -> str:
 def _budget_left(level: Level, objective: Objective) -> str:
     """Return the template of a sentence, which is left out where nothing is recorded yet."""
     left = level.selector(BUDGET, f"left{PERIOD}", matchers_of(objective))
-    asked = f"query {json.dumps(f'clamp_min({left}, 0)')}"
+    asked = f"query {_quoted(f'clamp_min({left}, 0)')}"
     if level.name == "route":
         route = level.installation.route
         of_route = left.removesuffix("}").replace("%", "%%") + f",{route}=%q}}"
-        asked = f"printf {json.dumps(f'clamp_min({of_route}, 0)')} $labels.{route} | query"
+        asked = f"printf {_quoted(f'clamp_min({of_route}, 0)')} $labels.{route} | query"
     return (
         f" {{{{ with {asked} }}}}{{{{ . | first | value | humanizePercentage }}}} of the error budget of 30 days is "
         "left.{{ end }}"
@@ -143,9 +143,14 @@ def _worst_route(level: Level, objective: Objective) -> str:
     if level.name == "route":
         return ""
     route, _ = levels(level.installation)
-    asked = f"query {json.dumps(f'topk(1, {route.selector(BAD, RATE, matchers_of(objective))})')}"
+    asked = f"query {_quoted(f'topk(1, {route.selector(BAD, RATE, matchers_of(objective))})')}"
     worst = f'. | first | label "{level.installation.route}"'
     return f" {{{{ with {asked} }}}}{{{{ with {worst} }}}}Most of them: {{{{ . }}}}.{{{{ end }}}}{{{{ end }}}}"
+
+
+def _quoted(text: str) -> str:
+    """Return a text as Go reads it in a template: as in JSON, but that Go takes no surrogates."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _who(installation: Installation) -> str:

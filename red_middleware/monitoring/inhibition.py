@@ -3,19 +3,19 @@
 An alert inhibits only where all labels named in `equal` are the same. A label that both lack is the same.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any, Final
 
 PAGE: Final = 'severity="page"'
 TICKET: Final = 'severity="ticket"'
 
 
-def inhibit_rules(target_labels: Sequence[str] = ()) -> list[dict[str, Any]]:
+def inhibit_rules(target_labels: Iterable[str] = ()) -> list[dict[str, Any]]:
     """Return the rules, each with what it keeps from a person.
 
     Args:
-        target_labels: The names of the labels that tell apart what has one job name, of any app: one that an app does
-            not have is the same in all of its alerts.
+        target_labels: The names of the labels that tell apart what has one job name, of all apps. If the targets of an
+            app lack one, it is the same in all of its alerts.
 
     A budget of the service that burns makes three alerts: a page, a ticket, and one of each route that burns it. The
     page goes before the tickets of the service and of its routes. Where no instance can be scraped, one page goes

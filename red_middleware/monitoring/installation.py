@@ -180,14 +180,10 @@ class Installation:
     def _check_target_labels(self) -> None:
         exposed = set(self._exposed_labels())
         for name, value in self.target_labels.items():
-            rule = ""
-            if not re.fullmatch(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*", name, re.ASCII):
-                rule = "no target has a label of this name"
-            elif name in exposed:
+            rule = refused_target_label(name)
+            if not rule and name in exposed:
                 rule = "the app itself exposes a label of this name"
-            elif name in TAKEN:
-                rule = "this name is taken"
-            elif not value:
+            if not rule and not value:
                 rule = "must have a value"
             if rule:
                 raise ValueError(f"target label {name!r}: {rule}")
@@ -199,6 +195,13 @@ class Installation:
             yield family.code_label
             for constant in family.constants:
                 yield from dict(constant.labels)
+
+
+def refused_target_label(name: str) -> str:
+    """Return why no target label can have a name; nothing if one can."""
+    if not re.fullmatch(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*", name, re.ASCII):
+        return "no target has a label of this name"
+    return "this name is taken" if name in TAKEN else ""
 
 
 def le(seconds: float) -> str:

@@ -17,8 +17,13 @@ DASHBOARD_LABEL: Final = "grafana_dashboard"
 """What the sidecar of Grafana's Helm chart looks for if nothing else is said."""
 
 
-BY_OPERATOR: Final = frozenset(("namespace", "pod", "service", "container", "endpoint"))
-"""The labels that the operator gives a target by where it has found it. Nothing may say otherwise."""
+NAMESPACE: Final = "namespace"
+
+BY_OPERATOR: Final = frozenset((NAMESPACE, "pod", "container", "endpoint"))
+"""The labels that the operator gives a target by where it has found it, beside `service` if that led there.
+
+Nothing may say otherwise.
+"""
 
 
 @dataclass(frozen=True)
@@ -71,11 +76,13 @@ def monitor(
     Args:
         metadata: Its name.
         scrape: How it is scraped. The series have its job, whatever the pods are called, and its target labels.
+            A target label `namespace` says where it looks for them.
         selector: Labels of the pods, or of the service.
         port: The name of the port.
         by_service: Whether a service leads to the pods: a `ServiceMonitor`.
         token_secret: The name and the key of the secret that holds the bearer token.
     """
+    by_operator = {*BY_OPERATOR, "service"} if by_service else BY_OPERATOR
     endpoint: dict[str, Any] = {
         "port": port,
         "path": scrape.path,
@@ -86,13 +93,15 @@ def monitor(
             # A single $ would begin the name of a group, as in $1.
             {"action": "replace", "targetLabel": name, "replacement": value.replace("$", "$$")}
             for name, value in ({JOB: scrape.job} | dict(scrape.target_labels)).items()
-            if name not in BY_OPERATOR
+            if name not in by_operator
         ],
     }
     if token_secret is not None:
         name, key = token_secret
         endpoint["authorization"] = {"type": "Bearer", "credentials": {"name": name, "key": key}}
-    spec = {"selector": {"matchLabels": dict(selector)}, "sampleLimit": scrape.sample_limit}
+    spec: dict[str, Any] = {"selector": {"matchLabels": dict(selector)}, "sampleLimit": scrape.sample_limit}
+    if NAMESPACE in scrape.target_labels:  # without this it finds only what is in its own namespace
+        spec["namespaceSelector"] = {"matchNames": [scrape.target_labels[NAMESPACE]]}
     endpoints = "endpoints" if by_service else "podMetricsEndpoints"
     kind = "ServiceMonitor" if by_service else "PodMonitor"
     return metadata.object(API, kind, spec={**spec, endpoints: [endpoint]})

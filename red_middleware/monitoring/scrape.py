@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-DURATION: Final = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?(?:(\d+)ms)?")
+from .installation import JOB
+
+DURATION: Final = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?(?:(\d+)ms)?", re.ASCII)
 """A duration as Prometheus writes it, up to hours: `15s`, `1m30s`."""
 
 LONGEST_INTERVAL: Final = "2m"
@@ -20,7 +22,7 @@ class Scrape:
     """How an app is scraped.
 
     Args:
-        job: The `job_name`.
+        job: The label `job` of its series.
         sample_limit: The most samples that a scrape may bring, see `Installation.sample_limit`.
         interval: The time between two scrapes, as Prometheus writes durations; at most 2m.
         timeout: How long a scrape may take; no more than the interval.
@@ -50,14 +52,17 @@ class Scrape:
     def job_of(self, targets: Sequence[str], token_file: str | None = None) -> dict[str, Any]:
         """Return the job as an entry of `scrape_configs`.
 
+        Prometheus refuses a configuration that has a `job_name` twice. Services of one job are told apart by target
+        labels, so these are in the name as well. The targets then have a label `job`, which goes before the `job_name`.
+
         Args:
             targets: Each a host and a port.
             token_file: The file, on Prometheus's machine, that holds the bearer token.
         """
-        labels = {"labels": dict(self.target_labels)} if self.target_labels else {}
+        labels = {"labels": {JOB: self.job, **self.target_labels}} if self.target_labels else {}
         credentials = {} if token_file is None else {"authorization": {"credentials_file": token_file}}
         return {
-            "job_name": self.job,
+            "job_name": " ".join((self.job, *self.target_labels.values())),
             "scrape_interval": self.interval,
             "scrape_timeout": self.timeout,
             "metrics_path": self.path,

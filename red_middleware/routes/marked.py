@@ -5,20 +5,23 @@ The marks are those of `views`. A class of views is asked for the method of it t
 
 import functools
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 from ..counting.labels import METHODS
 from ..views import marks
 from .reader import Marks
 
+DISPATCHERS: Final = ("dispatch", "dispatch_request")
+"""The method of a class of views that answers every request: of Django and Starlette, and of Flask and Quart."""
+
 
 def marks_of(view: object) -> Marks:
-    """Return the marks of a view, and of the function in a partial."""
+    """Return the marks of a view, of the function in a partial, and of the method by which an object is called."""
     found = marks(view)
     while isinstance(view, functools.partial):
         view = view.func
         found |= marks(view)
-    return found
+    return found | marks(getattr(type(view), "__call__", None))  # noqa: B004  # its marks, not whether there is one
 
 
 def views_of(
@@ -36,6 +39,7 @@ def views_of(
         kind = view
     whole = marks_of(view) | marks_of(kind)
     if kind is not None:
+        whole = whole.union(*(marks_of(getattr(kind, name, None)) for name in DISPATCHERS))
         asked = METHODS if methods is None else tuple(methods)
         found = {method: marks_of(_answering(kind, method.lower(), names or {})) for method in asked}
         if any(found.values()):

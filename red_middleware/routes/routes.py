@@ -51,7 +51,8 @@ class Routes:
         fault: Takes the kind and the exception of what raised.
         patterns: Asked after all of them; `None` where there are no templates.
         route_of: The user's own answer; `None` leaves the question to the readers.
-        found: Takes the environ or scope of a request and the route that serves it, before it is returned.
+        found: Takes the environ or scope of a request and the route that serves it, before it is returned. Where the
+            user has a name of his own for the route, it takes the declared one first.
         around: The apps behind whose mounts this one stands: one may lead back to itself.
     """
 
@@ -109,8 +110,9 @@ class Routes:
         """
         route = self._ask_user(source)
         if route is None:
-            self._look_around()
-            route = self._join(source, self._ask_each(self._imported, source, path, error), path, error)
+            route = self._ask_readers(source, path, error)
+        elif self.found is not None:
+            self._tell(source, self._ask_readers(source, path, error))
         return self._tell(source, route)
 
     def tell(self, found: Callable[[Source, str], None]) -> None:
@@ -208,7 +210,14 @@ class Routes:
         route = self._ask_user(source)
         if route is None:
             route = self._join(source, self._ask_first(source, path), path, None)
+        elif self.found is not None:  # what is left out may be said where the route is declared, by a mark of its view
+            self._tell(source, self._ask_readers(source, path, None))
         return self._tell(source, route)
+
+    def _ask_readers(self, source: Source, path: str, error: BaseException | None) -> str | None:
+        """Ask all readers, and look behind mounts. It raises nothing."""
+        self._look_around()
+        return self._join(source, self._ask_each(self._imported, source, path, error), path, error)
 
     def _join(self, source: Source, route: str | None, path: str, error: BaseException | None) -> str | None:
         """Return the route with the inner one behind it, if it is a mount's or a bridge is on the way."""

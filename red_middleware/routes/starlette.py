@@ -158,7 +158,7 @@ class StarletteReader:
         self.templates = {} if self.is_guess else self.unambiguous
         self.declare([(place.template, place.methods) for place in places if place.template is not None])
         for place in places:
-            if place.holders and place.template is not None and not place.is_open_ended:
+            if place.holders and place.template is not None:
                 for methods, marks in views_of(place.methods, place.holders[-1]):
                     self.marked(place.template, methods, marks)
         for place in self.opaque_mounts:

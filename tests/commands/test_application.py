@@ -167,6 +167,18 @@ def test_the_apps_own_metrics_are_those_of_its_registry(shop: Path) -> None:
     ]
 
 
+def test_a_name_with_dots_is_the_one_that_is_shown(shop: Path) -> None:
+    """prometheus_client 0.22 and later take any name, and show it with underscores. PromQL knows no other."""
+    (shop / "dots.py").write_text(
+        PLAIN + "from prometheus_client import Counter\n"
+        "Counter('3.paid-orders', 'What is paid.')\nmetrics = RedMetrics()\n"
+    )
+    ran = run("dashboard", "--job", "shop", "--app", "dots:metrics", cwd=shop)
+    if "nvalid metric name" in ran.err:
+        pytest.skip("this prometheus_client takes plain names only")
+    assert ran.document()["panels"][1]["title"] == "__paid_orders_total"
+
+
 SEVERAL = """
 one, other = RedMetrics(namespace="one"), RedMetrics(namespace="other")
 app = RedWSGIMiddleware(RedWSGIMiddleware(app, metrics=one), metrics=other)
@@ -271,6 +283,24 @@ def test_threads_of_the_app_do_not_keep_the_command_running(more: tuple[str, ...
     )
     ran = run("rules", "--job", "shop", "--app", "threads:app", *more, cwd=shop)
     assert (ran.code, "http_errors_total" in ran.out) == (code, not code), ran.err
+
+
+def test_an_app_that_goes_elsewhere_takes_no_file_along(shop: Path) -> None:
+    """The paths of the command are meant from where it was called."""
+    (shop / "away").mkdir()
+    (shop / "goes.py").write_text(PLAIN + "import os\nos.chdir('away')\napp = RedWSGIMiddleware(app)\n")
+    ran = run("rules", "--job", "shop", "--app", "goes:app", "--output", "rules.yml", cwd=shop)
+    assert (ran.code, (shop / "rules.yml").exists(), (shop / "away/rules.yml").exists()) == (0, True, False), ran.err
+
+
+def test_processes_of_the_app_do_not_keep_the_command_running(shop: Path) -> None:
+    """Python would wait for them, and they may wait for ever."""
+    (shop / "forks.py").write_text(
+        PLAIN + "import multiprocessing, threading\napp = RedWSGIMiddleware(app)\n"
+        "multiprocessing.get_context('fork').Process(target=threading.Event().wait).start()\n"
+    )
+    ran = run("rules", "--job", "shop", "--app", "forks:app", "--output", "rules.yml", cwd=shop)
+    assert (ran.code, (shop / "rules.yml").exists()) == (0, True), ran.err
 
 
 def test_a_factory_that_refuses_options_is_said(shop: Path) -> None:

@@ -168,12 +168,33 @@ def test_an_answer_that_never_ends_is_given_up(capsys: pytest.CaptureFixture[str
     assert capsys.readouterr().err == f"red-middleware check: {url}: no whole answer within 1 s\n"
 
 
+def test_headers_that_never_end_are_given_up(capsys: pytest.CaptureFixture[str]) -> None:
+    """They trickle, too."""
+    stop = threading.Event()
+
+    def trickle(server: socket.socket) -> None:
+        client, _ = server.accept()
+        with client:
+            client.sendall(b"HTTP/1.1 200 OK\r\nx-long: ")
+            while not stop.wait(0.01):
+                client.sendall(b"x")
+
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        thread = threading.Thread(target=trickle, args=(server,))
+        thread.start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/"
+        assert main(["check", url, "--timeout", "1"]) == 2
+        stop.set()
+        thread.join()
+    assert capsys.readouterr().err == f"red-middleware check: {url}: no whole answer within 1 s\n"
+
+
 def test_a_server_that_says_nothing_is_given_up(capsys: pytest.CaptureFixture[str]) -> None:
     """It takes the connection, and no more."""
     with closing(socket.create_server(("127.0.0.1", 0))) as server:
         url = f"http://127.0.0.1:{server.getsockname()[1]}/"
         assert main(["check", url, "--timeout", "1"]) == 2
-    assert capsys.readouterr().err == f"red-middleware check: {url}: timed out\n"
+    assert capsys.readouterr().err == f"red-middleware check: {url}: no whole answer within 1 s\n"
 
 
 @pytest.mark.parametrize(
@@ -211,6 +232,7 @@ def test_a_source_that_cannot_be_read_is_said(
         (["-", "--ca-file", "ca"], "--ca-file goes with a URL only"),
         (["-", "--timeout", "0"], "'0' is not a number of seconds > 0"),
         (["-", "--timeout", "soon"], "'soon' is not a number of seconds > 0"),
+        (["-", "--timeout", "1e10"], "'1e10' is not a number of seconds > 0 and up to 86,400"),
         ([], "the following arguments are required: SOURCE"),
     ],
 )

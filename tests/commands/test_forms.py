@@ -42,7 +42,7 @@ def test_promtool_accepts_the_rules(
     command: str, options: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """As a plain file, and as what a `PrometheusRule` holds. A job may be called anything that YAML has to quote."""
-    for job in ("shop", 'a "shop": {b}\\', "two\nlines: #"):
+    for job in ("shop", 'a "shop": {b}\\', "two\nlines: #", "{{ caf\u00e9 }} \N{SHOPPING TROLLEY}"):
         plain = made(capsys, command, "--job", job, *options.split())
         held = made(capsys, command, "--job", job, *options.split(), *KUBERNETES)
         assert held["spec"] == plain
@@ -157,29 +157,53 @@ def test_a_monitor_of_a_job_that_is_no_label_value(capsys: pytest.CaptureFixture
     assert (endpoint["port"], endpoint["interval"]) == ("http-metrics-of-it", "2m")
 
 
-def test_a_target_label_is_where_targets_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_target_label_is_where_targets_are_named(capsys: pytest.CaptureFixture[str]) -> None:
     """As a plain job sets it, so does a monitor, but for what the operator sets itself. The object is named by it."""
-    file = tmp_path / "prometheus.yml"
     arguments = ("scrape-config", "--job", "shop", "--target-label", "env=a=$1", "--target-label", "namespace=east")
-    assert main([*arguments, "--target", "shop:8000", "--output", str(file)]) == 0
-    checked("promtool", "check", "config", file)
-    (job,) = yaml.safe_load(file.read_text())["scrape_configs"]
-    assert job["static_configs"] == [{"targets": ["shop:8000"], "labels": {"env": "a=$1", "namespace": "east"}}]
+    (job,) = made(capsys, *arguments, "--target", "shop:8000")["scrape_configs"]
+    labels = {"job": "shop", "env": "a=$1", "namespace": "east"}
+    assert job["static_configs"] == [{"targets": ["shop:8000"], "labels": labels}]
     monitor = made(capsys, *arguments, *KUBERNETES)
     assert monitor["metadata"]["name"] == "shop-a-1-east-red-scrape"
     assert monitor["spec"]["podMetricsEndpoints"][0]["relabelings"] == [
         {"action": "replace", "targetLabel": "job", "replacement": "shop"},
         {"action": "replace", "targetLabel": "env", "replacement": "a=$$1"},
     ]
+    assert monitor["spec"]["namespaceSelector"] == {"matchNames": ["east"]}
     for command in ("rules", "alerts", "dashboard"):
         document = made(capsys, command, "--job", "shop", "--target-label", "env=prod", *KUBERNETES)
         assert document["metadata"]["name"] == f"shop-prod-red-{command}"
 
 
+def test_services_of_one_job_name_are_scraped_by_one_prometheus(tmp_path: Path) -> None:
+    """It refuses a configuration that has a `job_name` twice."""
+    file = tmp_path / "prometheus.yml"
+    jobs = []
+    for env in ("prod", "test"):
+        arguments = ["scrape-config", "--job", "shop", "--target-label", f"env={env}", "--target", "shop:8000"]
+        assert main([*arguments, "--output", str(file)]) == 0
+        jobs += yaml.safe_load(file.read_text())["scrape_configs"]
+    file.write_text(yaml.safe_dump({"scrape_configs": jobs}))
+    checked("promtool", "check", "config", file)
+
+
+def test_the_operator_tells_of_a_service_only_where_one_leads_to_the_pods(capsys: pytest.CaptureFixture[str]) -> None:
+    """A `PodMonitor` has to give the label itself: rules that match it would find nothing."""
+    arguments = ("scrape-config", "--job", "shop", "--target-label", "service=web", *KUBERNETES)
+    pods, service = made(capsys, *arguments)["spec"], made(capsys, *arguments, "--service")["spec"]
+    given = [
+        [each["targetLabel"] for each in endpoint["relabelings"]]
+        for endpoint in (*pods["podMetricsEndpoints"], *service["endpoints"])
+    ]
+    assert given == [["job", "service"], ["job"]]
+
+
 def test_inhibition_asks_for_the_labels_that_it_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     """Written as for the other commands, too."""
-    rules = made(capsys, "inhibit-rules", "--target-label", "env", "--target-label", "cluster=b")["inhibit_rules"]
-    assert [rule["equal"][:3] for rule in rules] == [["job", "env", "cluster"]] * 3
+    given = [part for name in ("env", "cluster=b", "env") for part in ("--target-label", name)]
+    rules = made(capsys, "inhibit-rules", *given)["inhibit_rules"]
+    labels, of_objective = ["job", "env", "cluster"], ["objective", "threshold"]
+    assert [rule["equal"] for rule in rules] == [[*labels, *of_objective], [*labels, *of_objective], labels]
 
 
 def test_inhibit_rules_go_into_the_section_that_there_is(capsys: pytest.CaptureFixture[str]) -> None:
@@ -216,7 +240,9 @@ def test_inhibit_rules_go_into_the_section_that_there_is(capsys: pytest.CaptureF
         ("scrape-config --job shop --target a:0", "'a:0': write host:port"),
         ("scrape-config --job shop --target a:65536", "'a:65536': write host:port"),
         ("scrape-config --job shop --target a:1 --metrics-path metrics", "'metrics': must begin with /"),
-        ("inhibit-rules --target-label a-b", "'a-b' is no name of a label"),
+        ("scrape-config --job shop --target a:1 --metrics-path /metrics?a=b", "must begin with /, and has no ?"),
+        ("inhibit-rules --target-label a-b", "'a-b': no target has a label of this name"),
+        ("inhibit-rules --target-label alertname", "'alertname': this name is taken"),
         ("scrape-config --job= --target a:1", "argument --job: must not be empty"),
         ("rules --job=", "argument --job: must not be empty"),
         ("alerts --job=", "argument --job: must not be empty"),

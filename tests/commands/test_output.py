@@ -223,6 +223,14 @@ def test_yaml_is_read_as_it_was_meant() -> None:
     assert ran.document()["groups"][0]["name"] == "red-shop-alerts"
 
 
+@pytest.mark.parametrize("text", ["y", "N", "1e7", "1e-05", "0o17", "12e4567"])
+def test_a_text_is_a_text_for_whoever_reads_the_yaml(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """For kubectl knows more numbers than PyYAML, and truth values of one letter. It would refuse them as labels."""
+    options = ("--format", "kubernetes", "--object-label", f"revision={text}")
+    assert main([*RULES, *options]) == 0
+    assert f"revision: '{text}'\n" in capsys.readouterr().out
+
+
 def test_an_interrupt_ends_a_command_without_noise(tmp_path: Path) -> None:
     """While an app is imported that takes its time."""
     (tmp_path / "slow.py").write_text("import os, time\nprint('here', flush=True)\ntime.sleep(60)\n")

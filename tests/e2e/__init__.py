@@ -41,7 +41,10 @@ def require_packages(*names: str) -> None:
 def has_package(name: str) -> bool:
     if name == UWSGI.name:
         return UWSGI.exists()
-    return importlib.util.find_spec(name) is not None
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:  # not even what is around it
+        return False
 
 
 PACKAGES: Final = {

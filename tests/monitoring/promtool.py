@@ -60,7 +60,7 @@ def ask(
 
 
 def _written(path: Path, content: object) -> str:
-    path.write_text(json.dumps(content))  # JSON is YAML
+    path.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")  # JSON is YAML, without surrogates
     return str(path)
 
 

@@ -90,7 +90,7 @@ def test_a_person_reads_which_service_burns(tmp_path: Path) -> None:
 def test_every_rule_asks_for_one_service(tmp_path: Path) -> None:
     """By all of its labels, whatever their values; and what is added up keeps them."""
     check(BOTH, tmp_path)
-    one = installation(target_labels={"env": 'a "b" {c}% $1\\'}, **OBJECTIVES)
+    one = installation(target_labels={"env": 'a "b" {c}% $1\\ {{ \N{SHOPPING TROLLEY}'}, **OBJECTIVES)
     check([*rule_groups(one), *alert_groups(one)], tmp_path)
     for group in (*rule_groups(one), *alert_groups(one)):
         for rule in group["rules"]:
