@@ -48,6 +48,13 @@ class Input:
     def _add(self, data: object) -> None:
         self._exchange.received += _length(data)
 
+    def __eq__(self, other: object) -> bool:
+        """Tell whether the other one is the server's, or stands for it: a request is known by its input."""
+        return _servers_own(self) is _servers_own(other)
+
+    def __hash__(self) -> int:
+        return hash(_servers_own(self))
+
     def read(self, *size: Any, **named: Any) -> Any:
         data = self._file.read(*size, **named)
         self._add(data)
@@ -87,6 +94,12 @@ class Input:
             return result
 
         return counted
+
+
+def _servers_own(body: object) -> object:
+    while isinstance(body, Input):
+        body = body._file
+    return body
 
 
 class SentFile(Input):
