@@ -5,9 +5,10 @@ Servers and applications must not be able to tell the input from the server's ow
 itself.
 """
 
+import functools
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import Any, Final
 
@@ -44,9 +45,16 @@ class Input:
     _exchange: DetailedExchange
     """The request that the bytes belong to."""
     _file: Any
+    _again: int = 0
+    """How many bytes may be read again: some servers give a file that goes back, and an app may try a request anew."""
 
     def _add(self, data: object) -> None:
-        self._exchange.received += _length(data)
+        length = _length(data)
+        if self._again:
+            again = min(self._again, length)
+            self._again -= again
+            length -= again
+        self._exchange.received += length
 
     def __eq__(self, other: object) -> bool:
         """Tell whether the other one is the server's, or stands for it: a request is known by its input."""
@@ -85,6 +93,8 @@ class Input:
         if name in Input.__slots__:  # not filled yet: this is being copied
             raise AttributeError(name)
         found = getattr(self._file, name)
+        if name == "seek":
+            return functools.partial(self._seek, found)
         if name not in READS:
             return found
 
@@ -94,6 +104,14 @@ class Input:
             return result
 
         return counted
+
+    def _seek(self, seek: Callable[..., Any], *args: Any, **named: Any) -> Any:
+        before = _position(self._file)
+        result = seek(*args, **named)
+        after = _position(self._file)
+        if before is not None and after is not None:
+            self._again = max(0, self._again + before - after)
+        return result
 
 
 def _servers_own(body: object) -> object:

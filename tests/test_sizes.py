@@ -150,6 +150,8 @@ READINGS: dict[str, Callable[[Any], Any]] = {
     "readinto": lambda file: file.readinto(bytearray(100)),
     "buffered": lambda file: io.BufferedReader(file).read(),
     "text": lambda file: io.TextIOWrapper(file).read(),
+    "anew": lambda file: [file.read(), file.seek(0), file.read()],
+    "anew in part": lambda file: [file.read(8), file.seek(2), file.seek(2, io.SEEK_CUR), file.read(1), file.read()],
 }
 
 
@@ -187,18 +189,18 @@ def test_the_input_stands_for_the_servers() -> None:
         def read(self, *size: Any) -> Any:
             return None
 
-        readline = readlines = read
+        readline = readlines = seek = read
 
     def look(environ: Environ) -> list[bytes]:
         file = environ["wsgi.input"]
         file.mine = 1
         seen.extend([file.socket, file.mine, hasattr(file, "readinto"), hasattr(file, "tell"), file.read(3)])
-        seen.extend([file.readlines(), copy.copy(file).socket])
+        seen.extend([file.readlines(), copy.copy(file).socket, file.seek(0)])
         return []
 
     metrics = fresh()
     assert serve(answering(look), metrics, posted(Strange())).raised is None
-    assert seen == [7, 1, False, False, None, None, 7]
+    assert seen == [7, 1, False, False, None, None, 7, None]
     request = environ()
     del request["wsgi.input"]
     assert serve(answering(lambda _: []), metrics, request).raised is None
