@@ -189,7 +189,7 @@ class DetailedResponse(OpenResponse):
             self.exchange.begin_body()
 
     def fail(self, error: BaseException, step: int) -> None:
-        self.exchange.sent = self.sent  # all that the application gave: it was asked for more
+        self._end_at(self.sent)  # all that the application gave: it was asked for more
         super().fail(error, step)
 
     def _stop(self) -> None:
@@ -203,11 +203,17 @@ class DetailedResponse(OpenResponse):
 
     def _tell_end(self, error: BaseException | None) -> None:
         """Say what the server took when it ended before the body did, or without iterating that."""
-        exchange = self.exchange
+        sent = self.exchange.sent
         if error is None:
-            exchange.sent = self.sent + (self._whole() if exchange.sent is None else 0)
-        elif exchange.sent is None:
-            exchange.sent = self.sent
+            self._end_at(self.sent + (self._whole() if sent is None else 0))
+        else:
+            self._end_at(self.sent if sent is None else sent)
+
+    def _end_at(self, sent: int) -> None:
+        """Say how many bytes the server took in all. Without any, the first one was not sent either."""
+        self.exchange.sent = sent
+        if not sent:
+            self.exchange.first_byte = None
 
     def _whole(self) -> int:
         """Return the bytes of a body that the server sends without iterating it."""
