@@ -26,9 +26,6 @@ from .recorder import Recorder, serving
 from .settings import BUCKETS, MAX_LABEL_SETS, NAMESPACE, Setting, chosen
 from .workers import Identity
 
-SIZE_BUCKETS: Final = (256.0, 1024.0, 4096.0, 16384.0, 65536.0, 1048576.0, 8388608.0, 67108864.0)
-"""Upper bounds of the histograms of sizes, in bytes: from a short answer to a large upload."""
-
 NO_LABELS: Final[Mapping[str, Label]] = MappingProxyType({})
 
 
@@ -110,13 +107,13 @@ class RedMetrics(Collector):
         event_streams: bool = False,
         websocket_messages: bool = False,
         sizes: bool = False,
-        size_buckets: Sequence[float] = SIZE_BUCKETS,
+        size_buckets: Sequence[float] = options.SIZE_BUCKETS,
         duration_status: Literal["class", "code"] | None = None,
         status_classes: bool = False,
         in_progress_by_route: bool = False,
         saturation: bool = False,
         slo_availability: float | None = None,
-        slo_latency: float = 0.99,
+        slo_latency: float = options.SLO_LATENCY,
         multiprocess_dir: str | os.PathLike[str] | None = "auto",
         multiprocess_name: str | None = None,
         own_metrics: Literal["shared", "worker"] = "shared",
