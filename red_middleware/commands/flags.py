@@ -55,7 +55,7 @@ def add_service(parser: argparse.ArgumentParser, said: str, *, is_required: bool
     if is_required:
         parser.add_argument("--job", required=True, type=_job, help=said)
     else:
-        parser.add_argument("--job", default="", help=said)
+        parser.add_argument("--job", default="", type=_text, help=said)
     parser.add_argument(
         "--target-label", action="append", default=[], type=_target_label, metavar="NAME=VALUE",
         help="a label that the targets have beside the job, such as env=prod, where several services have one job name;"
@@ -108,14 +108,23 @@ def _job(text: str) -> str:
     """Read `--job`. Prometheus refuses a job without a name."""
     if not text:
         raise argparse.ArgumentTypeError("must not be empty: it is the job_name of Prometheus")
-    return text
+    return _text(text)
 
 
 def _target_label(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
+    name, equals, value = _text(text).partition("=")
     if not equals:
         raise argparse.ArgumentTypeError(f"{text!r}: write name=value, such as env=prod")
     return name, value
+
+
+def _text(text: str) -> str:
+    """Read what is to be the value of a label. Where the command line is not in UTF-8, Python has surrogates there."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise argparse.ArgumentTypeError(f"{text!r}: not in UTF-8") from None
+    return text
 
 
 def _given(arguments: argparse.Namespace) -> dict[str, Any]:
