@@ -19,7 +19,7 @@ from ..metrics import RedMetrics, recorder_of
 from ..monitoring.installation import Installation
 from ..settings import Setting
 from . import UsageError
-from .application import read
+from .application import Application, read
 
 NO_FLAGS: Final = (
     "registry", "labels", "multiprocess_dir", "multiprocess_name", "own_metrics", "scrape_timeout_seconds", "clock",
@@ -68,8 +68,8 @@ def are_given(arguments: argparse.Namespace) -> bool:
     return bool(arguments.app or _given(arguments))
 
 
-def chosen(arguments: argparse.Namespace) -> tuple[Installation, str | None]:
-    """Return the installation that is meant, and the path of its endpoint where the app tells.
+def chosen(arguments: argparse.Namespace) -> tuple[Installation, Application | None]:
+    """Return the installation that is meant, and the app where it is imported.
 
     A command without `add_service` sets `job` and `target_label` to what is empty.
 
@@ -84,7 +84,7 @@ def chosen(arguments: argparse.Namespace) -> tuple[Installation, str | None]:
             raise UsageError(f"--app reads the options from the app; leave out {' and '.join(beside)}")
         app = read(arguments.app, arguments.namespace, arguments.traceback)
         found = Installation(arguments.job, app.recorder.options, app.own, app.recorder.bound().series)
-        return _labelled(found, arguments.target_label), app.metrics_path
+        return _labelled(found, arguments.target_label), app
     labels = {name: Label(max_values=1) for name in given.pop("label", ())}
     try:
         metrics = RedMetrics(registry=CollectorRegistry(), multiprocess_dir=None, labels=labels, **given)

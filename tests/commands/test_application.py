@@ -147,6 +147,8 @@ def test_the_scrape_job_has_the_path_and_the_bound_of_the_app(app: str, package:
     rows = 200 * 8 + 22
     assert (job["metrics_path"], job["sample_limit"]) == ("/m", rows * (14 + 21) + 1876 + 5)
     assert f"# sample_limit: {rows * (14 + 21) + 1876} series are all that red_middleware can expose, 5" in ran.out
+    assert "not known" not in ran.out
+    assert "# The routes of the app are not known here." in scrape("many:wrapped.metrics", cwd=shop).out
 
 
 def test_the_apps_own_metrics_are_those_of_its_registry(shop: Path) -> None:
