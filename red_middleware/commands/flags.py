@@ -119,11 +119,12 @@ def _target_label(text: str) -> tuple[str, str]:
 
 
 def _text(text: str) -> str:
-    """Read what is to be the value of a label. Where the command line is not in UTF-8, Python has surrogates there."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise argparse.ArgumentTypeError(f"{text!r}: not in UTF-8") from None
+    """Read what is to be the value of a label.
+
+    YAML takes no control characters. Python has surrogates where the command line is not in UTF-8.
+    """
+    if re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]", text):
+        raise argparse.ArgumentTypeError(f"{text!r}: has a control character, or is not in UTF-8")
     return text
 
 
