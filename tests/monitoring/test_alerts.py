@@ -228,6 +228,35 @@ def test_a_person_reads_what_is_wrong_and_what_is_left(tmp_path: Path) -> None:
     ask([*rule_groups(SHOP), *alert_groups(SHOP)], shop({r"/\"50%\"": [FAILING]}), [], tmp_path, alerts=by_name)
 
 
+@pytest.mark.parametrize(
+    ("family", "values", "name", "summary", "description"),
+    [
+        (
+            "red_overflow_requests_total", "0+0x60 0+7x30", "RedOverflow", "requests count under the route _overflow",
+            "Requests of the last hour that found no free row: 168. Their totals are right, their route is unknown.",
+        ),
+        (
+            "red_instrumentation_errors_total", "0+0x80 1+0x10", "RedInstrumentationFaults",
+            "faults of the instrumentation",
+            "Faults in the last hour: 1. Responses were not harmed; the log says what failed.",
+        ),
+        (
+            "red_worker_isolated", "1+0x90", "RedWorkerIsolated", "a worker shares no numbers",
+            "Instances of which a worker tells of its own requests only: 1. Their rates are wrong.",
+        ),
+    ],
+)  # fmt: skip
+def test_what_is_counted_is_a_whole_number(
+    family: str, values: str, name: str, summary: str, description: str, tmp_path: Path
+) -> None:
+    """Though `increase` says 1.017 of one fault."""
+    runbook = f"https://github.com/red-middleware/red-middleware/blob/main/docs/runbooks.md#{name.lower()}"
+    said = {"summary": f"shop: {summary}", "description": description, "runbook_url": runbook}
+    expected = {"exp_labels": {"job": "shop", "severity": "ticket"}, "exp_annotations": said}
+    alert = {"eval_time": "85m", "alertname": name, "exp_alerts": [expected]}
+    ask(alert_groups(SHOP), with_own(family, values), [], tmp_path, alerts=[alert])
+
+
 def expected(name: str, severity: str, summary: str, description: str, **labels: str) -> tuple[str, dict[str, Any]]:
     """Return an alert on availability as promtool wants it."""
     level = "route" if labels else "service"
