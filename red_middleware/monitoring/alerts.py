@@ -136,19 +136,19 @@ def _budget_left(level: Level, objective: Objective) -> str:
         of_route = left.removesuffix("}").replace("%", "%%") + f",{route}=%q}}"
         asked = f"printf {_quoted(f'clamp_min({of_route}, 0)')} $labels.{route} | query"
     return (
-        f" {{{{ with {asked} }}}}{{{{ . | first | value | humanizePercentage }}}} of the error budget of 30 days is "
+        f"{{{{ with {asked} }}}} {{{{ . | first | value | humanizePercentage }}}} of the error budget of 30 days is "
         "left.{{ end }}"
     )
 
 
 def _worst_route(level: Level, objective: Objective) -> str:
-    """Return the template of a sentence: of a service, which route has the most bad requests. Some have no name."""
+    """Return the template of a sentence: of a service, which route has the most bad requests now. Some have no name."""
     if level.name == "route":
         return ""
     route, _ = levels(level.installation)
-    asked = f"query {_quoted(f'topk(1, {route.selector(BAD, RATE, matchers_of(objective))})')}"
+    asked = f"query {_quoted(f'topk(1, {route.selector(BAD, RATE, matchers_of(objective))} > 0)')}"
     worst = f'. | first | label "{level.installation.route}"'
-    return f" {{{{ with {asked} }}}}{{{{ with {worst} }}}}Most of them: {{{{ . }}}}.{{{{ end }}}}{{{{ end }}}}"
+    return f"{{{{ with {asked} }}}}{{{{ with {worst} }}}} The worst route now: {{{{ . }}}}.{{{{ end }}}}{{{{ end }}}}"
 
 
 def _quoted(text: str) -> str:
