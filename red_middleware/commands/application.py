@@ -157,9 +157,9 @@ def _quietly(target: str, with_traceback: bool) -> Iterator[None]:
     try:
         with redirect_stdout(sys.stderr), _in_this_directory():
             yield
-    except FailureError:
+    except (FailureError, KeyboardInterrupt):
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:  # such as SystemExit, or asyncio's CancelledError
         if with_traceback:
             traceback.print_exc()
         frames = [one for one in traceback.extract_tb(error.__traceback__) if not _is_of_import(one.filename)]

@@ -97,6 +97,10 @@ def say(text: str) -> None:
         raise  # the reader has seen enough, which is nothing to complain about
     except OSError as error:
         raise FailureError(f"stdout is not written: {error.strerror}") from error
+    except UnicodeEncodeError as error:
+        raise FailureError(
+            f"stdout is not written: it takes {error.encoding} only; --output FILE writes UTF-8"
+        ) from error
 
 
 def _replace(place: str, text: str) -> None:

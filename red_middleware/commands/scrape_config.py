@@ -34,6 +34,11 @@ exit codes: 0 done; 1 the app cannot be read, or the file not be written; 2 a wr
 """
 
 
+ROUTES_UNKNOWN: Final = (
+    "The routes of the app are not known here. If an instance shows a larger red_series_limit, count with that."
+)
+
+
 def add(commands: Subparsers) -> None:
     """Add the command."""
     parser = add_command(
@@ -74,14 +79,14 @@ def run(arguments: argparse.Namespace) -> int:
             raise UsageError(f"--{name.replace('_', '-')} {other} with --format kubernetes")
     if not is_kubernetes and not arguments.target:
         raise UsageError("--target says where the app answers, such as shop:8000")
-    installation, in_app = chosen(arguments)
+    installation, app = chosen(arguments)
     try:
         scrape = Scrape(
             job=arguments.job,
             sample_limit=installation.sample_limit,
             interval=arguments.scrape_interval,
             timeout=arguments.scrape_timeout,
-            path=arguments.metrics_path or in_app or METRICS_PATH.value() or "/metrics",
+            path=arguments.metrics_path or (app and app.metrics_path) or METRICS_PATH.value() or "/metrics",
             scheme=arguments.scheme,
             target_labels=installation.target_labels,
         )
@@ -95,10 +100,12 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         document = {"scrape_configs": [scrape.job_of(arguments.target, arguments.token_file)]}
     own = installation.options.own_series_limit
-    note = (
+    notes = [
         f"sample_limit: {installation.most_series} series are all that red_middleware can expose, {own} the app's own."
-    )
-    write(yaml_text([document], arguments.arguments, note), arguments.output)
+    ]
+    if not (app and app.middlewares):
+        notes.append(ROUTES_UNKNOWN)
+    write(yaml_text([document], arguments.arguments, *notes), arguments.output)
     return 0
 
 
