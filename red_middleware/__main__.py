@@ -79,7 +79,7 @@ def run() -> NoReturn:
         code = INTERRUPTED
     processes: Any = sys.modules.get("multiprocessing")
     for child in processes.active_children() if processes else ():
-        child.terminate()  # the app that was imported has started it, and Python would wait for its end
+        child.kill()  # the app that was imported has started it, and Python would wait for its end
     sys.stdout = sys.stderr
     try:
         if result:

@@ -1,7 +1,6 @@
 """Is this an application of the protocol? Told at construction, by what it takes, for `mounting`.
 
-No framework is imported or named. A wrong refusal is worse than a wrong application that is accepted: what does not
-tell passes.
+No framework is imported. A wrong refusal is worse than a wrong application that is accepted: what does not tell passes.
 """
 
 import inspect
@@ -11,6 +10,10 @@ from typing import Any
 from .options import check_callable, is_async, refusal
 
 
+class ProtocolError(TypeError):
+    """The application is none of the protocol: no request could be passed on to it."""
+
+
 def check_app(owner: str, app: object, takes: Sequence[str]) -> None:
     """Refuse what no server of the protocol could call.
 
@@ -18,6 +21,10 @@ def check_app(owner: str, app: object, takes: Sequence[str]) -> None:
         owner: The middleware.
         app: The application. One that does not tell what it takes is accepted.
         takes: The names of what the protocol calls an application with.
+
+    Raises:
+        TypeError: It cannot be called.
+        ProtocolError: It cannot be called with these.
     """
     check_callable(owner, "app", app)
     try:
@@ -25,7 +32,7 @@ def check_app(owner: str, app: object, takes: Sequence[str]) -> None:
     except Exception:  # it is written in C, or stands for an object that is not there yet
         return
     if rule:
-        raise refusal(TypeError, owner, "app", app, rule)
+        raise refusal(ProtocolError, owner, "app", app, rule)
 
 
 def _broken_rule(app: Any, takes: Sequence[str]) -> str:
@@ -45,6 +52,8 @@ def _broken_rule(app: Any, takes: Sequence[str]) -> str:
         rule += "; if it makes the application, call it"
     elif is_asgi and can_take(signature, 1):
         rule += "; one of ASGI 2 does so behind asgiref.compatibility.guarantee_single_callable"
+    elif can_take(signature, 1):
+        rule += "; wrap the whole application in it, in Django in wsgi.py, and do not list it in MIDDLEWARE"
     return rule
 
 

@@ -248,13 +248,16 @@ class _DetailedCall(_Call):
     async def send(self, message: Message) -> None:
         exchange = self.exchange
         size = body_bytes(message, exchange.is_sized)
-        if exchange.awaits_byte and (size or _sends_file(message)):
+        begins = exchange.awaits_byte and (size or _sends_file(message))
+        if begins:
             exchange.begin_body()
         exchange.sent = (exchange.sent or 0) + size  # not after it: the last message finishes the request
         try:
             await _Call.send(self, message)
         except BaseException:
             exchange.sent -= size
+            if begins:
+                exchange.awaits_byte, exchange.first_byte = True, None
             raise
 
 

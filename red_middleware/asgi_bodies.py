@@ -20,7 +20,8 @@ def body_bytes(message: Message, measures_files: bool) -> int:
     try:
         kind = message["type"]
         if kind == "http.response.body":
-            return len(message.get("body", b""))
+            body = message.get("body", b"")
+            return body.nbytes if isinstance(body, memoryview) else len(body)  # its length may be one of numbers
         return file_bytes(message) if measures_files and kind in FILES else 0
     except Exception:  # not a message, or no file: the server will refuse it
         return 0

@@ -56,6 +56,7 @@ class Exclusion:
     """
 
     def __init__(self, owner: str, exclude: object, spelled: Callable[[str], str], option: str = "exclude") -> None:
+        self.owner = owner
         self.option = option
         self.paths: list[_Rule] = []
         self.prefixes: list[_Rule] = []

@@ -7,8 +7,13 @@ logger: logging.Logger = logging.getLogger("red_middleware")
 
 
 def log(level: int, message: str, *arguments: object, error: BaseException | None = None) -> None:
-    """Log. No request may fail because a handler or filter of the user's raises."""
+    """Log. No request may fail because a handler or filter of the user's raises.
+
+    Without any handler Python prints the message alone, which then says whose it is.
+    """
     try:
+        if not logger.hasHandlers():
+            message = f"{logger.name}: {message}"
         logger.log(level, message, *arguments, exc_info=error)
     except Exception:
         pass

@@ -144,7 +144,7 @@ def set_label(request: Any, name: str, value: object) -> None:
 
     Args:
         request: The environ (WSGI), the scope (ASGI), or a request object of a framework that holds one: those of
-            Flask, Starlette, FastAPI, Django, Quart, Litestar, Falcon, Bottle and Pyramid.
+            Flask, Starlette, FastAPI, Django, Quart, Litestar, Falcon, Bottle, Pyramid, Sanic, BlackSheep and CherryPy.
         name: The label's.
         value: Its value. What is no text counts as its text, as a number does; `None` as `_OTHER`.
     """
@@ -169,7 +169,7 @@ def _source(request: Any) -> Source:
     """Return the environ or scope of a request."""
     if isinstance(request, Mapping) and KEY in request:
         return request  # type: ignore[return-value]  # it is only read
-    for name in ("scope", "environ", "META", "env"):
+    for name in ("scope", "environ", "META", "env", "wsgi_environ"):
         held = getattr(request, name, None)
         if isinstance(held, Mapping) and KEY in held:
             return held  # type: ignore[return-value]  # as above

@@ -26,9 +26,6 @@ from .recorder import Recorder, serving
 from .settings import BUCKETS, MAX_LABEL_SETS, NAMESPACE, Setting, chosen
 from .workers import Identity
 
-SIZE_BUCKETS: Final = (256.0, 1024.0, 4096.0, 16384.0, 65536.0, 1048576.0, 8388608.0, 67108864.0)
-"""Upper bounds of the histograms of sizes, in bytes: from a short answer to a large upload."""
-
 NO_LABELS: Final[Mapping[str, Label]] = MappingProxyType({})
 
 
@@ -47,15 +44,15 @@ class RedMetrics(Collector):
             commas, else 14 bounds from 5 ms to 10 s.
         slo_seconds: Objectives, seconds > 0; each becomes an exact bucket boundary, so that the share of requests
             within it is exact.
-        max_label_sets: Rows of the table, one a (method, route), 1 to 1,000,000. It is raised where declared routes
-            need more, beside the 22 rows of `_unmatched` and `_overflow`. See `bound` for the series they can make. By
-            default the environment variable `RED_MAX_LABEL_SETS`, else 1000.
+        max_label_sets: Rows of the table, one for each (method, route), 1 to 1,000,000. It is raised where declared
+            routes need more, beside the 22 rows of `_unmatched` and `_overflow`. See `bound` for the series they can
+            make. By default the environment variable `RED_MAX_LABEL_SETS`, else 1000.
         naming: `"otel"`: requests are shown as OpenTelemetry's semantic conventions have them, see `docs/semantics.md`.
         labels: Labels of the user's own by their names, see `Label`. They make no rows beside `max_label_sets`.
-        first_byte: Whether `http_time_to_first_byte_seconds` is shown, with the same buckets: as many series for a row
-            again, and three more.
-        event_streams: Whether the families of event streams are shown, see `docs/semantics.md`: 15 series for each of
-            150 rows at most, and one.
+        first_byte: Whether `http_time_to_first_byte_seconds` is shown, with the same buckets. Each row then makes
+            `buckets + 3` series more.
+        event_streams: Whether the families of event streams are shown, at most 2,251 series more. See
+            `docs/semantics.md`.
         websocket_messages: Whether the messages of WebSockets and their bytes are shown, by direction: 4 series for
             each of 34 routes, or of more if more are declared.
         sizes: Whether the sizes of bodies are counted, as they were really transferred: `http_request_size_bytes` and
@@ -78,10 +75,10 @@ class RedMetrics(Collector):
         multiprocess_name: All processes of this user with the same name form one group, whoever started them. By
             default the environment variable `RED_MULTIPROCESS_NAME`, else the server that runs the app tells.
         own_metrics: `"shared"`: the application's own prometheus_client metrics of this registry are those of all
-            workers of the group. `"worker"`: they are those of the worker that answers. See `docs/workers.md`.
-        own_series_limit: How many series of the application's own metrics are shared, 1 to 1,000,000: so many that add
-            up, a histogram's buckets and sum each, and so many others. What is beyond stays the worker's own. It takes
-            64 bytes of each worker's file.
+            workers of the group. `"worker"`: they are those of the worker that answers. See `docs/own_metrics.md`.
+        own_series_limit: How many series of the application's own metrics are shared, 1 to 1,000,000. The limit holds
+            once for those that add up, where each bucket and the sum of a histogram is one, and once for all others.
+            What is beyond stays the worker's own. It takes 64 bytes of each worker's file.
         scrape_timeout_seconds: How long a scrape waits for the other collectors of the registry, where the scraper
             does not say how long it waits itself, as Prometheus does. Seconds > 0, at most 120.
         clock: Monotonic seconds, as a finite float. Called once here, then three times a request. For tests.
@@ -110,13 +107,13 @@ class RedMetrics(Collector):
         event_streams: bool = False,
         websocket_messages: bool = False,
         sizes: bool = False,
-        size_buckets: Sequence[float] = SIZE_BUCKETS,
+        size_buckets: Sequence[float] = options.SIZE_BUCKETS,
         duration_status: Literal["class", "code"] | None = None,
         status_classes: bool = False,
         in_progress_by_route: bool = False,
         saturation: bool = False,
         slo_availability: float | None = None,
-        slo_latency: float = 0.99,
+        slo_latency: float = options.SLO_LATENCY,
         multiprocess_dir: str | os.PathLike[str] | None = "auto",
         multiprocess_name: str | None = None,
         own_metrics: Literal["shared", "worker"] = "shared",

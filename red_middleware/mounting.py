@@ -15,7 +15,7 @@ from typing import Any, Final
 from prometheus_client import CollectorRegistry
 
 from . import options
-from .application import check_app
+from .application import ProtocolError, check_app
 from .counting.connection import Connection
 from .counting.enclosing import KEY, Enclosing, raised
 from .counting.exchange import Exchange, answering, asks_for_socket, exclude, leave_sizes
@@ -41,6 +41,7 @@ def mounts(init: options.Constructor[options.P]) -> options.Constructor[options.
     """Decorate a middleware's constructor, so that what comes too late to be refused counts nothing.
 
     Starlette and FastAPI construct their middlewares when they serve already. An exception would reach every response.
+    A middleware of the other protocol cannot even pass requests on: it is refused all the same.
     """
     known = options.refuses_unknown("metrics=RedMetrics({name}=...)", option_names)(init)
 
@@ -51,7 +52,7 @@ def mounts(init: options.Constructor[options.P]) -> options.Constructor[options.
             if not is_enabled():
                 self.mounting = Idle(self.metrics)
         except Exception as error:
-            if not _is_built_late():
+            if isinstance(error, ProtocolError) or not _is_built_late():
                 raise
             log(logging.ERROR, "%s. The application is served, and nothing is counted", error, error=error)
             self.app = given["app"] if "app" in given else args[0]
@@ -228,7 +229,8 @@ class Mounting:
         if self._declared and self.routes.route_of is None:
             for said in (self.exclusion, self.unsized):
                 for text, doubt in said.doubts(self._declared):
-                    log(logging.WARNING, "%s=%r may exclude nothing: %s", said.option, text, doubt)
+                    rule = "%s(%s=%r): may exclude nothing, since %s"
+                    log(logging.WARNING, rule, said.owner, said.option, text, doubt)
 
     def _found(self, source: Source, route: str) -> None:
         """Forget a request that a template serves which is excluded: it is known only when the response begins."""

@@ -44,6 +44,12 @@ OWN_METRICS: Final = ("shared", "worker")
 MAX_OWN_SERIES: Final = 1_000_000
 """The most that `own_series_limit` may be. Its cells take 64 MB of each worker's file."""
 
+SIZE_BUCKETS: Final = (256.0, 1024.0, 4096.0, 16384.0, 65536.0, 1048576.0, 8388608.0, 67108864.0)
+"""By default the upper bounds of the histograms of sizes, in bytes: from a short answer to a large upload."""
+
+SLO_LATENCY: Final = 0.99
+"""By default the share of requests that must be within an objective of seconds."""
+
 LEAST_LIKELY_BUCKET_SECONDS: Final = 1.0
 """A first bucket from here on leaves most requests in it."""
 
@@ -142,12 +148,16 @@ class Options:
         return next(name for name in names if getattr(self, name) != getattr(other, name))
 
     def doubts(self) -> Iterator[str]:
-        """Yield what is allowed and looks like a mistake: milliseconds in place of seconds."""
+        """Yield what is allowed and looks like a mistake: milliseconds in place of seconds, or what has no effect."""
         rule = "these are seconds, and look like milliseconds"
         if self.buckets[0] >= LEAST_LIKELY_BUCKET_SECONDS:
             yield f"RedMetrics(buckets={list(self.buckets)}): {rule}"
         if self.slo_seconds and self.slo_seconds[-1] > LONGEST_LIKELY_OBJECTIVE_SECONDS:
             yield f"RedMetrics(slo_seconds={list(self.slo_seconds)}): {rule}"
+        if self.size_buckets != SIZE_BUCKETS and not self.sizes:
+            yield f"RedMetrics(size_buckets={list(self.size_buckets)}): no sizes are counted without sizes=True"
+        if self.slo_latency != SLO_LATENCY and not self.slo_seconds:
+            yield f"RedMetrics(slo_latency={self.slo_latency}): there is no objective to aim at without slo_seconds="
 
     def choices(self) -> Choices:
         """Return what is to be counted."""

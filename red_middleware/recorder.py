@@ -36,6 +36,12 @@ IS_ONE_CLOCK: Final = (
 )
 """Whether `perf_counter` is `monotonic`, as on Linux, where it is CLOCK_MONOTONIC."""
 
+ROUTES_KNOWN: Final = "none of the routes that the app declares serves it; route_of= can name it"
+ROUTES_UNKNOWN: Final = (
+    f"no route is known. Routes are read from {FRAMEWORKS}; for anything else, routes= or route_of= names the route"
+)
+"""Why a good answer has no route, and what to do, by whether the app has declared any."""
+
 PATIENCE_SECONDS: Final = 1.0
 """How long a request waits for another one that begins."""
 
@@ -249,17 +255,12 @@ class Recorder:
             return math.nan
 
     def unmatched(self, method: str, path: str, status: object) -> None:
-        """Say once how to name the routes of an app whose router is not read."""
-        if method != "OPTIONS":  # a preflight, which is answered before any router
-            self.faults.warn_once(
-                "unmatched",
-                "%s %r was answered %s, and counts as _unmatched: no route is known. Routes are read from %s; for "
-                "anything else, routes= or route_of= names the route",
-                method,
-                path,
-                status,
-                FRAMEWORKS,
-            )
+        """Say once how to name the routes of an app whose router is not read, or what else answers in its place."""
+        if method == "OPTIONS":  # a preflight, which is answered before any router
+            return
+        why = ROUTES_KNOWN if self.table.declared else ROUTES_UNKNOWN
+        message = "%s %r was answered %s, and counts as _unmatched: %s"
+        self.faults.warn_once("unmatched", message, method, path, status, why)
 
     def restart(self) -> None:
         """Begin anew in a forked child. The tables restart by themselves."""

@@ -5,9 +5,10 @@ Servers and applications must not be able to tell the input from the server's ow
 itself.
 """
 
+import functools
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import Any, Final
 
@@ -44,9 +45,23 @@ class Input:
     _exchange: DetailedExchange
     """The request that the bytes belong to."""
     _file: Any
+    _again: int = 0
+    """How many bytes may be read again: some servers give a file that goes back, and an app may try a request anew."""
 
     def _add(self, data: object) -> None:
-        self._exchange.received += _length(data)
+        length = _length(data)
+        if self._again:
+            again = min(self._again, length)
+            self._again -= again
+            length -= again
+        self._exchange.received += length
+
+    def __eq__(self, other: object) -> bool:
+        """Tell whether the other one is the server's, or stands for it: a request is known by its input."""
+        return _servers_own(self) is _servers_own(other)
+
+    def __hash__(self) -> int:
+        return hash(_servers_own(self))
 
     def read(self, *size: Any, **named: Any) -> Any:
         data = self._file.read(*size, **named)
@@ -78,6 +93,8 @@ class Input:
         if name in Input.__slots__:  # not filled yet: this is being copied
             raise AttributeError(name)
         found = getattr(self._file, name)
+        if name == "seek":
+            return functools.partial(self._seek, found)
         if name not in READS:
             return found
 
@@ -87,6 +104,20 @@ class Input:
             return result
 
         return counted
+
+    def _seek(self, seek: Callable[..., Any], *args: Any, **named: Any) -> Any:
+        before = _position(self._file)
+        result = seek(*args, **named)
+        after = _position(self._file)
+        if before is not None and after is not None:
+            self._again = max(0, self._again + before - after)
+        return result
+
+
+def _servers_own(body: object) -> object:
+    while isinstance(body, Input):
+        body = body._file
+    return body
 
 
 class SentFile(Input):
@@ -158,7 +189,7 @@ class DetailedResponse(OpenResponse):
             self.exchange.begin_body()
 
     def fail(self, error: BaseException, step: int) -> None:
-        self.exchange.sent = self.sent  # all that the application gave: it was asked for more
+        self._end_at(self.sent)  # all that the application gave: it was asked for more
         super().fail(error, step)
 
     def _stop(self) -> None:
@@ -172,11 +203,17 @@ class DetailedResponse(OpenResponse):
 
     def _tell_end(self, error: BaseException | None) -> None:
         """Say what the server took when it ended before the body did, or without iterating that."""
-        exchange = self.exchange
+        sent = self.exchange.sent
         if error is None:
-            exchange.sent = self.sent + (self._whole() if exchange.sent is None else 0)
-        elif exchange.sent is None:
-            exchange.sent = self.sent
+            self._end_at(self.sent + (self._whole() if sent is None else 0))
+        else:
+            self._end_at(self.sent if sent is None else sent)
+
+    def _end_at(self, sent: int) -> None:
+        """Say how many bytes the server took in all. Without any, the first one was not sent either."""
+        self.exchange.sent = sent
+        if not sent:
+            self.exchange.first_byte = None
 
     def _whole(self) -> int:
         """Return the bytes of a body that the server sends without iterating it."""

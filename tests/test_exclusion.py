@@ -154,8 +154,12 @@ def test_any_method_can_come_to_a_path_that_is_excluded_for_one() -> None:
 @pytest.mark.parametrize(
     ("exclude", "doubt"),
     [
-        ("/items/{id}", "exclude='/items/{id}' may exclude nothing: no route is declared so"),
-        ("/static/", "exclude='/static/' may exclude nothing: it is one path only; what lies below it is /static/*"),
+        ("/items/{id}", "Owner(exclude='/items/{id}'): may exclude nothing, since no route is declared so"),
+        (
+            "/static/",
+            "Owner(exclude='/static/'): may exclude nothing, since it is one path only; what lies below it is "
+            "/static/*",
+        ),
     ],
 )
 def test_what_excludes_nothing_that_is_declared_is_said(

@@ -413,9 +413,9 @@ class Held:
         self.__dict__.update(held)
 
 
-@pytest.mark.parametrize("name", ["scope", "environ", "META", "env"])
+@pytest.mark.parametrize("name", ["scope", "environ", "META", "env", "wsgi_environ"])
 def test_set_label_finds_the_environ_or_scope_of_a_request_object(name: str) -> None:
-    """Of Litestar, Pyramid, Django, Falcon and their like."""
+    """Wherever a framework keeps it. Real ones are in `routes.test_set_label`."""
     metrics = fresh_metrics(labels={"tenant": TENANTS})
     source: dict[str, Any] = {}
     exchange = start_detailed(recorder_of(metrics), "GET", source)

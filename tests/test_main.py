@@ -104,13 +104,18 @@ def test_an_interrupt_ends_it(environment: dict[str, str], port: int, tmp_path: 
         (["--token-file", "/nowhere"], 1, "BearerToken(file='/nowhere'): cannot be read"),
         (["--port", "many"], 2, "invalid int value: 'many'"),
         (["--port", "70000"], 1, "must be 0 to 65535"),
-        (["--port", "{busy}"], 1, "in use"),
+        (
+            ["--port", "{busy}"],
+            1,
+            "red-middleware serve: serve_metrics(port={busy}, addr='127.0.0.1'): Address already in use",
+        ),
     ],
 )
 def test_a_mistake_is_said_and_ends_it(more: list[str], code: int, says: str, environment: dict[str, str]) -> None:
     """With exit code 1, or 2 for what is no argument."""
     with socket.create_server(("127.0.0.1", 0)) as busy:
-        given = [text.format(busy=busy.getsockname()[1]) for text in more]
+        port = str(busy.getsockname()[1])
+        given, says = [text.replace("{busy}", port) for text in more], says.replace("{busy}", port)
         arguments = command("--name", "shop", "--port", 0, *given)
         ran = subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert (ran.returncode, says in ran.stderr) == (code, True), ran.stderr

@@ -611,9 +611,13 @@ def test_clear_begins_anew(metrics: RedMetrics) -> None:
         ({"slo_seconds": [300]}, "RedMetrics(slo_seconds=[300.0]): these are seconds, and look like milliseconds"),
         ({"slo_seconds": [60.5, 0.1]}, "RedMetrics(slo_seconds=[0.1, 60.5]): these are seconds, and look like"),
         ({"buckets": [0.99, 5000], "slo_seconds": [60]}, None),
+        ({"size_buckets": [5]}, "RedMetrics(size_buckets=[5.0]): no sizes are counted without sizes=True"),
+        ({"size_buckets": [5], "sizes": True}, None),
+        ({"slo_latency": 0.9}, "RedMetrics(slo_latency=0.9): there is no objective to aim at without slo_seconds="),
+        ({"slo_latency": 0.9, "slo_seconds": [1]}, None),
     ],
 )
-def test_milliseconds_are_warned_of(
+def test_what_looks_like_a_mistake_is_warned_of(
     options: dict[str, Any], message: str | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Once for the numbers, and not for each handle on them: they may be meant."""

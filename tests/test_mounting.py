@@ -179,7 +179,11 @@ async def takes_anything(*arguments: object) -> None: ...
         (RedWSGIMiddleware, bottle.Bottle, NO_CLASS),
         (RedWSGIMiddleware, Starlette, NO_CLASS),
         (RedASGIMiddleware, lambda a, b, c, d: None, "must take scope, receive, send"),
-        (RedWSGIMiddleware, lambda environ: None, "must take environ, start_response"),
+        (
+            RedWSGIMiddleware,
+            lambda request: None,
+            "must take environ, start_response; wrap the whole application in it",
+        ),
         (RedWSGIMiddleware, lambda: FLASK, "must take environ, start_response; if it makes the application, call it"),
     ],
 )
@@ -337,6 +341,16 @@ def test_what_starlette_constructs_too_late_to_be_refused_serves_uncounted(
     assert record.levelno == logging.ERROR
     assert message in record.getMessage()
     assert record.getMessage().endswith(". The application is served, and nothing is counted")
+
+
+@pytest.mark.parametrize("make", [Starlette, fastapi.FastAPI])
+def test_a_middleware_of_the_other_protocol_is_refused_even_then(make: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """It could pass no request on, so the log must not say that the application is served."""
+    wrapped = make()
+    wrapped.add_middleware(RedWSGIMiddleware, metrics=fresh_metrics())
+    with pytest.raises(TypeError, match="use RedASGIMiddleware"):
+        asyncio.run(live(wrapped))
+    assert caplog.records == []
 
 
 def test_what_the_line_of_the_user_constructs_is_refused_there() -> None:

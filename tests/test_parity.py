@@ -405,6 +405,18 @@ def test_an_answer_without_a_route_says_once_how_to_name_it(
 
 
 @both
+def test_a_good_answer_beside_the_routes_of_an_app_says_so(
+    protocol: Protocol, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As Django's page for a new project: it would puzzle to read that the routes of Django are known."""
+    middleware = protocol.middleware(protocol.app(*HELLO), metrics=fresh_metrics(), routes=["/other"])
+    protocol.serve(middleware, protocol.request("/hello"))
+    (record,) = caplog.records
+    said = "counts as _unmatched: none of the routes that the app declares serves it; route_of= can name it"
+    assert record.getMessage().endswith(said)
+
+
+@both
 def test_what_no_router_answers_says_nothing(protocol: Protocol, caplog: pytest.LogCaptureFixture) -> None:
     """Refusals, failures and preflights have no route, whatever the framework; a route that is known says it all."""
     end = Piece(b"", last=True)

@@ -1,5 +1,6 @@
 """The sizes of bodies: what the application received and what the server took, whatever any header says."""
 
+import array
 import asyncio
 import copy
 import io
@@ -28,7 +29,7 @@ from red_middleware.metrics import recorder_of
 from red_middleware.workers import Identity
 from red_middleware.workers.carry import carry
 
-from .counts import counted, faults, fresh_metrics, one_request
+from .counts import counted, faults, fresh_metrics, one_request, requests
 from .drive import (
     ASGIServer,
     Body,
@@ -149,6 +150,8 @@ READINGS: dict[str, Callable[[Any], Any]] = {
     "readinto": lambda file: file.readinto(bytearray(100)),
     "buffered": lambda file: io.BufferedReader(file).read(),
     "text": lambda file: io.TextIOWrapper(file).read(),
+    "anew": lambda file: [file.read(), file.seek(0), file.read()],
+    "anew in part": lambda file: [file.read(8), file.seek(2), file.seek(2, io.SEEK_CUR), file.read(1), file.read()],
 }
 
 
@@ -186,23 +189,49 @@ def test_the_input_stands_for_the_servers() -> None:
         def read(self, *size: Any) -> Any:
             return None
 
-        readline = readlines = read
+        readline = readlines = seek = read
 
     def look(environ: Environ) -> list[bytes]:
         file = environ["wsgi.input"]
         file.mine = 1
         seen.extend([file.socket, file.mine, hasattr(file, "readinto"), hasattr(file, "tell"), file.read(3)])
-        seen.extend([file.readlines(), copy.copy(file).socket])
+        seen.extend([file.readlines(), copy.copy(file).socket, file.seek(0)])
         return []
 
     metrics = fresh()
     assert serve(answering(look), metrics, posted(Strange())).raised is None
-    assert seen == [7, 1, False, False, None, None, 7]
+    assert seen == [7, 1, False, False, None, None, 7, None]
     request = environ()
     del request["wsgi.input"]
     assert serve(answering(lambda _: []), metrics, request).raised is None
     assert sizes(metrics) == (0, 0)
     assert "wsgi.input" not in request
+
+
+def test_the_input_is_equal_to_that_which_it_stands_for() -> None:
+    """So is another one that stands for the same; that of another request is not."""
+    file, seen = io.BytesIO(), list[Any]()
+
+    def look(environ: Environ) -> list[bytes]:
+        seen.append(environ["wsgi.input"])
+        return []
+
+    for body in (file, file, io.BytesIO()):
+        serve(answering(look), fresh(), posted(body))
+    first, second, other = seen
+    assert first == file == second == first
+    assert len({file, first, second}) == 1
+    assert first != other
+
+
+@pytest.mark.parametrize("inner", [False, True])
+def test_a_route_is_found_where_an_environ_is_copied_and_its_input_counts_twice(inner: bool) -> None:
+    """Flask's request is known by its input, which is another object further in."""
+    outer = fresh()
+    wrapped = RedWSGIMiddleware(shop(), metrics=fresh(sizes=inner))
+    copying = RedWSGIMiddleware(lambda environ, start: wrapped(dict(environ), start), metrics=outer)
+    assert ask_wsgi(copying, "/upload", "POST", environ={"CONTENT_LENGTH": "0"}).body == b"0"
+    assert [*requests(outer)] == [("POST", "/upload", "200")]
 
 
 def test_an_environ_that_is_used_again_does_not_grow() -> None:
@@ -577,6 +606,8 @@ def test_starlette_lets_the_server_send_a_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"a" * 12_345)
     assert sent_by_message({"type": "http.response.pathsend", "path": str(path)}) == 12_345
+    numbers = memoryview(array.array("d", [0.5, 1.5]))  # two of them, of eight bytes each
+    assert sent_by_message({"type": "http.response.body", "body": numbers}) == 16
     offered: list[dict[str, Any]] = [{"http.response.pathsend": {}}, {}]
     for extensions in offered:
         metrics = fresh()

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import Any, Final
 from wsgiref.util import FileWrapper
 
@@ -276,6 +277,51 @@ def test_a_stream_whose_client_leaves_or_whose_application_fails_ends_as_well(pr
     assert found[f"{STREAMS}_duration_seconds_sum{labels}"] == 4.0
     assert f"{STREAMS}s_in_progress" not in found
     assert found[f"http_client_disconnects_total{labels}"] == found[f"http_errors_total{labels}"] == 1.0
+
+
+def iterated(environ: Environ, start_response: StartResponse) -> Iterator[bytes]:
+    start_response("200 OK", [])
+    yield b"a"
+    yield b"b"
+
+
+def written_first(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    write = start_response("200 OK", [])
+    write(b"a")
+    return [b"b"]
+
+
+async def sent(scope: Scope, receive: Receive, send: Send) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"a", "more_body": True})
+    await send({"type": "http.response.body", "body": b"b"})
+
+
+@pytest.mark.parametrize("sizes", [False, True])
+@pytest.mark.parametrize("app", [iterated, written_first, sent])
+def test_a_first_byte_that_could_not_be_sent_was_none(app: Any, sizes: bool) -> None:
+    """The client had left before it. If it left after it, there was one."""
+    for piece in (0, 1):
+        metrics = fresh(sizes=sizes)
+        if app is sent:
+            ASGIServer(fail_at=1 + piece).serve(RedASGIMiddleware(app, metrics=metrics))
+        else:
+            WSGIServer(fail_at=piece).serve(RedWSGIMiddleware(app, metrics=metrics))
+        assert observed(metrics) == piece
+
+
+def test_a_first_byte_that_is_sent_anew_is_one() -> None:
+    """The application may try again."""
+
+    async def persistent(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for _ in range(2):
+            with suppress(OSError):
+                await send({"type": "http.response.body", "body": b"a", "more_body": True})
+
+    metrics = fresh()
+    ASGIServer(fail_at=1).serve(RedASGIMiddleware(persistent, metrics=metrics))
+    assert observed(metrics) == 1
 
 
 @pytest.mark.parametrize("message", [None, 7, {}, {"type": None, "body": b"a"}, {"type": "http.teapot"}])

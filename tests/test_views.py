@@ -225,6 +225,16 @@ def test_marked_views_of_flask_are_left_out_by_their_methods() -> None:
         assert counted(metrics, "http_requests_in_progress") == {}
 
 
+def test_marked_views_are_left_out_where_the_app_holds_the_middleware() -> None:
+    """As the README has it: `app.wsgi_app` leads to the middleware, and so to what its readers hold."""
+    metrics, app = fresh_metrics(), served_by_flask()
+    app.wsgi_app = RedWSGIMiddleware(app.wsgi_app, metrics=metrics)  # type: ignore[method-assign]  # Flask's own way
+    for asked in FLASK_ASKED:
+        method, path = asked.split()
+        ask_wsgi(app, path, method)
+    assert requests(metrics) == FLASK_COUNTED
+
+
 def below_a_mount() -> dict[tuple[str, str, str], int]:
     """Return what is counted of the app of Flask where it is mounted."""
     return {(method, f"/old{route}", status): n for (method, route, status), n in FLASK_COUNTED.items()}
@@ -513,7 +523,7 @@ def test_what_excludes_no_sizes_is_said(caplog: pytest.LogCaptureFixture) -> Non
     """As with `exclude=`, by the name of the option."""
     app = Starlette(routes=[Route("/items/{x}", seen)])
     ask_asgi(RedASGIMiddleware(app, metrics=fresh_metrics(), exclude_sizes=["/item/{x}"]), "/items/4")
-    said = "exclude_sizes='/item/{x}' may exclude nothing: no route is declared so"
+    said = "RedASGIMiddleware(exclude_sizes='/item/{x}'): may exclude nothing, since no route is declared so"
     assert [record.getMessage() for record in caplog.records] == [said]
 
 

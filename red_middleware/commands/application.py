@@ -91,7 +91,7 @@ def _chosen(target: str, app: object, found: Sequence[Recorder], namespace: str 
     meant = [one for one in found if namespace is None or one.options.namespace == namespace]
     names = ", ".join(repr(one.options.namespace) for one in found)
     if not meant:
-        raise FailureError(f"{target}: no RedMetrics has the namespace {namespace!r}; there are {names}")
+        raise FailureError(f"{target}: no RedMetrics has the namespace {namespace!r}; found: {names}")
     if len(meant) > 1:
         rule = "--namespace says which is meant" if namespace is None else f"name the one: --app {module}:metrics"
         raise FailureError(f"{target}: there are several RedMetrics, of the namespaces {names}; {rule}")
@@ -157,9 +157,9 @@ def _quietly(target: str, with_traceback: bool) -> Iterator[None]:
     try:
         with redirect_stdout(sys.stderr), _in_this_directory():
             yield
-    except FailureError:
+    except (FailureError, KeyboardInterrupt):
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:  # such as SystemExit, or asyncio's CancelledError
         if with_traceback:
             traceback.print_exc()
         frames = [one for one in traceback.extract_tb(error.__traceback__) if not _is_of_import(one.filename)]

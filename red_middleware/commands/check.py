@@ -1,6 +1,6 @@
 """`check SOURCE`: read what an endpoint answers, and say what is wrong with it.
 
-It reads as Prometheus does: by GET, without following redirects, in a bounded time and no more than a bounded size.
+It asks by GET and without a proxy, as Prometheus does. It follows no redirect, and is bounded in time and in size.
 """
 
 import argparse
@@ -175,7 +175,7 @@ def _reason(error: Exception) -> str:
         place = error.headers.get("Location")
         return f"answers {error.code} {error.reason}{f', redirected to {place}' if place else hint}"
     if isinstance(error, urllib.error.URLError):
-        return str(error.reason)
+        return _reason(error.reason) if isinstance(error.reason, Exception) else str(error.reason)
     return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
 
 

@@ -19,7 +19,7 @@ from ..metrics import RedMetrics, recorder_of
 from ..monitoring.installation import Installation
 from ..settings import Setting
 from . import UsageError
-from .application import read
+from .application import Application, read
 
 NO_FLAGS: Final = (
     "registry", "labels", "multiprocess_dir", "multiprocess_name", "own_metrics", "scrape_timeout_seconds", "clock",
@@ -55,7 +55,7 @@ def add_service(parser: argparse.ArgumentParser, said: str, *, is_required: bool
     if is_required:
         parser.add_argument("--job", required=True, type=_job, help=said)
     else:
-        parser.add_argument("--job", default="", help=said)
+        parser.add_argument("--job", default="", type=_text, help=said)
     parser.add_argument(
         "--target-label", action="append", default=[], type=_target_label, metavar="NAME=VALUE",
         help="a label that the targets have beside the job, such as env=prod, where several services have one job name;"
@@ -68,8 +68,8 @@ def are_given(arguments: argparse.Namespace) -> bool:
     return bool(arguments.app or _given(arguments))
 
 
-def chosen(arguments: argparse.Namespace) -> tuple[Installation, str | None]:
-    """Return the installation that is meant, and the path of its endpoint where the app tells.
+def chosen(arguments: argparse.Namespace) -> tuple[Installation, Application | None]:
+    """Return the installation that is meant, and the app where it is imported.
 
     A command without `add_service` sets `job` and `target_label` to what is empty.
 
@@ -84,7 +84,7 @@ def chosen(arguments: argparse.Namespace) -> tuple[Installation, str | None]:
             raise UsageError(f"--app reads the options from the app; leave out {' and '.join(beside)}")
         app = read(arguments.app, arguments.namespace, arguments.traceback)
         found = Installation(arguments.job, app.recorder.options, app.own, app.recorder.bound().series)
-        return _labelled(found, arguments.target_label), app.metrics_path
+        return _labelled(found, arguments.target_label), app
     labels = {name: Label(max_values=1) for name in given.pop("label", ())}
     try:
         metrics = RedMetrics(registry=CollectorRegistry(), multiprocess_dir=None, labels=labels, **given)
@@ -108,14 +108,24 @@ def _job(text: str) -> str:
     """Read `--job`. Prometheus refuses a job without a name."""
     if not text:
         raise argparse.ArgumentTypeError("must not be empty: it is the job_name of Prometheus")
-    return text
+    return _text(text)
 
 
 def _target_label(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
+    name, equals, value = _text(text).partition("=")
     if not equals:
         raise argparse.ArgumentTypeError(f"{text!r}: write name=value, such as env=prod")
     return name, value
+
+
+def _text(text: str) -> str:
+    """Read what is to be the value of a label.
+
+    YAML takes no control characters. Python has surrogates where the command line is not in UTF-8.
+    """
+    if re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]", text):
+        raise argparse.ArgumentTypeError(f"{text!r}: has a control character, or is not in UTF-8")
+    return text
 
 
 def _given(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -11,8 +11,8 @@ PROMETHEUS: Final = "prometheus"
 KUBERNETES: Final = "kubernetes"
 
 
-def add_format(parser: argparse.ArgumentParser, kind: str) -> None:
-    """Add `--format` and the metadata of an object.
+def add_format(parser: argparse.ArgumentParser, kind: str) -> argparse._ArgumentGroup:
+    """Add `--format` and the metadata of an object, and return the group of these for more.
 
     Args:
         parser: Where to.
@@ -31,6 +31,7 @@ def add_format(parser: argparse.ArgumentParser, kind: str) -> None:
         "--object-label", action="append", default=[], type=pair, metavar="KEY=VALUE",
         help="a label of the object, such as release=prometheus, by which an operator finds it; repeatable",
     )  # fmt: skip
+    return group
 
 
 def pair(text: str) -> tuple[str, str]:

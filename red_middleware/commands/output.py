@@ -15,8 +15,6 @@ from typing import Final
 
 from . import FailureError
 
-INSTALL: Final = "python -m pip install 'red-middleware[monitoring]'"
-
 ELSEWHERE_NO_TEXT: Final = re.compile("[yYnN]|[-+.0-9][-+._0-9a-fA-FoOxX]*")
 """What Kubernetes may read as a truth value or a number, where PyYAML sees a text: `y`, `1e7`, `0o17`."""
 
@@ -42,7 +40,7 @@ def yaml_text(documents: Sequence[object], arguments: Sequence[str], *notes: str
     try:
         import yaml
     except ImportError:
-        raise FailureError(f"YAML needs PyYAML, which is not installed: {INSTALL}") from None
+        raise FailureError("YAML needs PyYAML, which is not installed: python -m pip install pyyaml") from None
 
     class Dumper(yaml.SafeDumper):
         """Writes no anchors, and a text of several lines as such."""
@@ -99,6 +97,10 @@ def say(text: str) -> None:
         raise  # the reader has seen enough, which is nothing to complain about
     except OSError as error:
         raise FailureError(f"stdout is not written: {error.strerror}") from error
+    except UnicodeEncodeError as error:
+        raise FailureError(
+            f"stdout is not written: it takes {error.encoding} only; --output FILE writes UTF-8"
+        ) from error
 
 
 def _replace(place: str, text: str) -> None:

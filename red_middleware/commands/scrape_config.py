@@ -34,6 +34,11 @@ exit codes: 0 done; 1 the app cannot be read, or the file not be written; 2 a wr
 """
 
 
+ROUTES_UNKNOWN: Final = (
+    "The routes of the app are not known here. If an instance shows a larger red_series_limit, count with that."
+)
+
+
 def add(commands: Subparsers) -> None:
     """Add the command."""
     parser = add_command(
@@ -51,16 +56,14 @@ def add(commands: Subparsers) -> None:
     parser.add_argument("--scrape-timeout", default="10s", metavar="TIME", help="default: %(default)s")
     parser.add_argument("--token-file", metavar="FILE", help="on Prometheus's machine: the file with the bearer token")
     add_output(parser)
-    add_format(parser, "a PodMonitor")
-    parser.add_argument("--service", action="store_true", help="Kubernetes: a ServiceMonitor in place of a PodMonitor")
-    parser.add_argument(
+    kubernetes = add_format(parser, "a PodMonitor")
+    kubernetes.add_argument("--service", action="store_true", help="a ServiceMonitor in place of a PodMonitor")
+    kubernetes.add_argument(
         "--selector", action="append", type=pair, metavar="KEY=VALUE",
-        help="Kubernetes: a label of the pods, or of the service (default: app.kubernetes.io/name=JOB); repeatable",
+        help="a label of the pods, or of the service (default: app.kubernetes.io/name=JOB); repeatable",
     )  # fmt: skip
-    parser.add_argument("--port", metavar="NAME", help="Kubernetes: the name of the port (default: http)")
-    parser.add_argument(
-        "--token-secret", type=_secret, metavar="NAME:KEY", help="Kubernetes: the secret with the bearer token"
-    )
+    kubernetes.add_argument("--port", metavar="NAME", help="the name of the port (default: http)")
+    kubernetes.add_argument("--token-secret", type=_secret, metavar="NAME:KEY", help="the secret with the bearer token")
     add_flags(parser)
     parser.set_defaults(run=run)
 
@@ -76,14 +79,14 @@ def run(arguments: argparse.Namespace) -> int:
             raise UsageError(f"--{name.replace('_', '-')} {other} with --format kubernetes")
     if not is_kubernetes and not arguments.target:
         raise UsageError("--target says where the app answers, such as shop:8000")
-    installation, in_app = chosen(arguments)
+    installation, app = chosen(arguments)
     try:
         scrape = Scrape(
             job=arguments.job,
             sample_limit=installation.sample_limit,
             interval=arguments.scrape_interval,
             timeout=arguments.scrape_timeout,
-            path=arguments.metrics_path or in_app or METRICS_PATH.value() or "/metrics",
+            path=arguments.metrics_path or (app and app.metrics_path) or METRICS_PATH.value() or "/metrics",
             scheme=arguments.scheme,
             target_labels=installation.target_labels,
         )
@@ -97,10 +100,12 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         document = {"scrape_configs": [scrape.job_of(arguments.target, arguments.token_file)]}
     own = installation.options.own_series_limit
-    note = (
+    notes = [
         f"sample_limit: {installation.most_series} series are all that red_middleware can expose, {own} the app's own."
-    )
-    write(yaml_text([document], arguments.arguments, note), arguments.output)
+    ]
+    if not (app and app.middlewares):
+        notes.append(ROUTES_UNKNOWN)
+    write(yaml_text([document], arguments.arguments, *notes), arguments.output)
     return 0
 
 

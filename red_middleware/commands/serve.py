@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
             authorize=arguments.token_file and BearerToken(file=arguments.token_file),
         )  # fmt: skip
     except (OSError, TypeError, ValueError) as error:
-        raise FailureError(str(error)) from error
+        raise FailureError(getattr(error, "strerror", None) or str(error)) from error
     with server:
         say(f"Serving the metrics of {arguments.name} on {arguments.addr}, port {server.port}\n")
         stop.wait()

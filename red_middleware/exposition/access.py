@@ -59,7 +59,7 @@ class _Secret:
                 raise ValueError(f"{owner}(file={self.file!r}): cannot be read: {error}") from error
         if not self.read():
             where = f"({chosen[0]}=...)" if value is not None else f"({chosen[0]}={given[chosen[0]]!r})"
-            raise ValueError(f"{owner}{where}: holds no secret")
+            raise ValueError(f"{owner}{where}: {'is not set, or ' if variable is not None else ''}holds no secret")
 
     def read(self) -> bytes:
         """Return it.

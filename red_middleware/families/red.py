@@ -60,7 +60,7 @@ FAMILIES: Final = (
     ),
     Family(
         "red_overflow_requests_total", "counter",
-        "HTTP requests counted under the route _overflow for want of a free row.",
+        "HTTP requests counted under the route _overflow, since no row was free.",
         value=_overflowed,
     ),
     Family(
@@ -73,7 +73,7 @@ FAMILIES: Final = (
     ),
     Family(
         "red_worker_isolated", "gauge",
-        "Whether this process has other workers beside it and shares no numbers: 1 or 0.",
+        "Whether this process does not share all its numbers with other workers: 1 or 0.",
         value=lambda reading, series: float(reading.isolated),
     ),
     Family(

@@ -49,6 +49,9 @@ PAGE: Final = (Burn(14.4, "1h", "5m", 60), Burn(6, "6h", "30m", 300))
 TICKET: Final = (Burn(3, "1d", "2h", 300), Burn(1, "3d", "6h", 300))
 """10 % of a budget in a day, and 10 % in three."""
 
+_COUNT: Final = '{{ printf "%.0f" $value }}'
+"""The value of an alert that counts something: `increase` guesses, and nobody wants 1.017 faults."""
+
 Alert = dict[str, Any]
 
 
@@ -133,19 +136,19 @@ def _budget_left(level: Level, objective: Objective) -> str:
         of_route = left.removesuffix("}").replace("%", "%%") + f",{route}=%q}}"
         asked = f"printf {_quoted(f'clamp_min({of_route}, 0)')} $labels.{route} | query"
     return (
-        f" {{{{ with {asked} }}}}{{{{ . | first | value | humanizePercentage }}}} of the error budget of 30 days is "
+        f"{{{{ with {asked} }}}} {{{{ . | first | value | humanizePercentage }}}} of the error budget of 30 days is "
         "left.{{ end }}"
     )
 
 
 def _worst_route(level: Level, objective: Objective) -> str:
-    """Return the template of a sentence: of a service, which route has the most bad requests. Some have no name."""
+    """Return the template of a sentence: of a service, which route has the most bad requests now. Some have no name."""
     if level.name == "route":
         return ""
     route, _ = levels(level.installation)
-    asked = f"query {_quoted(f'topk(1, {route.selector(BAD, RATE, matchers_of(objective))})')}"
+    asked = f"query {_quoted(f'topk(1, {route.selector(BAD, RATE, matchers_of(objective))} > 0)')}"
     worst = f'. | first | label "{level.installation.route}"'
-    return f" {{{{ with {asked} }}}}{{{{ with {worst} }}}}Most of them: {{{{ . }}}}.{{{{ end }}}}{{{{ end }}}}"
+    return f"{{{{ with {asked} }}}}{{{{ with {worst} }}}} The worst route now: {{{{ . }}}}.{{{{ end }}}}{{{{ end }}}}"
 
 
 def _quoted(text: str) -> str:
@@ -187,7 +190,7 @@ def _missing(installation: Installation) -> Iterator[Alert]:
         "RedScrapeNearSampleLimit", "ticket", "15m",
         f"scrape_samples_post_metric_relabeling{{{service}}} > {NEAR} * {installation.sample_limit}",
         f"{{{{ $labels.instance }}}} of {who}: nearly too many samples",
-        "A scrape has {{ $value | humanize }} samples. With more than "
+        f"A scrape has {_COUNT} samples. With more than "
         f"{installation.sample_limit}, the sample_limit that fits, it fails as a whole.",
     )  # fmt: skip
 
@@ -205,8 +208,7 @@ def _doubtful(installation: Installation) -> Iterator[Alert]:
     yield _alert(
         "RedOverflow", "ticket", "0m", f"sum by ({by}) (increase({overflow}[1h])) > 0",
         f"{who}: requests count under the route _overflow",
-        "{{ $value | humanize }} requests of the last hour found no free row. Their totals are right, their route is "
-        "unknown.",
+        f"Requests of the last hour that found no free row: {_COUNT}. Their totals are right, their route is unknown.",
     )  # fmt: skip
     yield _alert(
         "RedSeriesNearLimit", "ticket", "15m", f"max by ({by}) ({series} / {limit}) > {NEAR}",
@@ -217,10 +219,10 @@ def _doubtful(installation: Installation) -> Iterator[Alert]:
     yield _alert(
         "RedInstrumentationFaults", "ticket", "0m", f"sum by ({by}) (increase({faults}[1h])) > 0",
         f"{who}: faults of the instrumentation",
-        "{{ $value | humanize }} faults in the last hour. Responses were not harmed; the log says what failed.",
+        f"Faults in the last hour: {_COUNT}. Responses were not harmed; the log says what failed.",
     )  # fmt: skip
     yield _alert(
         "RedWorkerIsolated", "ticket", "15m", f"sum by ({by}) (max_over_time({isolated}[5m])) > 0",
         f"{who}: a worker shares no numbers",
-        "At {{ $value | humanize }} instances a worker tells only of its own requests, so rates are wrong.",
+        f"Instances of which a worker tells of its own requests only: {_COUNT}. Their rates are wrong.",
     )  # fmt: skip

@@ -17,6 +17,7 @@ from prometheus_client.samples import Sample
 from ..counting.labels import OVERFLOW, UNMATCHED
 from ..counting.layout import OTEL_ROUTE
 from ..families import otel
+from ..families.family import number
 from .alerts import NEAR, RUNBOOKS
 from .installation import Installation, bounds_text
 from .rules import labels_of
@@ -100,7 +101,7 @@ def findings(exposition: Exposition, expected: Installation | None = None) -> li
 
 def summary(exposition: Exposition) -> str:
     """Return how large an exposition is, and how much of it is red_middleware's."""
-    parts = [f"{len(exposition):,} samples, {exposition.size_bytes:,} bytes"]
+    parts = [f"{_several(len(exposition), 'sample')}, {exposition.size_bytes:,} bytes"]
     for shown in exposition.installations():
         name = f"of {shown.prefix.rstrip('_')} " if shown.prefix else ""
         series, most, workers = map(shown.value, ("red_series", "red_series_limit", "red_workers"))
@@ -197,7 +198,7 @@ def _differences(exposition: Exposition, expected: Installation) -> Iterator[str
     buckets = exposition.samples.get(f"{duration}_bucket", ())
     bounds = {float(sample.labels.get("le", "nan")) for sample in buckets} - {float("inf")}
     if bounds and bounds != set(expected.options.bounds):
-        shown = ", ".join(f"{bound:g}" for bound in sorted(bounds))
+        shown = ", ".join(map(number, sorted(bounds)))
         yield (
             f"The buckets of {duration} end at {shown}, and at {bounds_text(expected)} with these options. Alerts on "
             "latency ask for a bucket that is not there."
@@ -214,6 +215,6 @@ def _differences(exposition: Exposition, expected: Installation) -> Iterator[str
         yield f"{duration} lacks the labels {', '.join(lacking)}. Does the app run with other options?"
 
 
-def _several(number: float, what: str) -> str:
+def _several(count: float, what: str) -> str:
     """Return a number of things in words."""
-    return f"{number:,.0f} {what}{'' if number == 1 else 's'}"
+    return f"{count:,.0f} {what}{'' if count == 1 else 's'}"

@@ -39,7 +39,7 @@ class Installation:
     """What one app exposes.
 
     Args:
-        job: The `job_name` by which Prometheus scrapes it.
+        job: The label `job` of its series: the `job_name` by which Prometheus scrapes it, if nothing else is said.
         options: The options of its `RedMetrics`.
         own: The app's own metrics, those that its author wants to see first.
         most_series: The most series that red_middleware exposes there, see `RedMetrics.bound`, which knows how many

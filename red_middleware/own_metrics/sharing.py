@@ -196,8 +196,8 @@ class OwnMetrics:
             else:
                 self.faults.warn_once(
                     "own series",
-                    "own_series_limit=%d: no room left for more of the application's own metrics; what is new, and "
-                    "begins with %r, is shown as that of one worker",
+                    "own_series_limit=%d: no room for more series of the application's own metrics. Each new one, "
+                    "first of %s, is shown by its own worker only; raise the limit, or use fewer values of labels",
                     self.limit,
                     keys[rows.index(None)][0],
                 )

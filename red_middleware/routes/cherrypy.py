@@ -53,7 +53,7 @@ class CherryPyReader:
         serving: Any = getattr(sys.modules.get("cherrypy"), "serving", None)
         request: Any = getattr(serving, "request", None)
         handler: Any = getattr(request, "handler", None)
-        if getattr(request, "wsgi_environ", {}).get("wsgi.input") is not source.get("wsgi.input"):
+        if getattr(request, "wsgi_environ", {}).get("wsgi.input") != source.get("wsgi.input"):  # see `flask`
             return None
         while getattr(handler, "oldhandler", None) is not None:  # an encoder, or another tool
             handler = handler.oldhandler

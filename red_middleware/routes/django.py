@@ -26,7 +26,7 @@ HANDLERS: Final = frozenset({"django.core.handlers.wsgi", "django.core.handlers.
 """By name: instrumentations replace their methods."""
 
 MAX_UNSEEN: Final = 1000
-"""How many texts are remembered that the walk has not seen."""
+"""How many texts are remembered that the walk has not seen, with the marks of their views."""
 
 _is_handler = of_class("django.core.handlers.base", "BaseHandler")
 _is_static = of_class("django.contrib.staticfiles.handlers", "StaticFilesHandlerMixin")
@@ -107,11 +107,11 @@ class DjangoReader:
         if template is None:
             looks_like_regex = any(sign in text for sign in ("^", "$", "\\", "(?"))
             template = "/" + (readable(text) if looks_like_regex else text)
-            for methods, marks in _views(match.func, _methods(match.func)):
-                for mount in {mount for mounts in self.mounts.values() for mount in mounts} or {""}:
-                    self.marked(mount + template, methods, marks)
-            if len(self.unseen) < MAX_UNSEEN:
+            if len(self.unseen) < MAX_UNSEEN:  # else an app that makes patterns for each request would fill the memory
                 self.unseen[text] = template
+                for methods, marks in _views(match.func, _methods(match.func)):
+                    for mount in {mount for mounts in self.mounts.values() for mount in mounts} or {""}:
+                        self.marked(mount + template, methods, marks)
         return template
 
 

@@ -141,8 +141,11 @@ def _rule_elsewhere(source: Source, error: BaseException | None) -> tuple[Any, S
 
 
 def _is_of(request: Any, source: Source) -> bool:
-    """Tell by the input whose request it is: an app may ask another one, and a copied environ has the same input."""
-    return request.environ.get("wsgi.input") is source.get("wsgi.input")
+    """Tell by the input whose request it is: an app may ask another one, and a copied environ has the same input.
+
+    It is compared as equal, since something may stand for it that counts what is read.
+    """
+    return bool(request.environ.get("wsgi.input") == source.get("wsgi.input"))
 
 
 def _serving(error: BaseException | None) -> Iterator[Any]:

@@ -15,6 +15,8 @@ from typing import Any, Final
 MAX_OBJECTS: Final = 1000
 """Where the search ends. A framework's app lies within a few steps of what wraps it."""
 
+_PACKAGE: Final = __name__.partition(".")[0]
+
 _LEAVES: Final = (str, bytes, int, float, type(None), type, types.ModuleType, types.BuiltinFunctionType)
 
 
@@ -25,7 +27,8 @@ def wrapped(app: object, wanted: Callable[[object], bool]) -> Iterator[tuple[obj
     the dicts in other attributes only `application_mapping` is followed, as in Channels' `ProtocolTypeRouter`.
 
     An object that is mounted twice comes twice. Of an object that is wanted, only `app`, `wsgi_app` and `mounts` are
-    followed: it may wrap another app there, or be wrapped itself.
+    followed: it may wrap another app there, or be wrapped itself. Of an object of this package only `app` is: a
+    middleware holds what its readers have found, such as the map of a Flask app whose `wsgi_app` it is.
 
     Args:
         app: Where the search begins.
@@ -43,6 +46,8 @@ def wrapped(app: object, wanted: Callable[[object], bool]) -> Iterator[tuple[obj
         if wanted(found):
             yield found, prefix
             attributes = {key: attributes[key] for key in ("app", "wsgi_app", "mounts") if key in attributes}
+        elif _is_ours(found):
+            attributes = {key: attributes[key] for key in ("app",) if key in attributes}
         mounts = attributes.pop("mounts", None)
         if isinstance(mounts, dict):
             queue += [(mounted, prefix + mount) for mount, mounted in mounts.items() if isinstance(mount, str)]
@@ -59,6 +64,12 @@ def of_class(module: str, name: str) -> Callable[[object], bool]:
         return isinstance(kind, type) and issubclass(type(found), kind)
 
     return is_one
+
+
+def _is_ours(found: object) -> bool:
+    """Tell whether an object is of a class of this package, or of one that inherits from it."""
+    modules = (str(vars(kind).get("__module__")) for kind in type(found).__mro__)
+    return any(module.partition(".")[0] == _PACKAGE for module in modules)
 
 
 def _attributes(found: object) -> dict[str, object]:

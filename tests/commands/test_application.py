@@ -147,6 +147,8 @@ def test_the_scrape_job_has_the_path_and_the_bound_of_the_app(app: str, package:
     rows = 200 * 8 + 22
     assert (job["metrics_path"], job["sample_limit"]) == ("/m", rows * (14 + 21) + 1876 + 5)
     assert f"# sample_limit: {rows * (14 + 21) + 1876} series are all that red_middleware can expose, 5" in ran.out
+    assert "not known" not in ran.out
+    assert "# The routes of the app are not known here." in scrape("many:wrapped.metrics", cwd=shop).out
 
 
 def test_the_apps_own_metrics_are_those_of_its_registry(shop: Path) -> None:
@@ -195,7 +197,7 @@ def test_of_several_the_namespace_chooses(shop: Path) -> None:
         assert counters(ran) == {f"{name}_http_errors_total"}
     for arguments, says in (
         (("several:app",), "there are several RedMetrics, of the namespaces 'other', 'one'; --namespace says which"),
-        (("several:app", "--namespace", "none"), "no RedMetrics has the namespace 'none'; there are 'other', 'one'"),
+        (("several:app", "--namespace", "none"), "no RedMetrics has the namespace 'none'; found: 'other', 'one'"),
         (("several:both", "--namespace", "twice"), "name the one: --app several:metrics"),
     ):
         ran = run("rules", "--job", "shop", "--app", *arguments, cwd=shop)
@@ -236,6 +238,11 @@ def test_metrics_that_no_middleware_shows_are_found_by_being_there(shop: Path) -
         ("shop:app", "1 / 0", "shop:app: ZeroDivisionError: division by zero, raised at {shop}/shop.py:8 (--traceback"),
         ("shop:app", "raise ValueError", "shop:app: ValueError: , raised at {shop}/shop.py:8"),
         ("shop:app", "raise SystemExit(3)", "shop:app: SystemExit: 3, raised at {shop}/shop.py:8"),
+        (
+            "shop:app",
+            "raise __import__('asyncio').CancelledError",
+            "shop:app: CancelledError: , raised at {shop}/shop.py:8",
+        ),
         ("shop:app", "1 +", "shop:app: SyntaxError: invalid syntax (shop.py, line 8) (--traceback shows all)"),
         ("shop:app(1, 2, 3)", "", "shop:app(1, 2, 3): TypeError: app() takes 2 positional arguments but 3 were given"),
         ("shop:app", "RedMetrics(buckets=())", "ValueError: RedMetrics(buckets=()): must be strictly increasing"),
@@ -294,9 +301,10 @@ def test_an_app_that_goes_elsewhere_takes_no_file_along(shop: Path) -> None:
 
 
 def test_processes_of_the_app_do_not_keep_the_command_running(shop: Path) -> None:
-    """Python would wait for them, and they may wait for ever."""
+    """Python would wait for them, and they may wait for ever. They may not heed SIGTERM, either."""
     (shop / "forks.py").write_text(
-        PLAIN + "import multiprocessing, threading\napp = RedWSGIMiddleware(app)\n"
+        PLAIN + "import multiprocessing, signal, threading\napp = RedWSGIMiddleware(app)\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
         "multiprocessing.get_context('fork').Process(target=threading.Event().wait).start()\n"
     )
     ran = run("rules", "--job", "shop", "--app", "forks:app", "--output", "rules.yml", cwd=shop)

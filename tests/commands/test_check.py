@@ -205,7 +205,7 @@ def test_a_server_that_says_nothing_is_given_up(capsys: pytest.CaptureFixture[st
             "localhost:8000/metrics",
             "localhost:8000/metrics: No such file or directory; if it is an endpoint, write http:// or https:// before",
         ),
-        ("http://127.0.0.1:1/", "http://127.0.0.1:1/: [Errno 111] Connection refused"),
+        ("http://127.0.0.1:1/", "http://127.0.0.1:1/: Connection refused"),
         ("http://[::1/", "http://[::1/: Invalid IPv6 URL"),
         ("http://127.0.0.1:x/", "http://127.0.0.1:x/: nonnumeric port: 'x'"),
         ("page", "page: not in Prometheus's text format: "),

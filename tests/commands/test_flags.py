@@ -116,6 +116,13 @@ def test_the_environment_counts_as_it_does_in_the_app(
         ("rules --job shop --target-label env", "argument --target-label: 'env': write name=value, such as env=prod"),
         ("rules --job shop --target-label env=", "--target-label: target label 'env': must have a value"),
         ("alerts --job shop --target-label le=1", "--target-label: target label 'le': this name is taken"),
+        ("rules --job \udcff", "argument --job: '\\udcff': has a control character, or is not in UTF-8"),
+        ("rules --job a\x7fb", "argument --job: 'a\\x7fb': has a control character, or is not in UTF-8"),
+        ("dashboard --job \udcff", "argument --job: '\\udcff': has a control character, or is not in UTF-8"),
+        (
+            "rules --job shop --target-label env=\udcff",
+            "'env=\\udcff': has a control character",
+        ),
         ("dashboard --target-label t=1 --label t", "target label 't': the app itself exposes a label of this name"),
         ("rules --job shop --target-label a=1 --target-label a=2", "files are made for one service at a time"),
         ("check x --target-label a=1", "unrecognized arguments: --target-label"),

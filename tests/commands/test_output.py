@@ -199,6 +199,16 @@ def test_a_full_stdout_is_said_in_a_line(arguments: tuple[str, ...], code: int, 
     assert ran == (code, "", f"{said} is not written: No space left on device\n")
 
 
+def test_a_stdout_that_takes_no_unicode_is_said_in_a_line(tmp_path: Path) -> None:
+    """A file is UTF-8 whatever the locale says."""
+    given = ("rules", "--job", "caf\u00e9")
+    assert run(*given, PYTHONIOENCODING="ascii") == (
+        1, "", "red-middleware rules: stdout is not written: it takes ascii only; --output FILE writes UTF-8\n"
+    )  # fmt: skip
+    assert run(*given, "--output", tmp_path / "rules.yml", PYTHONIOENCODING="ascii").code == 0
+    assert 'job="caf\u00e9"' in (tmp_path / "rules.yml").read_text(encoding="utf-8")
+
+
 def test_a_closed_stdin_is_said_in_a_line() -> None:
     assert in_shell("<&-", "check", "-") == (2, "", "red-middleware check: -: stdin is closed\n")
 
@@ -210,8 +220,7 @@ def test_without_pyyaml_it_is_said_how_to_install_it(
     monkeypatch.setitem(sys.modules, "yaml", None)
     assert main([*RULES]) == 1
     assert capsys.readouterr().err == (
-        "red-middleware rules: YAML needs PyYAML, which is not installed: python -m pip install "
-        "'red-middleware[monitoring]'\n"
+        "red-middleware rules: YAML needs PyYAML, which is not installed: python -m pip install pyyaml\n"
     )
     assert main(["dashboard", "--job", "shop"]) == 0
 

@@ -4,7 +4,7 @@ The databases scrape real traffic through the middleware and evaluate the genera
 """
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -26,7 +26,7 @@ from .victoria import VictoriaMetrics
 
 ROUTES: Final = ["/items/<id>", "/checkout"]
 TARGET_LABELS: Final = {"objectives": {"env": "prod", "Region_2": 'a "b"'}, "otel": {"env": "prod"}}
-"""Beside the job, by its name."""
+"""Beside the job, by its name. A second service has the first job name, and another value of `env`."""
 
 SOME_SECONDS: Final = 0.05
 """Between two rounds of traffic."""
@@ -40,7 +40,7 @@ class Database(Protocol):
 
 
 class Exposed(dict[str, int]):
-    """The ports of apps by their job, while traffic goes to them; and what the apps expose."""
+    """The ports of apps by their titles, while traffic goes to them; and what the apps expose."""
 
     installations: Sequence[Installation]
 
@@ -65,17 +65,19 @@ def visit(apps: Sequence[RedWSGIMiddleware], stop: threading.Event) -> None:
 def exposed() -> Iterator[Exposed]:
     """An app for each of the options, under traffic."""
     found = Exposed()
-    made: dict[str, RedMetrics] = {name: metrics(**options) for name, options in OPTIONS.items()}
+    made: list[tuple[str, RedMetrics, Mapping[str, str]]] = [
+        (name, metrics(**options), TARGET_LABELS.get(name, {})) for name, options in OPTIONS.items()
+    ]
+    made.append(("objectives", metrics(**OPTIONS["objectives"]), {**TARGET_LABELS["objectives"], "env": "test"}))
     found.installations = [
-        Installation(name, recorder_of(one).options, target_labels=TARGET_LABELS.get(name, {}))
-        for name, one in made.items()
+        Installation(job, recorder_of(one).options, target_labels=labels) for job, one, labels in made
     ]
     stop = threading.Event()
-    apps = [RedWSGIMiddleware(app, metrics=one, routes=ROUTES) for one in made.values()]
+    apps = [RedWSGIMiddleware(app, metrics=one, routes=ROUTES) for _, one, _ in made]
     visitor = threading.Thread(target=visit, args=(apps, stop))
     with ExitStack() as stack:
-        for name, one in made.items():
-            found[name] = stack.enter_context(serve_metrics(0, metrics=one)).port
+        for installation, (_, one, _) in zip(found.installations, made, strict=True):
+            found[installation.title] = stack.enter_context(serve_metrics(0, metrics=one)).port
         stack.callback(visitor.join)
         stack.callback(stop.set)
         visitor.start()
@@ -87,7 +89,7 @@ def database(request: Any, exposed: Exposed, tmp_path_factory: pytest.TempPathFa
     """A database that scrapes the apps, and evaluates their rules and alerts."""
     groups = [group for one in exposed.installations for group in (*rule_groups(one), *alert_groups(one))]
     directory: Path = tmp_path_factory.mktemp(request.param.__name__)
-    more = {one.job: scrape_job(one, exposed[one.job]) for one in exposed.installations if one.target_labels}
+    more = {one.title: scrape_job(one, exposed[one.title]) for one in exposed.installations if one.target_labels}
     with request.param(directory, dict(exposed), more, groups) as found:
         yield found
 
@@ -101,17 +103,17 @@ def scrape_job(one: Installation, port: int) -> dict[str, Any]:
 def test_every_rule_records_something(exposed: Exposed, database: Database) -> None:
     """For each option: under its names, its labels, and its bounds as they are exposed."""
     due = {
-        one.job: (one.of_service(), {rule["record"] for group in rule_groups(one) for rule in group["rules"]})
+        one.title: (one.of_service(), {rule["record"] for group in rule_groups(one) for rule in group["rules"]})
         for one in exposed.installations
     }
     last: list[dict[str, set[str]]] = [{}]
 
     def missing() -> dict[str, set[str]]:
         found = {}
-        for job, (service, records) in due.items():
+        for title, (service, records) in due.items():
             there = database.ask(f'count by (__name__) ({{__name__=~".+:.+:.+",{service}}})')
-            found[job] = records - {labels["__name__"] for labels, _ in there}
-        return {job: records for job, records in found.items() if records}
+            found[title] = records - {labels["__name__"] for labels, _ in there}
+        return {title: records for title, records in found.items() if records}
 
     def all_there() -> bool:
         last[0] = missing()
@@ -152,5 +154,5 @@ def test_a_budget_that_burns_is_told_of(exposed: Exposed, database: Database) ->
     for one in exposed.installations:
         for level in ("service", "route") if one.objectives else ():
             burning = f'ALERTS{{{one.of_service()},level="{level}",objective="availability"}}'
-            found = poll(f"{one.job} burns", lambda: database.ask(burning), 150)  # noqa: B023
+            found = poll(f"{one.title} burns", lambda: database.ask(burning), 150)  # noqa: B023
             assert {labels.get(one.route) for labels, _ in found} == {"/checkout" if level == "route" else None}

@@ -30,7 +30,7 @@ def main(peer: str, ours: bool) -> None:
         "prometheus_flask_exporter": flask,
         "django_prometheus": django,
     }[peer]
-    metrics = RedMetrics(registry=REGISTRY, namespace="red", multiprocess_dir=None) if ours else None
+    metrics = RedMetrics(registry=REGISTRY, namespace="shop", multiprocess_dir=None) if ours else None
     if metrics is None:
         print(f"# {peer} {version(peer.replace('_', '-'))}")
     print(show(metrics), end="")

@@ -1,5 +1,6 @@
 """Alerts: each fires for its reason, and for no other. promtool tells what fires after traffic that is written down."""
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -215,7 +216,7 @@ def test_a_person_reads_what_is_wrong_and_what_is_left(tmp_path: Path) -> None:
         "0% of the error budget of 30 days is left.",
     )
     summary, where = "shop: too many requests fail, 99.9% should succeed", '/"50%"'
-    worst = f"{missed} Most of them: {where}. {budget}"
+    worst = f"{missed} The worst route now: {where}. {budget}"
     alerts = [
         expected("RedErrorBudgetBurn", "page", summary, worst),
         expected("RedErrorBudgetBurn", "ticket", summary, worst),
@@ -226,6 +227,50 @@ def test_a_person_reads_what_is_wrong_and_what_is_left(tmp_path: Path) -> None:
         for name in dict(alerts)
     ]
     ask([*rule_groups(SHOP), *alert_groups(SHOP)], shop({r"/\"50%\"": [FAILING]}), [], tmp_path, alerts=by_name)
+
+
+def test_a_ticket_of_what_is_over_names_no_route(tmp_path: Path) -> None:
+    """In the last minutes none had more bad requests than another one. A page is of the last minutes, and names one."""
+    (page,) = (
+        alert["annotations"]["description"]
+        for group in alert_groups(SHOP)
+        for alert in group["rules"]
+        if alert["labels"]
+        == {"severity": "page", "level": "service", "objective": "availability", "threshold": "0.999"}
+    )
+    worst: str = json.loads(re.findall(r'with query ("(?:[^"\\]|\\.)*")', page)[0])
+    series = shop({"/": [FAILING._replace(samples=20), GOOD._replace(samples=70)]})
+    questions = [Question(15, f"count({worst})", {"{}": 1}), Question(89, worst, {})]
+    ask(rule_groups(SHOP), series, questions, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("family", "values", "name", "summary", "description"),
+    [
+        (
+            "red_overflow_requests_total", "0+0x60 0+7x30", "RedOverflow", "requests count under the route _overflow",
+            "Requests of the last hour that found no free row: 168. Their totals are right, their route is unknown.",
+        ),
+        (
+            "red_instrumentation_errors_total", "0+0x80 1+0x10", "RedInstrumentationFaults",
+            "faults of the instrumentation",
+            "Faults in the last hour: 1. Responses were not harmed; the log says what failed.",
+        ),
+        (
+            "red_worker_isolated", "1+0x90", "RedWorkerIsolated", "a worker shares no numbers",
+            "Instances of which a worker tells of its own requests only: 1. Their rates are wrong.",
+        ),
+    ],
+)  # fmt: skip
+def test_what_is_counted_is_a_whole_number(
+    family: str, values: str, name: str, summary: str, description: str, tmp_path: Path
+) -> None:
+    """Though `increase` says 1.017 of one fault."""
+    runbook = f"https://github.com/red-middleware/red-middleware/blob/main/docs/runbooks.md#{name.lower()}"
+    said = {"summary": f"shop: {summary}", "description": description, "runbook_url": runbook}
+    expected = {"exp_labels": {"job": "shop", "severity": "ticket"}, "exp_annotations": said}
+    alert = {"eval_time": "85m", "alertname": name, "exp_alerts": [expected]}
+    ask(alert_groups(SHOP), with_own(family, values), [], tmp_path, alerts=[alert])
 
 
 def expected(name: str, severity: str, summary: str, description: str, **labels: str) -> tuple[str, dict[str, Any]]:

@@ -302,6 +302,16 @@ def test_a_gauge_of_several_instances_is_one_that_makes_sense(name: str, operato
     assert panel["fieldConfig"]["defaults"]["unit"] == unit
 
 
+@pytest.mark.parametrize(
+    ("name", "unit"), [("orders_total", "cps"), ("received_bytes_total", "Bps"), ("busy_seconds_total", "none")]
+)
+def test_a_counter_has_its_unit_per_second(name: str, unit: str) -> None:
+    """Seconds per second are a plain number."""
+    own = (OwnMetric(name, "counter", "What it counts."),)
+    panel = dashboard(installation_of(fresh_metrics(), own=own))["panels"][1]
+    assert panel["fieldConfig"]["defaults"]["unit"] == unit
+
+
 def test_the_apps_own_metrics_come_first() -> None:
     """Each by its type, with all of its labels; beyond some, the others are named."""
     made = dashboard(installation_of(fresh_metrics()))

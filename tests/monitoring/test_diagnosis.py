@@ -146,7 +146,7 @@ def test_a_large_scrape_is_found() -> None:
         ({"namespace": "shop"}, "Missing: shop_http_requests_total, "),
         (
             {"buckets": (0.5, 10)},
-            "The buckets of http_request_duration_seconds end at 0.9, 10, and at 0.5, 0.9, 10.0 with",
+            "The buckets of http_request_duration_seconds end at 0.9, 10.0, and at 0.5, 0.9, 10.0 with",
         ),
         ({"slo_availability": 0.5}, "availability 0.5 is missing. Alerts on it never fire."),
         (
@@ -168,6 +168,7 @@ def test_more_than_expected_is_no_fault() -> None:
 
 def test_the_summary_tells_the_size() -> None:
     """Of all, and of each `RedMetrics`."""
+    assert summary(Exposition("up 1\n")) == "1 sample, 5 bytes"
     metrics = healthy(namespace="shop")
     shown = text(metrics)
     samples = len([line for line in shown.splitlines() if not line.startswith("#")])

@@ -8,12 +8,14 @@ import pytest
 
 from red_middleware.exposition import Request, answer
 from red_middleware.metrics import recorder_of
+from red_middleware.monitoring.dashboard import dashboard
 from red_middleware.monitoring.installation import Installation
 from red_middleware.monitoring.rules import apdex_bounds, rule_groups
 
 from ..drive import count
 from .installations import OBJECTIVES, OPTIONS, installation, metrics
 from .promtool import Question, ask, check
+from .queries import queries
 from .traffic import Phase, route
 
 AVAILABILITY = '{objective="availability",threshold="0.999"}'
@@ -153,6 +155,15 @@ def test_an_objective_is_spelled_as_it_is_exposed(accept: str) -> None:
     asked_for = set(re.findall('le="[^"]+"', str(rules)))
     assert len(asked_for) >= len(shop.slo_seconds)
     assert asked_for <= set(re.findall('le="[^"]+"', exposed))
+
+
+def test_the_table_shows_no_quotient_of_zeros(tmp_path: Path) -> None:
+    """Of a route that nobody asks for, or that is known since the last scrape only."""
+    shop = installation(**OBJECTIVES)
+    exprs = [asked.expr for asked in queries(dashboard(shop)) if asked.panel == "What hurts"]
+    questions = [Question(20, f"({expr}) != ({expr})", {}) for expr in exprs]  # NaN is not equal to itself
+    questions.append(Question(20, "count(job_route:red_slo_budget:left30d)", {"{}": 2}))
+    ask(rule_groups(shop), dict(route(shop, "/idle", [Phase(30)])), questions, tmp_path)
 
 
 def test_every_rule_is_asked_for_its_value() -> None:

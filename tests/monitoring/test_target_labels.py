@@ -74,8 +74,8 @@ def test_a_person_reads_which_service_burns(tmp_path: Path) -> None:
             },
             "exp_annotations": {
                 "summary": f"shop b {env}: too many requests fail, 99.9% should succeed",
-                "description": f"{share} of the requests missed the objective lately; at most 0.1% may. Most of them: "
-                f"{where}. 0% of the error budget of 30 days is left.",
+                "description": f"{share} of the requests missed the objective lately; at most 0.1% may. "
+                f"The worst route now: {where}. 0% of the error budget of 30 days is left.",
                 "runbook_url": "https://github.com/red-middleware/red-middleware/blob/main/docs/runbooks.md"
                 "#rederrorbudgetburn",
             },

@@ -46,6 +46,8 @@ class Read:
         self.raised: list[BaseException] = []
         self.asked_for_socket: list[Scope] = []
         self.answering: list[BaseException] = []
+        self.marked: list[str] = []
+        """The templates whose marks the reader told."""
         self.reader = kind(
             Report(
                 self._declare,
@@ -53,6 +55,7 @@ class Read:
                 lambda source, error: self.answering.append(error),
                 self.asked_for_socket.append,
                 lambda: None,
+                marked=lambda template, methods, marks: self.marked.append(template),
             )
         )
 

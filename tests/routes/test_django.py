@@ -242,10 +242,12 @@ def test_late_patterns_are_remembered_up_to_a_bound() -> None:
     """Beyond it they are read each time. None is declared: a client might choose a language that is in them."""
     read = Read(DjangoReader, WSGIHandler())
     read.learn()
+    read.marked.clear()
     with urls(*(path(f"late/{n}", djangos.view) for n in range(MAX_UNSEEN + 2))):
         for n in range(MAX_UNSEEN + 2):
             ask_wsgi(read.wsgi, f"/late/{n}")
     assert read.labels == [f"/late/{n}" for n in range(MAX_UNSEEN + 2)]
+    assert read.marked == read.labels[:MAX_UNSEEN]
     assert len(read.declarations) == 1
 
 

@@ -74,6 +74,23 @@ def test_prefixes_of_nested_blueprints_are_in_the_route(app: flask.Flask, metric
     assert routes(metrics) == {"/<tenant>/files/<path:rest>": 1}
 
 
+def test_what_is_refused_before_the_router_has_no_route(app: flask.Flask, metrics: RedMetrics) -> None:
+    """Also where the app holds the middleware, as the README has it, and so leads to the map that was read."""
+    inner = app.wsgi_app
+
+    def refusing(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if "HTTP_AUTHORIZATION" in environ:
+            return inner(environ, start_response)
+        start_response("401 Unauthorized", [])
+        return []
+
+    app.wsgi_app = wrap(refusing, metrics)  # type: ignore[method-assign]  # Flask's own way
+    client = app.test_client()
+    client.get("/items/1", headers={"Authorization": "Bearer token"}, buffered=True)
+    client.get("/items/1", buffered=True)
+    assert requests(metrics) == {("GET", "/items/<int:item>", "200"): 1, ("GET", "_unmatched", "401"): 1}
+
+
 def test_a_class_of_methods_is_one_route(app: flask.Flask, metrics: RedMetrics) -> None:
     """`MethodView` declares the methods that it has."""
 

@@ -347,6 +347,17 @@ def test_a_handler_of_cherrypy_that_is_in_no_tree_is_looked_for_ever_more_rarely
     assert requests(metrics) == {("GET", "_unmatched", "200"): 5}
 
 
+@needs("cherrypy")
+@pytest.mark.parametrize("sizes", [False, True])
+def test_a_request_of_cherrypy_is_known_where_its_input_counts_for_two(sizes: bool) -> None:
+    """Further in, the copy of the environ has another object in its place."""
+    outer, inner = fresh(), fresh(sizes=sizes)
+    wrapped = RedWSGIMiddleware(frameworks.cherrypy(), metrics=inner)
+    copying = RedWSGIMiddleware(lambda environ, start: wrapped(dict(environ), start), metrics=outer)
+    assert ask_wsgi(copying, "/hello", validate=False).status == 200
+    assert requests(outer) == requests(inner) == {("GET", "/hello", "200"): 1}
+
+
 @needs("litestar")
 def test_a_handler_of_litestar_that_was_added_later_is_found_without_a_template() -> None:
     """As before 2.11; what is no handler of the app has no route."""

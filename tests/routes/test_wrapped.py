@@ -4,8 +4,10 @@ import functools
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from red_middleware import RedWSGIMiddleware
 from red_middleware.routes.wrapped import MAX_OBJECTS, wrapped
 
+from ..counts import fresh_metrics
 from .asking import in_a_module
 
 
@@ -96,6 +98,20 @@ def test_of_an_app_only_what_it_is_wrapped_in_is_followed() -> None:
     replaced, inner, other = App(), App(), App()
     app = App(wsgi_app=Around(x=replaced), app=inner, other=other)
     assert [app for app, _ in found(app)] == [app, inner, replaced]
+
+
+def test_of_what_is_ours_only_the_app_is_followed() -> None:
+    """A middleware holds what its readers found. So does one that inherits from it."""
+
+    class Theirs(RedWSGIMiddleware):
+        """A user's own."""
+
+    app = App()
+    for kind in (RedWSGIMiddleware, Theirs):
+        held = kind(lambda environ, start_response: [], metrics=fresh_metrics())
+        held.learnt = App()  # type: ignore[attr-defined]  # as a reader's map
+        held.app = app.wsgi_method  # type: ignore[assignment]  # nobody calls it
+        assert found(held) == [(app, "")]
 
 
 def test_a_mounted_app_has_its_prefixes() -> None:

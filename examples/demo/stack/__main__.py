@@ -1,8 +1,8 @@
 """`python -m examples.demo.stack`: the demo with Prometheus and Alertmanager, whose rules fit the shops.
 
-One payment in fifty fails, so after some minutes the alert on the availability of each shop fires. Ctrl-C ends all of
-it, and nothing is left. `--files DIRECTORY` only writes the configuration there; `compose.yaml` runs it in containers,
-with Grafana.
+One request in fifty is a payment that fails, so after some minutes the alert on the availability of each shop fires.
+Ctrl-C ends all of it, and nothing is left. `--files DIRECTORY` only writes the configuration there; `compose.yaml` runs
+it in containers, with Grafana.
 """
 
 import argparse

@@ -17,6 +17,9 @@ _LEFT_OUT: Final = "without (instance, pod, pid)"
 _UNITS: Final = {"_timestamp_seconds": "dateTimeFromNow", "_seconds": "s", "_bytes": "bytes", "_ratio": "percentunit"}
 """By the end of a name, as Prometheus' naming has it."""
 
+_UNITS_PER_SECOND: Final = {"_bytes_total": "Bps", "_seconds_total": "none"}
+"""Of counters. Seconds per second have no unit."""
+
 _MOST_BESIDE: Final = 4
 """How many panels lie side by side. Fewer are wider."""
 
@@ -54,9 +57,8 @@ def _panel(metric: OwnMetric, chosen: str, width: int) -> Panel:
 
 def _unit(metric: OwnMetric) -> str:
     """Return the unit that a name tells: of a counter it is one per second."""
-    if metric.type == "counter":
-        return "Bps" if metric.name.endswith("_bytes_total") else "cps"
-    return next((unit for end, unit in _UNITS.items() if metric.name.endswith(end)), "short")
+    units, other = (_UNITS_PER_SECOND, "cps") if metric.type == "counter" else (_UNITS, "short")
+    return next((unit for end, unit in units.items() if metric.name.endswith(end)), other)
 
 
 def _sum(expr: str) -> str:

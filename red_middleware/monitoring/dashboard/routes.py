@@ -28,7 +28,7 @@ def _what_hurts(selection: Selection, address: str) -> Panel:
     seconds = total(increase(selection.seconds()), route)
     p95 = quantile(0.95, selection.buckets(), route, over=increase)
     columns = [
-        Column("Time spent", f"{seconds} / on () group_left () {total(seconds)}", "percentunit", is_bar=True),
+        Column("Time spent", ratio(seconds, total(seconds), "on () group_left () "), "percentunit", is_bar=True),
         Column("Requests", requests, "short"),
         Column("Errors", selection.errors(route, over=increase), "short"),
         Column("Error ratio", selection.error_ratio(route, over=increase), "percentunit", error_steps(installation)),
@@ -40,7 +40,7 @@ def _what_hurts(selection: Selection, address: str) -> Panel:
         by = f"how much of its error budget of {PERIOD} is burnt (of the objective that it misses most)"
         name = Level(installation, "route").recorded(BUDGET, f"left{PERIOD}")
         chosen = both(selection.of_services(), f'{route}=~"${ROUTE}"')
-        burnt = f"1 - min by ({route}) ({name}{{{chosen}}})"
+        burnt = f"1 - (min by ({route}) ({name}{{{chosen}}}) <= 1)"  # without NaN, as p95
         steps = (None, "green"), (0.75, "orange"), (1.0, "red")
         columns.insert(0, Column("Budget burnt", burnt, "percentunit", steps))
     chosen = "&".join(

@@ -41,9 +41,15 @@ def quantile(share: float, buckets: str, *by: str, over: Over = rate) -> str:
     return f"histogram_quantile({share}, {total(over(buckets), 'le', *by)})"
 
 
-def ratio(part: str, whole: str) -> str:
-    """Return a quotient, which is left out where it would be one by zero."""
-    return f"{part} / ({whole} > 0)"
+def ratio(part: str, whole: str, matching: str = "") -> str:
+    """Return a quotient, which is left out where it would be one by zero.
+
+    Args:
+        part: What is divided.
+        whole: By what.
+        matching: How PromQL finds the whole of a part if their labels differ, with a space behind it.
+    """
+    return f"{part} / {matching}({whole} > 0)"
 
 
 @dataclass(frozen=True)
