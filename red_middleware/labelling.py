@@ -96,7 +96,12 @@ def _read(label: Label) -> Read:
         return header
     if label.response_header is not None:
         in_response = _in_headers(label.response_header)
-        return lambda exchange, source: in_response(exchange.headers)
+
+        def response_header(exchange: DetailedExchange, source: Source) -> object:
+            is_replaced = exchange.apart is not None and exchange.apart.replaced
+            return None if is_replaced else in_response(exchange.headers)
+
+        return response_header
     key, function = label.key, label.of
     if key is not None:
         return lambda exchange, source: source.get(key)

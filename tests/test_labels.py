@@ -355,6 +355,22 @@ def test_requests_that_nobody_answers_have_their_labels() -> None:
     }
 
 
+def test_a_response_that_is_replaced_has_no_header() -> None:
+    """The server sends a 500 of its own in its place."""
+    metrics = fresh_metrics(labels={"cache": Label(values=["HIT"], response_header="x-cache")})
+
+    def app(source: Any, start_response: Any) -> Any:
+        start_response("200 OK", [("X-Cache", "HIT")])
+        if source["PATH_INFO"] == "/fails":
+            raise KeyError
+        return [b"x"]
+
+    wrapped = RedWSGIMiddleware(app, metrics=metrics)
+    ask_wsgi(wrapped, "/", validate=False)
+    ask_wsgi(wrapped, "/fails", validate=False, catch=KeyError)
+    assert labels_of(metrics, ALL[0], "status", "cache") == {("200", "HIT"): 1.0, ("500", "_OTHER"): 1.0}
+
+
 def test_a_status_counts_under_its_code_where_the_row_of_its_route_has_no_room() -> None:
     """Which codes a row tells apart is its own matter."""
     metrics = fresh_metrics(labels={"tenant": TENANTS})

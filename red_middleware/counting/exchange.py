@@ -147,7 +147,7 @@ class Exchange:
     def fail(self) -> None:
         """Say that the server sends a 500 in place of the response that had begun, of which no byte was sent."""
         row = self.outcome.row  # type: ignore[union-attr]  # one had begun
-        self._set_apart()
+        self._set_apart().replaced = True
         self._settle(row, SERVER_ERROR)
 
     def leave_sizes(self) -> None:
@@ -394,7 +394,7 @@ def _is_accepted(outcome: Outcome) -> bool:
 class Apart:
     """What happened to a request beyond the common case."""
 
-    __slots__ = ("answering", "error", "forgotten", "gone", "is_socket", "outer", "served", "unanswered")
+    __slots__ = ("answering", "error", "forgotten", "gone", "is_socket", "outer", "replaced", "served", "unanswered")
 
     def __init__(self, outer: Enclosing | None = None) -> None:
         self.outer: Enclosing | None = outer
@@ -402,6 +402,7 @@ class Apart:
         self.answering: BaseException | None = None
         self.gone: bool = False
         self.unanswered: bool = False  # when the client left
+        self.replaced: bool = False  # by a response of the server's own, whose headers nobody knows
         self.is_socket: bool = False
         self.served: str | None = None  # by which route, behind a bridge
         self.forgotten: bool = False  # not counted, nor are its exceptions: it may still respond and fail
