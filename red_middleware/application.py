@@ -10,10 +10,6 @@ from typing import Any
 from .options import check_callable, is_async, refusal
 
 
-class ProtocolError(TypeError):
-    """The application is none of the protocol: no request could be passed on to it."""
-
-
 def check_app(owner: str, app: object, takes: Sequence[str]) -> None:
     """Refuse what no server of the protocol could call.
 
@@ -23,8 +19,7 @@ def check_app(owner: str, app: object, takes: Sequence[str]) -> None:
         takes: The names of what the protocol calls an application with.
 
     Raises:
-        TypeError: It cannot be called.
-        ProtocolError: It cannot be called with these.
+        TypeError: It cannot be called, or not with these.
     """
     check_callable(owner, "app", app)
     try:
@@ -32,7 +27,7 @@ def check_app(owner: str, app: object, takes: Sequence[str]) -> None:
     except Exception:  # it is written in C, or stands for an object that is not there yet
         return
     if rule:
-        raise refusal(ProtocolError, owner, "app", app, rule)
+        raise refusal(TypeError, owner, "app", app, rule)
 
 
 def _broken_rule(app: Any, takes: Sequence[str]) -> str:

@@ -15,7 +15,7 @@ from typing import Any, Final
 from prometheus_client import CollectorRegistry
 
 from . import options
-from .application import ProtocolError, check_app
+from .application import check_app
 from .counting.connection import Connection
 from .counting.enclosing import KEY, Enclosing, raised
 from .counting.exchange import Exchange, answering, asks_for_socket, exclude, leave_sizes
@@ -41,7 +41,7 @@ def mounts(init: options.Constructor[options.P]) -> options.Constructor[options.
     """Decorate a middleware's constructor, so that what comes too late to be refused counts nothing.
 
     Starlette and FastAPI construct their middlewares when they serve already. An exception would reach every response.
-    A middleware of the other protocol cannot even pass requests on: it is refused all the same.
+    The middleware of WSGI could pass none of their requests on: it is refused all the same.
     """
     known = options.refuses_unknown("metrics=RedMetrics({name}=...)", option_names)(init)
 
@@ -52,7 +52,7 @@ def mounts(init: options.Constructor[options.P]) -> options.Constructor[options.
             if not is_enabled():
                 self.mounting = Idle(self.metrics)
         except Exception as error:
-            if isinstance(error, ProtocolError) or not _is_built_late():
+            if not (options.is_async(self) and _is_built_late()):
                 raise
             log(logging.ERROR, "%s. The application is served, and nothing is counted", error, error=error)
             self.app = given["app"] if "app" in given else args[0]
@@ -62,7 +62,7 @@ def mounts(init: options.Constructor[options.P]) -> options.Constructor[options.
 
 
 def _is_built_late() -> bool:
-    """Tell whether a framework builds its middlewares at this moment, and not the line that names the middleware."""
+    """Tell whether a framework of ASGI builds its middlewares now, and not the line that names the middleware."""
     frame = sys._getframe()
     while frame.f_back is not None and not frame.f_code.co_name.endswith(BUILDS_LATE):
         frame = frame.f_back

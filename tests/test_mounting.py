@@ -344,11 +344,16 @@ def test_what_starlette_constructs_too_late_to_be_refused_serves_uncounted(
 
 
 @pytest.mark.parametrize("make", [Starlette, fastapi.FastAPI])
-def test_a_middleware_of_the_other_protocol_is_refused_even_then(make: Any, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(
+    ("options", "message"), [({}, "use RedASGIMiddleware"), ({"excluded": ["/a"]}, "there is no such option")]
+)
+def test_a_middleware_of_the_other_protocol_is_refused_even_then(
+    make: Any, options: Any, message: str, caplog: pytest.LogCaptureFixture
+) -> None:
     """It could pass no request on, so the log must not say that the application is served."""
     wrapped = make()
-    wrapped.add_middleware(RedWSGIMiddleware, metrics=fresh_metrics())
-    with pytest.raises(TypeError, match="use RedASGIMiddleware"):
+    wrapped.add_middleware(RedWSGIMiddleware, metrics=fresh_metrics(), **options)
+    with pytest.raises(TypeError, match=message):
         asyncio.run(live(wrapped))
     assert caplog.records == []
 
