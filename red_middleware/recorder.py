@@ -205,9 +205,11 @@ class Recorder:
         if found.rows > max(self._announced_rows, self.options.max_label_sets):
             log(
                 logging.WARNING,
-                "RedMetrics(max_label_sets=%d): raised to %d, which the declared routes, _unmatched and _overflow need",
+                "RedMetrics(max_label_sets=%d): raised to %d, which the declared routes, _unmatched and _overflow "
+                "need. No row is left for %s",
                 self.options.max_label_sets,
                 found.rows,
+                "other routes" if self.labels is None else "other routes, nor for values of labels: all are _OTHER",
             )
         if found.rows > self._announced_rows:
             self._announced_rows = found.rows

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
-from red_middleware import RedMetrics
+from red_middleware import Label, RedMetrics
 from red_middleware.counting.connection import connect
 from red_middleware.counting.rows import IS_LOCKED
 from red_middleware.exposition import Request, answer
@@ -528,13 +528,24 @@ def test_a_table_that_is_too_small_for_the_routes_is_raised_once(caplog: pytest.
         declare(metrics, [(f"/{n}", ["GET"]) for n in range(20)])
         declare(metrics, [("/late", ["GET"])])
         declare(metrics, [("/later", ["GET"])])
+    needed = "the declared routes, _unmatched and _overflow need"
     assert [record.getMessage() for record in caplog.records] == [
-        "RedMetrics(max_label_sets=10): raised to 22, which the declared routes, _unmatched and _overflow need",
+        f"RedMetrics(max_label_sets=10): raised to 22, which {needed}. No row is left for other routes",
         "at most 2646 time series: 22 label sets, 2585 cells",
-        "RedMetrics(max_label_sets=10): raised to 42, which the declared routes, _unmatched and _overflow need",
+        f"RedMetrics(max_label_sets=10): raised to 42, which {needed}. No row is left for other routes",
         "at most 3346 time series: 42 label sets, 3265 cells",
         "RedMetrics(max_label_sets=10): no rows left for 1 routes declared late; they may count as _overflow",
     ]
+
+
+@pytest.mark.parametrize("options", [{"naming": "otel"}, {"labels": {"tenant": Label(max_values=9)}}])
+def test_a_table_that_is_full_of_declared_routes_says_what_its_labels_show(
+    options: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """With OpenTelemetry's names, no request would have a status."""
+    declare(fresh_metrics(max_label_sets=1, **options), [("/a", ["GET"])])
+    (record,) = caplog.records
+    assert record.getMessage().endswith(" No row is left for other routes, nor for values of labels: all are _OTHER")
 
 
 def test_every_row_filled_to_the_brim_makes_exactly_the_bound() -> None:
