@@ -78,9 +78,8 @@ class Kind:
         sentinels: Keys whose rows are always there.
         fallback: Returns the key that counts in place of one that finds no room. Asked again and again, it comes to a
             sentinel. Only kinds whose rows are all sentinels need none.
-        key: Makes a key of a method and a route, for kinds of which declared routes reserve rows; `None` for a method
-            of another kind.
-        ends: What is put behind such a key. A row is reserved with each of them.
+        keys: Makes the keys for which a declared route and its methods reserve rows; `None` where there are none.
+        ends: What is put behind each of these keys. A row is reserved with each of them.
         is_quiet: Whether rows are shown only once they have counted something, even if all of them are sentinels.
         is_shared: Whether there are rows among workers only, and none in a table that is alone.
         most_values: Of each label how many values it may have, those that come first; 0 where something else bounds
@@ -95,7 +94,7 @@ class Kind:
         capacity: int,
         sentinels: Sequence[Key],
         fallback: Callable[[Key], Key] | None = None,
-        key: Callable[[str, str], Key | None] | None = None,
+        keys: Callable[[str, Collection[str]], Iterable[Key]] | None = None,
         is_quiet: bool = False,
         is_shared: bool = False,
         most_values: Sequence[int] = (),
@@ -103,7 +102,7 @@ class Kind:
     ) -> None:
         self.most_values: tuple[int, ...] = tuple(most_values)
         self.is_shared = is_shared
-        self.is_closed: bool = key is None and capacity <= len(sentinels)
+        self.is_closed: bool = keys is None and capacity <= len(sentinels)
         """Whether the sentinels are all rows that there can be."""
         if fallback is None and not self.is_closed:
             raise ValueError(f"Kind({name!r}): needs a fallback, since its rows can run out")
@@ -114,7 +113,7 @@ class Kind:
         self.sentinels: frozenset[Key] = frozenset(sentinels)
         self.in_order: tuple[Key, ...] = tuple(sentinels)
         self.fallback: Callable[[Key], Key] = fallback or (lambda key: key)
-        self.key = key
+        self._keys = keys
         self.ends: Sequence[Key] = ends
         self.is_quiet: bool = is_quiet or not self.is_closed
         self.width: int = sum(field.width for field in fields)
@@ -129,10 +128,10 @@ class Kind:
         self.has_code_slots: bool = self.coded is not None and self.slots == self.coded.width
         """Whether these slots lie beside the cells of the codes. Else their number is that of a class of statuses."""
 
-    def keys(self, route: str, methods: Iterable[str]) -> list[Key]:
-        """Return the keys that a declared route reserves."""
-        found = () if self.key is None else [self.key(method, route) for method in methods]
-        return list(dict.fromkeys((*key, *end) for key in found if key is not None for end in self.ends))
+    def keys(self, route: str, methods: Collection[str]) -> list[Key]:
+        """Return the keys that a declared route reserves, given its methods, each once."""
+        found = () if self._keys is None else self._keys(route, methods)
+        return [key + end for key in found for end in self.ends]
 
     def field(self, name: str) -> Field:
         """Return the field of a name."""
@@ -391,7 +390,7 @@ def _of_flights(max_label_sets: int) -> Kind:
         capacity=max_label_sets,
         sentinels=_METHOD_SENTINELS,
         fallback=lambda key: (key[0], OVERFLOW),
-        key=lambda method, route: None if method == WEBSOCKET else (method, route),
+        keys=_keys_of_requests,
     )
 
 
@@ -430,10 +429,14 @@ def _of_requests(choices: Choices) -> Kind:
         capacity=choices.max_label_sets,
         sentinels=[(*key, *end) for end in ends for key in _METHOD_SENTINELS],
         fallback=fallback,
-        key=lambda method, route: None if method == WEBSOCKET else (method, route),
+        keys=_keys_of_requests,
         ends=ends,
         most_values=(0, 0, *(label.most_values for label in choices.labels)) if choices.labels else (),
     )
+
+
+def _keys_of_requests(route: str, methods: Collection[str]) -> Iterable[Key]:
+    return [(method, route) for method in methods if method != WEBSOCKET]
 
 
 def _of_application(limit: int) -> Iterable[Kind]:
@@ -463,5 +466,5 @@ def _of_sockets(name: str, fields: Sequence[Field]) -> Kind:
         capacity=SOCKET_ROUTES + len(SENTINEL_ROUTES),
         sentinels=[(route,) for route in SENTINEL_ROUTES],
         fallback=lambda key: (OVERFLOW,),
-        key=lambda method, route: (route,) if method == WEBSOCKET else None,
+        keys=lambda route, methods: [(route,)] if WEBSOCKET in methods else (),
     )
