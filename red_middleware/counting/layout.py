@@ -6,7 +6,7 @@ kind a region of cells of its own. Families name fields, workers add regions up,
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from enum import Enum
-from itertools import chain, repeat
+from itertools import chain
 from typing import Final, NamedTuple
 
 from .labels import METHODS, OTHER, OVERFLOW, SCHEMES, UNMATCHED, WEBSOCKET
@@ -79,8 +79,8 @@ class Kind:
         sentinels: Keys whose rows are always there.
         fallback: Returns the key that counts in place of one that finds no room. Asked again and again, it comes to a
             sentinel. Only kinds whose rows are all sentinels need none.
-        reserves: Returns the keys that a method of a declared route reserves, given both; none for a method of another
-            kind.
+        reserves: Returns the keys that a declared route reserves, each once, given the route and its methods; none for
+            methods of another kind.
         is_quiet: Whether rows are shown only once they have counted something, even if all of them are sentinels.
         is_shared: Whether there are rows among workers only, and none in a table that is alone.
         most_values: Of each label how many values it may have, those that come first; 0 where something else bounds
@@ -95,7 +95,7 @@ class Kind:
         capacity: int,
         sentinels: Sequence[Key],
         fallback: Callable[[Key], Key] | None = None,
-        reserves: Callable[[str, str], Iterable[Key]] | None = None,
+        reserves: Callable[[str, Collection[str]], list[Key]] | None = None,
         is_quiet: bool = False,
         is_shared: bool = False,
         most_values: Sequence[int] = (),
@@ -127,10 +127,9 @@ class Kind:
         self.has_code_slots: bool = self.coded is not None and self.slots == self.coded.width
         """Whether these slots lie beside the cells of the codes. Else their number is that of a class of statuses."""
 
-    def keys(self, route: str, methods: Iterable[str]) -> list[Key]:
-        """Return the keys that a declared route reserves."""
-        found = () if self.reserves is None else map(self.reserves, methods, repeat(route))
-        return list(dict.fromkeys(chain.from_iterable(found)))
+    def keys(self, route: str, methods: Collection[str]) -> list[Key]:
+        """Return the keys that a declared route reserves, given its methods."""
+        return [] if self.reserves is None else self.reserves(route, methods)
 
     def field(self, name: str) -> Field:
         """Return the field of a name."""
@@ -389,7 +388,7 @@ def _of_flights(max_label_sets: int) -> Kind:
         capacity=max_label_sets,
         sentinels=_METHOD_SENTINELS,
         fallback=lambda key: (key[0], OVERFLOW),
-        reserves=lambda method, route: () if method == WEBSOCKET else [(method, route)],
+        reserves=lambda route, methods: [(method, route) for method in methods if method != WEBSOCKET],
     )
 
 
@@ -420,8 +419,9 @@ def _of_requests(choices: Choices) -> Kind:
         # find no room. There is one such row for a route: one for each method would take half of the free rows away.
         return [(OTHER, route, *failed)] if failed else []
 
-    def reserves(method: str, route: str) -> list[Key]:
-        return [] if method == WEBSOCKET else [(method, route, *defaults), *of_failures(route)]
+    def reserves(route: str, methods: Collection[str]) -> list[Key]:
+        found = [(method, route, *defaults) for method in methods if method != WEBSOCKET]
+        return [*found, *of_failures(route)] if found else []
 
     def fallback(key: Key) -> Key:
         if failed and key[-1]:
@@ -471,5 +471,5 @@ def _of_sockets(name: str, fields: Sequence[Field]) -> Kind:
         capacity=SOCKET_ROUTES + len(SENTINEL_ROUTES),
         sentinels=[(route,) for route in SENTINEL_ROUTES],
         fallback=lambda key: (OVERFLOW,),
-        reserves=lambda method, route: [(route,)] if method == WEBSOCKET else (),
+        reserves=lambda route, methods: [(route,)] if WEBSOCKET in methods else [],
     )

@@ -56,7 +56,7 @@ def session(capacity: int = 5) -> Kind:
         capacity,
         sentinels=[(UNMATCHED,), (OVERFLOW,)],
         fallback=lambda key: (OVERFLOW,),
-        reserves=lambda method, route: [(route,)],
+        reserves=lambda route, methods: [(route,)],
     )
 
 
