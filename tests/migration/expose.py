@@ -7,6 +7,7 @@ says.
 
 import asyncio
 import importlib
+import pkgutil
 import sys
 from collections.abc import Callable
 from importlib.metadata import version
@@ -32,6 +33,7 @@ def main(peer: str, ours: bool) -> None:
         "starlette_exporter": starlette,
         "starlette_prometheus": starlette_prometheus,
         "litestar": litestar,
+        "aioprometheus": aioprometheus,
         "prometheus_fastapi_instrumentator": fastapi,
         "prometheus_flask_exporter": flask,
         "django_prometheus": django,
@@ -45,7 +47,11 @@ def main(peer: str, ours: bool) -> None:
     print(show(metrics if ours else None), end="")
 
 
-def starlette(metrics: RedMetrics | None, name: str = "starlette_exporter", endpoint: str = "handle_metrics") -> str:
+def starlette(
+    metrics: RedMetrics | None,
+    middleware: str = "starlette_exporter:PrometheusMiddleware",
+    endpoint: str = "starlette_exporter:handle_metrics",
+) -> str:
     from starlette.applications import Starlette
     from starlette.responses import PlainTextResponse, Response
     from starlette.routing import Mount, Route
@@ -67,14 +73,17 @@ def starlette(metrics: RedMetrics | None, name: str = "starlette_exporter", endp
     if metrics is not None:
         app.add_middleware(RedASGIMiddleware, metrics=metrics)
     else:
-        peer: Any = importlib.import_module(name)
-        app.add_middleware(peer.PrometheusMiddleware)
-        app.add_route("/metrics", getattr(peer, endpoint))
+        app.add_middleware(pkgutil.resolve_name(middleware))
+        app.add_route("/metrics", pkgutil.resolve_name(endpoint))
     return asyncio.run(_drive_asgi(app, REQUESTS + MOUNTED))
 
 
 def starlette_prometheus(metrics: RedMetrics | None) -> str:
-    return starlette(metrics, "starlette_prometheus", "metrics")
+    return starlette(metrics, "starlette_prometheus:PrometheusMiddleware", "starlette_prometheus:metrics")
+
+
+def aioprometheus(metrics: RedMetrics | None) -> str:
+    return starlette(metrics, "aioprometheus:MetricsMiddleware", "aioprometheus.asgi.starlette:metrics")
 
 
 def litestar(metrics: RedMetrics | None) -> str:
