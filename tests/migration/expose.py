@@ -41,6 +41,7 @@ def main(peer: str, ours: bool) -> None:
     metrics = RedMetrics(
         registry=REGISTRY, namespace="shop", multiprocess_dir=None,
         duration_status="code" if peer in BY_STATUS else None,
+        sizes=peer == "prometheus_fastapi_instrumentator",
     )  # fmt: skip
     if not ours:
         print(f"# {peer} {version(peer.replace('_', '-'))}")

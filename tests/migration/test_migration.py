@@ -115,6 +115,7 @@ PANELS: Final = {
         'increase(http_request_duration_seconds_bucket{le="0.1"}[30s])'
         " / ignoring (le) increase(http_request_duration_seconds_count[30s])",
         "histogram_quantile(0.95, sum by (le) (rate(http_request_duration_highr_seconds_bucket[30s])))",
+        'rate(http_response_size_bytes_sum{handler="/items"}[30s])',
     ],
     "prometheus_flask_exporter": [
         "increase(flask_http_request_total[30s])",
