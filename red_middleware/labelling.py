@@ -58,7 +58,7 @@ class Labels:
         given, source = exchange.given, exchange.source or {}
         for at, name, read, known, close in self._asked:
             try:
-                said = read(exchange, source) if given is None or name not in given else given[name]
+                said = given[name] if name in given else read(exchange, source)
                 if type(said) is str and said in known:  # as most are: without a call
                     values[at] = said
                 elif said is not None:

@@ -45,8 +45,8 @@ class RedMetrics(Collector):
         slo_seconds: Objectives, seconds > 0; each becomes an exact bucket boundary, so that the share of requests
             within it is exact.
         max_label_sets: Rows of the table, one for each (method, route), 1 to 1,000,000. It is raised where declared
-            routes need more, beside the 22 rows of `_unmatched` and `_overflow`. See `bound` for the series they can
-            make. By default the environment variable `RED_MAX_LABEL_SETS`, else 1000.
+            routes need more, beside the 22 rows of `_unmatched` and `_overflow`, or 24 with `naming="otel"`. See
+            `bound` for the series they can make. By default the environment variable `RED_MAX_LABEL_SETS`, else 1000.
         naming: `"otel"`: requests are shown as OpenTelemetry's semantic conventions have them, see `docs/semantics.md`.
         labels: Labels of the user's own by their names, see `Label`. They make no rows beside `max_label_sets`.
         first_byte: Whether `http_time_to_first_byte_seconds` is shown, with the same buckets. Each row then makes

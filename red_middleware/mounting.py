@@ -251,7 +251,8 @@ class Mounting:
         """Take the marks of a view. Once there are any, each request's route is asked for."""
         methods = None if methods is None else list(methods)
         self.exclusion.mark(route, methods, UNCOUNTED in marks)
-        self.unsized.mark(route, methods, UNSIZED in marks)
+        if self.has_sizes:
+            self.unsized.mark(route, methods, UNSIZED in marks)
         if self.routes.found is None and (UNCOUNTED in marks or (self.has_sizes and UNSIZED in marks)):
             self.routes.tell(self._found)
 

@@ -46,14 +46,13 @@ class Input:
     """The request that the bytes belong to."""
     _file: Any
     _again: int = 0
-    """How many bytes may be read again: some servers give a file that goes back, and an app may try a request anew."""
+    """How many bytes from here on were read before; below 0, how many were passed over. Some servers give a file that
+    goes back and forth: an app looks for its size at its end, or tries a request anew."""
 
     def _add(self, data: object) -> None:
         length = _length(data)
-        if self._again:
-            again = min(self._again, length)
-            self._again -= again
-            length -= again
+        if self._again and length:  # so it counts how far the file has been read
+            length, self._again = max(0, length - self._again), max(0, self._again - length)
         self._exchange.received += length
 
     def __eq__(self, other: object) -> bool:
@@ -110,7 +109,7 @@ class Input:
         result = seek(*args, **named)
         after = _position(self._file)
         if before is not None and after is not None:
-            self._again = max(0, self._again + before - after)
+            self._again += before - after
         return result
 
 

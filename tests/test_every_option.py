@@ -93,7 +93,7 @@ def test_hostile_clients_stay_within_the_bound(protocol: str, options: Mapping[s
         blocks.append(sys.getallocatedblocks())
     assert shown[-1][0] <= metrics.bound().series
     assert shown[-1][1] < shown[0][1] * 1.05  # nearly all lines were there, and numbers get longer
-    assert blocks[-1] < blocks[-2] + REQUESTS // 300  # by then most reserved rows have met most statuses
+    assert blocks[-1] < blocks[0] + REQUESTS // 300
     duration = "http_request_duration_seconds" if options is EVERY else otel.DURATION
     assert total(metrics, f"{duration}_count") == REQUESTS
     assert any('route="/hello"' in text for text in counted(metrics, f"{duration}_count"))

@@ -327,6 +327,18 @@ def test_what_is_asked_of_a_family_shows_its_labels_only() -> None:
     }
 
 
+def test_a_label_is_said_while_another_thread_has_the_lock() -> None:
+    """It takes none: what runs under it could start the garbage collector, whose finalisers record."""
+    metrics = fresh_metrics(labels={"tenant": TENANTS})
+    exchange = start_detailed(recorder_of(metrics), "GET", {})
+    assert exchange is not None
+    with concurrent.futures.ThreadPoolExecutor(1) as pool, exchange.method.lock:
+        pool.submit(exchange.label, "tenant", "acme").result(timeout=10)
+    exchange.respond(200, "/a")
+    exchange.finish()
+    assert labels_of(metrics, ALL[0], "tenant") == {("acme",): 1.0}
+
+
 def test_requests_that_nobody_answers_have_their_labels() -> None:
     """A client that leaves early, and an application that says nothing."""
     metrics = fresh_metrics(labels={"tenant": TENANTS})

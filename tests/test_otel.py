@@ -131,23 +131,32 @@ def test_a_full_table_keeps_declared_routes_and_totals() -> None:
 
 
 def test_a_full_table_still_tells_what_failed() -> None:
-    """Else an alert would take the failures of a busy app for successes. The rows for that are reserved."""
+    """Else an alert would take the failures of a busy app for successes. A row for those of each route is reserved."""
     metrics = fresh(max_label_sets=1)
-    declare(metrics, [("/a", ["GET"])])
-    assert metrics.bound().rows == 2 * (2 * len(METHODS) + 1)
+    declare(metrics, [("/a", ["GET", "POST"])])
+    assert metrics.bound().rows == 2 * len(METHODS) + 2 + 3
     for route in ("/a", "/late"):
         count(metrics, route, 200)
         count(metrics, route, 503)
         count(metrics, route, 500, KeyError())
     found = counted(metrics, DURATION)
     known = (
-        'http_request_method="GET",http_response_status_code="_OTHER",http_route="%s",network_protocol_version="_OTHER"'
+        'http_request_method="%s",http_response_status_code="_OTHER",http_route="%s",network_protocol_version="_OTHER"'
     )
     assert found == {
-        f'{DURATION}{{{failed}{known % route},url_scheme="_OTHER"}}': n
+        f'{DURATION}{{{failed}{known % (method, route)},url_scheme="_OTHER"}}': n
         for route in ("/a", "_overflow")
-        for failed, n in (("", 1.0), ('error_type="_OTHER",', 2.0))
+        for failed, method, n in (("", "GET", 1.0), ('error_type="_OTHER",', "_OTHER", 2.0))
     }
+
+
+def test_many_declared_routes_leave_room_for_what_tells_their_requests_apart() -> None:
+    """With the default limit, 200 routes of Flask must not reserve all rows: no status would be shown."""
+    metrics = fresh(max_label_sets=1000)
+    declare(metrics, [(f"/{n}", ["GET", "HEAD", "OPTIONS"]) for n in range(200)])
+    count(metrics, "/0", 201)
+    assert metrics.bound().rows == 1000
+    assert [one["http_response_status_code"] for one in labels(metrics)] == ["201"]
 
 
 def test_only_what_an_attribute_has_not_is_left_out() -> None:

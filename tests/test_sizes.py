@@ -151,6 +151,8 @@ READINGS: dict[str, Callable[[Any], Any]] = {
     "buffered": lambda file: io.BufferedReader(file).read(),
     "text": lambda file: io.TextIOWrapper(file).read(),
     "anew": lambda file: [file.read(), file.seek(0), file.read()],
+    "sized": lambda file: [file.seek(0, io.SEEK_END), file.read(), file.seek(0), file.read(8), file.read()],
+    "from its end": lambda file: [file.seek(-1, io.SEEK_END), file.read(1), file.seek(0), file.read()],
     "anew in part": lambda file: [file.read(8), file.seek(2), file.seek(2, io.SEEK_CUR), file.read(1), file.read()],
 }
 

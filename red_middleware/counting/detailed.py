@@ -3,8 +3,6 @@
 It counts as any other one does, by the same methods. Where no option asks for more, no request is of this class.
 """
 
-from collections.abc import Mapping
-
 from .enclosing import Recorder, Source
 from .exchange import Exchange, start
 from .flights import Flight
@@ -21,7 +19,7 @@ class DetailedExchange(Exchange):
     outcome: Outcome | None
     source: Source | None
     """The environ or scope, until the request is counted."""
-    given: Mapping[str, object] | None
+    given: dict[str, object]
     """What the application said of the user's own labels."""
     flight: Flight | None
     """What is known of it while it is in flight."""
@@ -60,8 +58,7 @@ class DetailedExchange(Exchange):
 
     def label(self, name: str, value: object) -> None:
         """Say which value one of the user's own labels has. The last one holds, until the request is counted."""
-        with self.method.lock:  # several threads of a request may say one each
-            self.given = {**(self.given or {}), name: value}
+        self.given[name] = value
 
     def leave_sizes(self) -> None:
         """Count no sizes for this request. Due before it is finished: as soon as its route is known, say."""
@@ -145,7 +142,8 @@ def start_detailed(recorder: Recorder, method: object, source: Source, path: str
         known = exchange.method
         table = known.table
         exchange.source = source
-        exchange.given = exchange.sent = exchange.first_byte = exchange.stream_row = None
+        exchange.given = {}  # made here: several threads of a request may say a label each
+        exchange.sent = exchange.first_byte = exchange.stream_row = None
         exchange.received = 0
         exchange.is_sized = table.size_cells is not None
         exchange.awaits_byte = table.has_first_byte and known.label != "HEAD"

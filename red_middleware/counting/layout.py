@@ -6,6 +6,7 @@ kind a region of cells of its own. Families name fields, workers add regions up,
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from enum import Enum
+from itertools import chain
 from typing import Final, NamedTuple
 
 from .labels import METHODS, OTHER, OVERFLOW, SCHEMES, UNMATCHED, WEBSOCKET
@@ -78,9 +79,8 @@ class Kind:
         sentinels: Keys whose rows are always there.
         fallback: Returns the key that counts in place of one that finds no room. Asked again and again, it comes to a
             sentinel. Only kinds whose rows are all sentinels need none.
-        key: Makes a key of a method and a route, for kinds of which declared routes reserve rows; `None` for a method
-            of another kind.
-        ends: What is put behind such a key. A row is reserved with each of them.
+        reserves: Returns the keys that a declared route reserves, each once, given the route and its methods; none for
+            methods of another kind.
         is_quiet: Whether rows are shown only once they have counted something, even if all of them are sentinels.
         is_shared: Whether there are rows among workers only, and none in a table that is alone.
         most_values: Of each label how many values it may have, those that come first; 0 where something else bounds
@@ -95,15 +95,14 @@ class Kind:
         capacity: int,
         sentinels: Sequence[Key],
         fallback: Callable[[Key], Key] | None = None,
-        key: Callable[[str, str], Key | None] | None = None,
+        reserves: Callable[[str, Collection[str]], list[Key]] | None = None,
         is_quiet: bool = False,
         is_shared: bool = False,
         most_values: Sequence[int] = (),
-        ends: Sequence[Key] = ((),),
     ) -> None:
         self.most_values: tuple[int, ...] = tuple(most_values)
         self.is_shared = is_shared
-        self.is_closed: bool = key is None and capacity <= len(sentinels)
+        self.is_closed: bool = reserves is None and capacity <= len(sentinels)
         """Whether the sentinels are all rows that there can be."""
         if fallback is None and not self.is_closed:
             raise ValueError(f"Kind({name!r}): needs a fallback, since its rows can run out")
@@ -114,8 +113,7 @@ class Kind:
         self.sentinels: frozenset[Key] = frozenset(sentinels)
         self.in_order: tuple[Key, ...] = tuple(sentinels)
         self.fallback: Callable[[Key], Key] = fallback or (lambda key: key)
-        self.key = key
-        self.ends: Sequence[Key] = ends
+        self.reserves = reserves
         self.is_quiet: bool = is_quiet or not self.is_closed
         self.width: int = sum(field.width for field in fields)
         starts = (sum(field.width for field in fields[:n]) for n in range(len(fields)))
@@ -129,10 +127,9 @@ class Kind:
         self.has_code_slots: bool = self.coded is not None and self.slots == self.coded.width
         """Whether these slots lie beside the cells of the codes. Else their number is that of a class of statuses."""
 
-    def keys(self, route: str, methods: Iterable[str]) -> list[Key]:
-        """Return the keys that a declared route reserves."""
-        found = () if self.key is None else [self.key(method, route) for method in methods]
-        return list(dict.fromkeys((*key, *end) for key in found if key is not None for end in self.ends))
+    def keys(self, route: str, methods: Collection[str]) -> list[Key]:
+        """Return the keys that a declared route reserves, given its methods."""
+        return [] if self.reserves is None else self.reserves(route, methods)
 
     def field(self, name: str) -> Field:
         """Return the field of a name."""
@@ -391,7 +388,7 @@ def _of_flights(max_label_sets: int) -> Kind:
         capacity=max_label_sets,
         sentinels=_METHOD_SENTINELS,
         fallback=lambda key: (key[0], OVERFLOW),
-        key=lambda method, route: None if method == WEBSOCKET else (method, route),
+        reserves=lambda route, methods: [(method, route) for method in methods if method != WEBSOCKET],
     )
 
 
@@ -414,24 +411,35 @@ def _of_requests(choices: Choices) -> Kind:
         ]
     for size in ("request_size", "response_size") if sizes else ():
         fields += [Field(f"{size}_bytes"), Field(f"{size}_buckets", width=len(sizes) + 1, bounds=sizes)]
-    defaults = failed = tuple(label.default for label in choices.labels)
-    if choices.is_otel:  # its last label, the error type, says what failed: also where the labels find no room
-        failed = (*defaults[:-1], OTHER)
-    ends = tuple(dict.fromkeys((defaults, failed)))
+    defaults = tuple(label.default for label in choices.labels)
+    failed = (*defaults[:-1], OTHER) if choices.is_otel else ()
+
+    def of_failures(route: str) -> list[Key]:
+        # By OpenTelemetry's error type, the last label, what failed is told from what did not, also where the others
+        # find no room. There is one such row for a route: one for each method would take half of the free rows away.
+        return [(OTHER, route, *failed)] if failed else []
+
+    def reserves(route: str, methods: Collection[str]) -> list[Key]:
+        found = [(method, route, *defaults) for method in methods if method != WEBSOCKET]
+        return [*found, *of_failures(route)] if found else []
 
     def fallback(key: Key) -> Key:
-        end = failed if choices.is_otel and key[-1] else defaults
-        return (*(key[:2] if key[2:] != end else (key[0], OVERFLOW)), *end)
+        if failed and key[-1]:
+            kept = (OTHER, key[1], *failed)
+            return kept if key != kept else (OTHER, OVERFLOW, *failed)
+        return (*(key[:2] if key[2:] != defaults else (key[0], OVERFLOW)), *defaults)
 
     return Kind(
         "http",
         (*choices.request_labels, *(label.name for label in choices.labels)),
         fields,
         capacity=choices.max_label_sets,
-        sentinels=[(*key, *end) for end in ends for key in _METHOD_SENTINELS],
+        sentinels=[
+            *((*key, *defaults) for key in _METHOD_SENTINELS),
+            *chain.from_iterable(map(of_failures, SENTINEL_ROUTES)),
+        ],
         fallback=fallback,
-        key=lambda method, route: None if method == WEBSOCKET else (method, route),
-        ends=ends,
+        reserves=reserves,
         most_values=(0, 0, *(label.most_values for label in choices.labels)) if choices.labels else (),
     )
 
@@ -463,5 +471,5 @@ def _of_sockets(name: str, fields: Sequence[Field]) -> Kind:
         capacity=SOCKET_ROUTES + len(SENTINEL_ROUTES),
         sentinels=[(route,) for route in SENTINEL_ROUTES],
         fallback=lambda key: (OVERFLOW,),
-        key=lambda method, route: (route,) if method == WEBSOCKET else None,
+        reserves=lambda route, methods: [(route,)] if WEBSOCKET in methods else [],
     )

@@ -253,16 +253,15 @@ class Table:
             self.sharing.change(self, change)
         if self.earlier is not self:
             self.earlier.declare(wanted.items())
-        return sum(any(map(self._is_late, self._keys(route, labels))) for route, labels in wanted.items())
+        return sum(self._is_late(route, labels) for route, labels in wanted.items())
 
-    def _keys(self, route: str, labels: Iterable[str]) -> list[tuple[Region, Key]]:
-        """Return what a declared route reserves."""
-        regions = self.regions.values()
-        return [(region, key) for region in regions for key in region.kind.keys(route, labels)]
-
-    def _is_late(self, place: tuple[Region, Key]) -> bool:
-        region, key = place
-        return key not in region.reserved and key not in region.index
+    def _is_late(self, route: str, labels: Collection[str]) -> bool:
+        """Tell whether a declared route has not got all rows that it needs."""
+        return any(
+            key not in region.reserved and key not in region.index
+            for region in self.regions.values()
+            for key in region.kind.keys(route, labels)
+        )
 
     def settle(self) -> None:
         """Say that the routes are known now. Without any, those that are declared first still raise the capacity.
@@ -273,7 +272,8 @@ class Table:
 
     def _declare(self, wanted: Mapping[str, Collection[str]]) -> None:
         for region in self.regions.values():
-            self._reserve(region, [region.kind.keys(route, labels) for route, labels in wanted.items()])
+            found = (region.kind.keys(route, labels) for route, labels in wanted.items())
+            self._reserve(region, [keys for keys in found if keys])
         while True:
             known = self.declared
             declared = {**known, **{route: known.get(route, frozenset()).union(wanted[route]) for route in wanted}}
@@ -289,7 +289,7 @@ class Table:
             reserved, spare = set(known), free
             for keys in routes:
                 new = [key for key in keys if key not in reserved]
-                need = sum(key not in region.index for key in new)
+                need = len(new) - len(region.index.keys() & new)
                 if need <= spare or not self.settled:
                     spare -= need
                     reserved.update(new)

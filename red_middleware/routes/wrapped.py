@@ -27,8 +27,8 @@ def wrapped(app: object, wanted: Callable[[object], bool]) -> Iterator[tuple[obj
     the dicts in other attributes only `application_mapping` is followed, as in Channels' `ProtocolTypeRouter`.
 
     An object that is mounted twice comes twice. Of an object that is wanted, only `app`, `wsgi_app` and `mounts` are
-    followed: it may wrap another app there, or be wrapped itself. Of an object of this package only `app` is: a
-    middleware holds what its readers have found, such as the map of a Flask app whose `wsgi_app` it is.
+    followed: it may wrap another app there, or be wrapped itself. So it is with an object of this package: a middleware
+    also holds what its readers have found, such as the map of a Flask app whose `wsgi_app` it is.
 
     Args:
         app: Where the search begins.
@@ -42,12 +42,11 @@ def wrapped(app: object, wanted: Callable[[object], bool]) -> Iterator[tuple[obj
         if len(seen) == MAX_OBJECTS:
             return
         seen[id(found), prefix] = found
-        attributes = _attributes(found)
-        if wanted(found):
+        attributes, is_wanted = _attributes(found), wanted(found)
+        if is_wanted:
             yield found, prefix
+        if is_wanted or _is_ours(found):
             attributes = {key: attributes[key] for key in ("app", "wsgi_app", "mounts") if key in attributes}
-        elif _is_ours(found):
-            attributes = {key: attributes[key] for key in ("app",) if key in attributes}
         mounts = attributes.pop("mounts", None)
         if isinstance(mounts, dict):
             queue += [(mounted, prefix + mount) for mount, mounted in mounts.items() if isinstance(mount, str)]

@@ -39,7 +39,8 @@ CLOSE_CODES = 4
 def with_first_byte(kind: Kind) -> Kind:
     """Return the kind of requests with an optional histogram."""
     fields = [Field("first_byte", width=3, bounds=(0.5, 5.0)), Field("first_byte_seconds", Unit.SECONDS)]
-    return Kind(kind.name, kind.labels, [*kind.fields, *fields], kind.capacity, kind.in_order, kind.fallback, kind.key)
+    fields = [*kind.fields, *fields]
+    return Kind(kind.name, kind.labels, fields, kind.capacity, kind.in_order, kind.fallback, kind.reserves)
 
 
 def session(capacity: int = 5) -> Kind:
@@ -55,7 +56,7 @@ def session(capacity: int = 5) -> Kind:
         capacity,
         sentinels=[(UNMATCHED,), (OVERFLOW,)],
         fallback=lambda key: (OVERFLOW,),
-        key=lambda method, route: (route,),
+        reserves=lambda route, methods: [(route,)],
     )
 
 

@@ -71,15 +71,15 @@ def dashboard(installation: Installation) -> dict[str, Any]:
     }
 
 
-def identity(job: str) -> str:
-    """Return the `uid` of a job's dashboard: always the same, and another one for each job."""
-    plain = re.sub("[^a-z0-9]+", "-", job.lower()).strip("-")
+def identity(title: str) -> str:
+    """Return the `uid` of an app's dashboard, given its title: always the same, and another one for each title."""
+    plain = re.sub("[^a-z0-9]+", "-", title.lower()).strip("-")
     uid = f"red-{plain}"
-    if not job:
+    if not title:
         return "red"
-    if plain == job and len(uid) <= MOST_IDENTITY_LETTERS:
+    if plain == title and len(uid) <= MOST_IDENTITY_LETTERS:
         return uid
-    mark = hashlib.sha256(job.encode()).hexdigest()[:8]
+    mark = hashlib.sha256(title.encode()).hexdigest()[:8]
     return f"{uid[: MOST_IDENTITY_LETTERS - len(mark) - 1].rstrip('-')}-{mark}"
 
 
