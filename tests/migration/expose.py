@@ -7,6 +7,7 @@ says.
 
 import asyncio
 import importlib
+import pkgutil
 import sys
 from collections.abc import Callable
 from importlib.metadata import version
@@ -20,26 +21,41 @@ REQUESTS: Final = [
     ("GET", "/items/1"), ("GET", "/items/2"), ("POST", "/items"), ("GET", "/broken"), ("GET", "/broken"),
     ("GET", "/nowhere"),
 ]  # fmt: skip
+MOUNTED: Final = [("GET", "/files/a.txt")]
+"""Served by an application that is mounted, where the framework has mounts."""
+BY_STATUS: Final = ("starlette_exporter", "prometheus_flask_exporter", "litestar")
+"""Those whose durations have a status: the page says `duration_status="code"`."""
 REGISTRY: Final = CollectorRegistry()
 
 
 def main(peer: str, ours: bool) -> None:
     show = {
         "starlette_exporter": starlette,
+        "starlette_prometheus": starlette_prometheus,
+        "litestar": litestar,
+        "aioprometheus": aioprometheus,
         "prometheus_fastapi_instrumentator": fastapi,
         "prometheus_flask_exporter": flask,
         "django_prometheus": django,
     }[peer]
-    metrics = RedMetrics(registry=REGISTRY, namespace="shop", multiprocess_dir=None) if ours else None
-    if metrics is None:
+    metrics = RedMetrics(
+        registry=REGISTRY, namespace="shop", multiprocess_dir=None,
+        duration_status="code" if peer in BY_STATUS else None,
+        sizes=peer == "prometheus_fastapi_instrumentator",
+    )  # fmt: skip
+    if not ours:
         print(f"# {peer} {version(peer.replace('_', '-'))}")
-    print(show(metrics), end="")
+    print(show(metrics if ours else None), end="")
 
 
-def starlette(metrics: RedMetrics | None) -> str:
+def starlette(
+    metrics: RedMetrics | None,
+    middleware: str = "starlette_exporter:PrometheusMiddleware",
+    endpoint: str = "starlette_exporter:handle_metrics",
+) -> str:
     from starlette.applications import Starlette
     from starlette.responses import PlainTextResponse, Response
-    from starlette.routing import Route
+    from starlette.routing import Mount, Route
 
     def item(request: Any) -> Response:
         return PlainTextResponse("an item")
@@ -48,21 +64,62 @@ def starlette(metrics: RedMetrics | None) -> str:
         return PlainTextResponse("added", 201)
 
     app = Starlette(
-        routes=[Route("/items/{item_id:int}", item), Route("/items", add, methods=["POST"]), Route("/broken", _broken)]
+        routes=[
+            Route("/items/{item_id:int}", item),
+            Route("/items", add, methods=["POST"]),
+            Route("/broken", _broken),
+            Mount("/files", PlainTextResponse("a file")),
+        ]
     )
     if metrics is not None:
         app.add_middleware(RedASGIMiddleware, metrics=metrics)
     else:
-        peer: Any = importlib.import_module("starlette_exporter")
-        app.add_middleware(peer.PrometheusMiddleware)
-        app.add_route("/metrics", peer.handle_metrics)
-    return asyncio.run(_drive_asgi(app))
+        app.add_middleware(pkgutil.resolve_name(middleware))
+        app.add_route("/metrics", pkgutil.resolve_name(endpoint))
+    return asyncio.run(_drive_asgi(app, REQUESTS + MOUNTED))
+
+
+def starlette_prometheus(metrics: RedMetrics | None) -> str:
+    return starlette(metrics, "starlette_prometheus:PrometheusMiddleware", "starlette_prometheus:metrics")
+
+
+def aioprometheus(metrics: RedMetrics | None) -> str:
+    return starlette(metrics, "aioprometheus:MetricsMiddleware", "aioprometheus.asgi.starlette:metrics")
+
+
+def litestar(metrics: RedMetrics | None) -> str:
+    framework: Any = importlib.import_module("litestar")
+
+    async def item(item_id: int) -> str:
+        return "an item"
+
+    async def add() -> str:
+        return "added"
+
+    async def broken() -> str:
+        raise ZeroDivisionError
+
+    handlers = [
+        framework.get("/items/{item_id:int}")(item),
+        framework.post("/items")(add),
+        framework.get("/broken")(broken),
+    ]
+    app: Any
+    if metrics is not None:
+        app = RedASGIMiddleware(framework.Litestar(handlers), metrics=metrics)
+    else:
+        peer: Any = importlib.import_module("litestar.plugins.prometheus")
+        middleware = peer.PrometheusConfig(group_path=True).middleware
+        app = framework.Litestar([*handlers, peer.PrometheusController], middleware=[middleware])
+    return asyncio.run(_drive_asgi(app, REQUESTS))
 
 
 def fastapi(metrics: RedMetrics | None) -> str:
     from fastapi import FastAPI
+    from fastapi.responses import PlainTextResponse
 
     app = FastAPI()
+    app.mount("/files", PlainTextResponse("a file"))
 
     @app.get("/items/{item_id}")
     def item(item_id: int) -> str:
@@ -78,7 +135,7 @@ def fastapi(metrics: RedMetrics | None) -> str:
     else:
         peer: Any = importlib.import_module("prometheus_fastapi_instrumentator")
         peer.Instrumentator().instrument(app).expose(app)
-    return asyncio.run(_drive_asgi(app))
+    return asyncio.run(_drive_asgi(app, REQUESTS + MOUNTED))
 
 
 def flask(metrics: RedMetrics | None) -> str:
@@ -165,12 +222,12 @@ def _drive_wsgi(app: Any) -> str:
     return client.get("/metrics", buffered=True).text
 
 
-async def _drive_asgi(app: Any) -> str:
+async def _drive_asgi(app: Any, requests: list[tuple[str, str]]) -> str:
     import httpx
 
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://shop") as client:
-        for method, path in REQUESTS:
+        for method, path in requests:
             await client.request(method, path)
         return (await client.get("/metrics")).text
 

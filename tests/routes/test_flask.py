@@ -653,6 +653,15 @@ def test_a_route_of_the_apps_own_at_the_endpoints_path_is_found_in_any_script(me
     assert b"uptime" in ask_wsgi(wrap(make_app(), metrics, metrics_path="/métriques"), path).body
 
 
+def test_a_route_may_be_named_by_its_endpoint(app: flask.Flask, metrics: RedMetrics) -> None:
+    """As `docs/migration.md` says: Werkzeug leaves its request in the environ."""
+    wrapped = wrap(app, metrics, route_of=lambda environ: environ["werkzeug.request"].endpoint)
+    for path in ("/items/1", "/items/2", "/nowhere"):
+        ask_wsgi(wrapped, path)
+    assert routes(metrics) == {"/item": 2, "_unmatched": 1}
+    assert faults(metrics) == 0
+
+
 the_app: Any = None  # what a test says, see `in_a_module`
 
 
