@@ -146,7 +146,8 @@ def _of(shown: Shown) -> Iterator[str]:
     if shown.value("red_worker_isolated"):
         yield (
             "The worker that answered has other workers beside it and shares no numbers with them, so every scrape "
-            "tells something else. Its log says why; RED_MULTIPROCESS_NAME makes a group of any processes. "
+            "tells something else. Its log says why: the directory of the shared files is full, not writable or was "
+            "removed, or nothing tells which workers are one group, and RED_MULTIPROCESS_NAME does. "
             f"{RUNBOOKS}#redworkerisolated"
         )
     faults = shown.value("red_instrumentation_errors_total")

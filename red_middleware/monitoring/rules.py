@@ -90,13 +90,15 @@ def levels(installation: Installation) -> tuple[Level, Level]:
 def rule_groups(installation: Installation) -> list[Group]:
     """Return the groups of a rule file, as Prometheus reads them.
 
+    What a rule divides by one another is recorded by one group: Prometheus evaluates each group at a moment of its own,
+    and while the traffic grows, or Prometheus has just started, more than all requests would seem to be bad.
+
     A long window changes slowly and reads many samples, so its rules run less often. Where a result is read by itself
     they run every two minutes, because Prometheus looks back for five. Where results are only added up, every five.
     """
-    groups = [_group(installation, "rates", _rates(installation))]
+    groups = [_group(installation, "rates", [*_rates(installation), *_objectives(installation)])]
     if installation.objectives:
         groups += [
-            _group(installation, "objectives", _objectives(installation)),
             {**_group(installation, "half-hours", _half_hours(installation)), "interval": "5m"},
             {**_group(installation, "budgets", _budgets(installation)), "interval": "2m"},
         ]
@@ -177,7 +179,7 @@ def _objectives(installation: Installation) -> Iterator[Rule]:
     for level in levels(installation):
         for objective in installation.objectives:
             yield _rule(level.recorded(BAD, RATE), _bad(level, objective), **labels_of(objective))
-        for window in WINDOWS:
+        for window in WINDOWS if installation.objectives else ():
             yield _ratio(level, window, RATE)
 
 
