@@ -9,6 +9,7 @@ import functools
 import inspect
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import Any
 
 from .reader import Declare, Raised, Report, Source
@@ -69,14 +70,23 @@ class CherryPyReader:
     def _walk(self) -> None:
         declared: list[tuple[str, Iterable[str] | None]] = []
         for found, prefix in self.roots:
-            applications = found.apps.items() if _is_tree(found) else [(found.script_name or "", found)]
-            for name, application in applications:
+            for name, application in _applications(found):
                 by_method = _is_by_method(application.config.get("/", {}).get("request.dispatch"))
                 for place, called, methods in _handlers(application.root, prefix + name, by_method, MAX_DEPTH, set()):
                     self.held.append(called)
                     self.places[_key(called)] = places = place or "/", (place + _arguments(called)) or "/"
                     declared += [(template, methods) for template in dict.fromkeys(places)]
         self.declare(declared)
+
+
+def _applications(found: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the applications of a tree, each with its place. What else is grafted there may lead to one."""
+    if not _is_tree(found):
+        yield found.script_name or "", found
+        return
+    for name, grafted in found.apps.items():
+        for application, _ in wrapped(grafted, _is_application):
+            yield name, application
 
 
 def _key(called: Any) -> tuple[int, str]:
@@ -111,7 +121,9 @@ def _handlers(
 def _names(holder: Any) -> list[str]:
     """Return the names of an object's attributes that may be segments of a path."""
     found = {name for kind in type(holder).__mro__ if kind is not object for name in vars(kind)}
-    return sorted(name for name in found | vars(holder).keys() if not name.startswith("_"))
+    with suppress(TypeError):  # it has slots only, as a lock
+        found |= vars(holder).keys()
+    return sorted(name for name in found if not name.startswith("_"))
 
 
 def _arguments(called: Any) -> str:

@@ -7,7 +7,7 @@ declared.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from ..counting.labels import OTHER, UNDECLARED_METHODS, WEBSOCKET, method_label
@@ -28,7 +28,8 @@ class DeclaredRoutes:
 
     def __init__(self) -> None:
         self._declared: dict[tuple[str, str], None] = {}
-        self._trees: dict[str, Node] | None = None  # by method; `None` when there is something new to put there
+        self._planted: tuple[int, dict[str, Node]] = 0, {}
+        """How many of these the trees have, and the tree of each method."""
 
     def add(self, routes: Iterable[tuple[str, Iterable[str] | None]]) -> None:
         """Take templates with their methods, `None` where the app names none. See `reader.Declare`."""
@@ -36,7 +37,6 @@ class DeclaredRoutes:
             for method in UNDECLARED_METHODS if methods is None else methods:
                 if method != WEBSOCKET:
                     self._declared[method_label(method), template] = None
-        self._trees = None
 
     def find(self, method: str, path: str) -> str | None:
         """Return the template that a path fits, of several that look alike the one that was declared first.
@@ -45,9 +45,9 @@ class DeclaredRoutes:
             method: As its label. One that no route names is looked for where any other one is served.
             path: Relative to the mounting.
         """
-        trees = self._trees
-        if trees is None:
-            trees = self._trees = self._planted()
+        number, trees = self._planted
+        if number != len(self._declared):
+            trees = self._plant()
         if not trees:
             return None
         segments = path.split("/")
@@ -58,15 +58,35 @@ class DeclaredRoutes:
                 return found
         return None
 
-    def _planted(self) -> dict[str, Node]:
+    def _plant(self) -> dict[str, Node]:
+        """Make the trees anew. Methods that serve the same templates share one: most of an app's do."""
+        declared = list(self._declared)
+        by_method: dict[str, list[str]] = {}
+        for method, template in declared:
+            by_method.setdefault(method, []).append(template)
+        written = {template: _ways(template) for _, template in declared}
+        shared: dict[tuple[str, ...], Node] = {}
         trees: dict[str, Node] = {}
-        for method, template in list(self._declared):
-            tree = trees.setdefault(method, Node())
-            for spelling in _spellings(template):
-                for way in ways(spelling):
-                    node = tree.add(way, str)
-                    node.template = node.template or template
+        for method, templates in by_method.items():
+            served = tuple(templates)
+            if served not in shared:
+                shared[served] = _tree(served, written)
+            trees[method] = shared[served]
+        self._planted = len(declared), trees  # at once: another thread may have declared more meanwhile
         return trees
+
+
+def _tree(templates: Iterable[str], written: Mapping[str, Sequence[Sequence[str]]]) -> Node:
+    root = Node()
+    for template in templates:
+        for way in written[template]:
+            node = root.add(way, str)
+            node.template = node.template or template
+    return root
+
+
+def _ways(template: str) -> list[list[str]]:
+    return [way for spelling in _spellings(template) for way in ways(spelling)]
 
 
 def _spellings(template: str) -> list[str]:

@@ -23,6 +23,8 @@ SEVERAL: Final = "path"
 class Node:
     """A place in the tree: which template ends here, and what may follow."""
 
+    __slots__ = ("lengths", "parameters", "several", "template", "texts")
+
     def __init__(self) -> None:
         self.template: str | None = None
         self.texts: dict[str, Node] = {}
@@ -63,7 +65,10 @@ class Node:
         for number, part in enumerate(parts):
             parameter = PARAMETER.search(part)
             if parameter is None:
-                node = node.texts.setdefault(spelled(part), Node())
+                text = spelled(part)
+                if text not in node.texts:
+                    node.texts[text] = Node()
+                node = node.texts[text]
             elif _is_several(parameter):
                 length = len(parts) - number - 1
                 if length not in node.several:
@@ -72,9 +77,11 @@ class Node:
                 node = node.several[length]
             else:
                 around = spelled(part[: parameter.start()]), spelled(part[parameter.end() :])
-                lengths = {*node.lengths, (len(around[0]), len(around[1]))}
-                node.lengths = sorted(lengths, key=lambda pair: (-sum(pair), -pair[0]))
-                node = node.parameters.setdefault(around, Node())
+                if around not in node.parameters:
+                    node.parameters[around] = Node()
+                    lengths = {*node.lengths, (len(around[0]), len(around[1]))}
+                    node.lengths = sorted(lengths, key=lambda pair: (-sum(pair), -pair[0]))
+                node = node.parameters[around]
         return node
 
 

@@ -70,6 +70,22 @@ def test_what_is_declared_late_is_found_too() -> None:
     assert routes.find("GET", "/b") == "/b"
 
 
+def test_what_is_declared_while_another_thread_asks_is_found_next() -> None:
+    """The trees that the other thread plants at that moment lack it, and are not kept for complete."""
+    routes = DeclaredRoutes()
+
+    class Read(str):
+        """A template that says when the trees are planted."""
+
+        def isascii(self) -> bool:
+            routes.add([("/late", ["GET"])])
+            return True
+
+    routes.add([(Read("/early"), ["GET"])])
+    assert routes.find("GET", "/early") == "/early"
+    assert routes.find("GET", "/late") == "/late"
+
+
 def test_what_is_no_path_fits_nothing() -> None:
     """As an empty one."""
     assert DeclaredRoutes().find("GET", "/") is None

@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib.util
+import threading
 import types
 import warnings
 from typing import Any
@@ -138,6 +139,33 @@ def test_cherrypys_trees_are_walked() -> None:
     read = Read(CherryPyReader, tree)
     assert read.learn()
     assert read.declared["/rest"] == {"GET", "HEAD", "POST"}
+
+
+@needs("cherrypy")
+def test_what_else_hangs_in_a_tree_of_cherrypy_hides_no_handler() -> None:
+    """A lock, which has no attributes of its own; an app of WSGI alone; and one of CherryPy behind a middleware."""
+
+    def index(self: Any) -> str:
+        return "index"
+
+    index.exposed = True  # type: ignore[attr-defined]  # so CherryPy knows a handler
+    root = type("Root", (), {"index": index})()
+    root.lock = threading.Lock()
+    cherrypy = imported("cherrypy._cptree")
+    behind = cherrypy.Application(type("Behind", (), {"index": index})(), "/behind")
+
+    def plain(environ: Any, start_response: Any) -> list[bytes]:
+        start_response("200 OK", [])
+        return [b"plain"]
+
+    tree = cherrypy.Tree()
+    tree.graft(plain, "/plain")
+    tree.graft(lambda environ, start_response: behind(environ, start_response), "/behind")
+    tree.mount(root, "/a")
+    read = Read(CherryPyReader, tree)
+    assert read.learn()
+    assert read.declared.keys() == {"/a/", "/behind/"}
+    assert asked(tree, "/a/", "/behind/", protocol="WSGI") == {"/a/": 1, "/behind/": 1}
 
 
 @needs("falcon")
