@@ -52,10 +52,7 @@ def add_service(parser: argparse.ArgumentParser, said: str, *, is_required: bool
         said: What the job is for, for the help.
         is_required: Whether there must be a job.
     """
-    if is_required:
-        parser.add_argument("--job", required=True, type=_job, help=said)
-    else:
-        parser.add_argument("--job", default="", type=_text, help=said)
+    parser.add_argument("--job", required=is_required, default="", type=_job if is_required else _text, help=said)
     parser.add_argument(
         "--target-label", action="append", default=[], type=_target_label, metavar="NAME=VALUE",
         help="a label that the targets have beside the job, such as env=prod, where several services have one job name;"

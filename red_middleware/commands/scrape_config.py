@@ -82,13 +82,12 @@ def run(arguments: argparse.Namespace) -> int:
     installation, app = chosen(arguments)
     try:
         scrape = Scrape(
-            job=arguments.job,
+            service=installation.service,
             sample_limit=installation.sample_limit,
             interval=arguments.scrape_interval,
             timeout=arguments.scrape_timeout,
             path=arguments.metrics_path or (app and app.metrics_path) or METRICS_PATH.value() or "/metrics",
             scheme=arguments.scheme,
-            target_labels=installation.target_labels,
         )
     except ValueError as error:
         raise UsageError(str(error)) from error

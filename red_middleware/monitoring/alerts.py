@@ -197,7 +197,7 @@ def _missing(installation: Installation) -> Iterator[Alert]:
 
 def _doubtful(installation: Installation) -> Iterator[Alert]:
     """Yield the alerts on what the middleware says of itself."""
-    service, who, by = installation.of_service(), _who(installation), ", ".join(installation.service)
+    service, who, by = installation.of_service(), _who(installation), Level(installation, "service").by
     series, limit, overflow, faults, isolated = (
         f"{installation.name(family)}{{{service}}}"
         for family in (

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from .installation import JOB
 from .scrape import Scrape
 
 API: Final = "monitoring.coreos.com/v1"
@@ -92,7 +91,7 @@ def monitor(
         "relabelings": [
             # A single $ would begin the name of a group, as in $1.
             {"action": "replace", "targetLabel": name, "replacement": value.replace("$", "$$")}
-            for name, value in ({JOB: scrape.job} | dict(scrape.target_labels)).items()
+            for name, value in scrape.service.items()
             if name not in by_operator
         ],
     }
@@ -100,8 +99,8 @@ def monitor(
         name, key = token_secret
         endpoint["authorization"] = {"type": "Bearer", "credentials": {"name": name, "key": key}}
     spec: dict[str, Any] = {"selector": {"matchLabels": dict(selector)}, "sampleLimit": scrape.sample_limit}
-    if NAMESPACE in scrape.target_labels:  # without this it finds only what is in its own namespace
-        spec["namespaceSelector"] = {"matchNames": [scrape.target_labels[NAMESPACE]]}
+    if NAMESPACE in scrape.service:  # without this it finds only what is in its own namespace
+        spec["namespaceSelector"] = {"matchNames": [scrape.service[NAMESPACE]]}
     endpoints = "endpoints" if by_service else "podMetricsEndpoints"
     kind = "ServiceMonitor" if by_service else "PodMonitor"
     return metadata.object(API, kind, spec={**spec, endpoints: [endpoint]})

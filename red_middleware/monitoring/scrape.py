@@ -5,10 +5,8 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
-
-from .installation import JOB
 
 DURATION: Final = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?(?:(\d+)ms)?", re.ASCII)
 """A duration as Prometheus writes it, up to hours: `15s`, `1m30s`."""
@@ -22,25 +20,23 @@ class Scrape:
     """How an app is scraped.
 
     Args:
-        job: The label `job` of its series.
+        service: The labels that all of its series have, see `Installation.service`: the job, then target labels.
         sample_limit: The most samples that a scrape may bring, see `Installation.sample_limit`.
         interval: The time between two scrapes, as Prometheus writes durations; at most 2m.
         timeout: How long a scrape may take; no more than the interval.
         path: Where the endpoint answers.
         scheme: `http` or `https`.
-        target_labels: What the targets have beside the job, see `Installation`.
 
     Raises:
         ValueError: Prometheus does not take the interval or the timeout, or the interval is too long for the rules.
     """
 
-    job: str
+    service: Mapping[str, str]
     sample_limit: int
     interval: str = "15s"
     timeout: str = "10s"
     path: str = "/metrics"
     scheme: str = "http"
-    target_labels: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if milliseconds(self.timeout) > milliseconds(self.interval):
@@ -59,10 +55,10 @@ class Scrape:
             targets: Each a host and a port.
             token_file: The file, on Prometheus's machine, that holds the bearer token.
         """
-        labels = {"labels": {JOB: self.job, **self.target_labels}} if self.target_labels else {}
+        labels = {"labels": dict(self.service)} if len(self.service) > 1 else {}
         credentials = {} if token_file is None else {"authorization": {"credentials_file": token_file}}
         return {
-            "job_name": " ".join((self.job, *self.target_labels.values())),
+            "job_name": " ".join(self.service.values()),
             "scrape_interval": self.interval,
             "scrape_timeout": self.timeout,
             "metrics_path": self.path,

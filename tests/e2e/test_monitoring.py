@@ -96,7 +96,7 @@ def database(request: Any, exposed: Exposed, tmp_path_factory: pytest.TempPathFa
 
 def scrape_job(one: Installation, port: int) -> dict[str, Any]:
     """Return the job that is generated, but for how often it scrapes."""
-    scrape = Scrape(one.job, one.sample_limit, "1s", "1s", target_labels=one.target_labels)
+    scrape = Scrape(one.service, one.sample_limit, "1s", "1s")
     return scrape.job_of([f"127.0.0.1:{port}"])
 
 

@@ -17,9 +17,9 @@ from .business import business_rows
 from .details import detail_rows
 from .layout import Model, placed
 from .middleware import middleware_rows
-from .panels import DATASOURCE, DOCUMENTS, link
+from .panels import DATASOURCE, DOCUMENTS, in_words, link
 from .routes import route_rows
-from .selection import INSTANCE, ROUTE, Selection
+from .selection import INSTANCE, ROUTE, Selection, chosen
 from .service import service_rows
 
 __all__ = ["dashboard", "identity"]
@@ -108,7 +108,7 @@ def _variables(installation: Installation) -> list[Model]:
         # Requests without a route may lack the label, so all must match nothing as well.
         _variable(ROUTE, "Route", f"label_values({of_instances}, {installation.route})", ".*"),
         *(
-            _variable(label, _in_words(label), f"label_values({of_instances}, {label})", ".*")
+            _variable(label, in_words(label), f"label_values({of_instances}, {label})", ".*")
             for label in selection.labels
         ),
     ]
@@ -118,16 +118,12 @@ def _service_variables(installation: Installation, everywhere: str) -> Iterator[
     """Yield those that choose services: the job, then each target label among what the ones before it have chosen."""
     before: list[str] = []
     for name, value in installation.service.items():
-        chosen = {"selected": True, "text": [value], "value": [value]} if value else _ALL
+        current = {"selected": True, "text": [value], "value": [value]} if value else _ALL
         # What has no target label has none of its values, so all must match nothing as well.
         everything = ".+" if name == JOB else ".*"
         asked = f"{everywhere}{{{both(*before)}}}" if before else everywhere
-        yield _variable(name, _in_words(name), f"label_values({asked}, {name})", everything, chosen)
-        before.append(f'{name}=~"${name}"')
-
-
-def _in_words(label: str) -> str:
-    return label.replace("_", " ").capitalize()
+        yield _variable(name, in_words(name), f"label_values({asked}, {name})", everything, current)
+        before.append(chosen(name, name))
 
 
 _ALL: Final = {"selected": True, "text": ["All"], "value": ["$__all"]}

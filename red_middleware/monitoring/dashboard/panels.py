@@ -59,6 +59,11 @@ class Column(NamedTuple):
     """Whether a bar stands in the cells, from 0 to 1."""
 
 
+def in_words(label: str) -> str:
+    """Return a label as people read it."""
+    return label.replace("_", " ").capitalize()
+
+
 def link(title: str, url: str, *, is_new_tab: bool = True) -> Model:
     """Return a link of a panel or of the dashboard."""
     return {
@@ -228,7 +233,7 @@ def table(
         width: See `Panel`.
         height: See `Panel`.
     """
-    overrides = [_override("byName", label, displayName=label.replace("_", " ").capitalize(), links=[
+    overrides = [_override("byName", label, displayName=in_words(label), links=[
         link("Show this one only", address, is_new_tab=False)
     ])]  # fmt: skip
     targets = []

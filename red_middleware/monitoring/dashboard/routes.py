@@ -6,7 +6,7 @@ from ..installation import Installation, both
 from ..rules import BUDGET, PERIOD, Level
 from .layout import Panel, Row
 from .panels import Column, Query, heatmap, table, time_series
-from .selection import DATASOURCE, INSTANCE, ROUTE, Selection, increase, quantile, rate, ratio, total
+from .selection import DATASOURCE, INSTANCE, ROUTE, Selection, chosen, increase, quantile, rate, ratio, total
 from .service import duration_steps, error_steps
 
 
@@ -39,18 +39,18 @@ def _what_hurts(selection: Selection, address: str) -> Panel:
     if installation.objectives:
         by = f"how much of its error budget of {PERIOD} is burnt (of the objective that it misses most)"
         name = Level(installation, "route").recorded(BUDGET, f"left{PERIOD}")
-        chosen = both(selection.of_services(), f'{route}=~"${ROUTE}"')
-        burnt = f"1 - (min by ({route}) ({name}{{{chosen}}}) <= 1)"  # without NaN, as p95
+        matchers = both(selection.of_services(), chosen(route, ROUTE))
+        burnt = f"1 - (min by ({route}) ({name}{{{matchers}}}) <= 1)"  # without NaN, as p95
         steps = (None, "green"), (0.75, "orange"), (1.0, "red")
         columns.insert(0, Column("Budget burnt", burnt, "percentunit", steps))
-    chosen = "&".join(
+    kept = "&".join(
         f"${{{name}:queryparam}}" for name in (DATASOURCE, *installation.service, INSTANCE, *selection.labels)
     )
     return table(
         "What hurts",
         f"Each route in the time shown, sorted by {by}. Begin at the top. Click on a route to see it alone.",
         route,
-        f"{address}?var-{ROUTE}=${{__value.raw:percentencode}}&{chosen}&${{__url_time_range}}",
+        f"{address}?var-{ROUTE}=${{__value.raw:percentencode}}&{kept}&${{__url_time_range}}",
         columns,
         alerts=["RedRouteErrorBudgetBurn"],
     )

@@ -52,6 +52,11 @@ def ratio(part: str, whole: str, matching: str = "") -> str:
     return f"{part} / {matching}({whole} > 0)"
 
 
+def chosen(label: str, variable: str) -> str:
+    """Return the matcher of what a variable chooses by a label."""
+    return f'{label}=~"${variable}"'
+
+
 @dataclass(frozen=True)
 class Selection:
     """The series of an installation that the variables choose."""
@@ -60,11 +65,11 @@ class Selection:
 
     def of_services(self) -> str:
         """Return the matchers of what is recorded, where the instances are added up already."""
-        return both(*(f'{name}=~"${name}"' for name in self.installation.service))
+        return both(*(chosen(name, name) for name in self.installation.service))
 
     def of_instances(self) -> str:
         """Return the matchers that choose from what has no labels but those of Prometheus."""
-        return both(self.of_services(), f'{INSTANCE}=~"${INSTANCE}"')
+        return both(self.of_services(), chosen(INSTANCE, INSTANCE))
 
     def firing(self) -> str:
         """Return the selector of the alerts that fire for what is chosen."""
@@ -96,8 +101,8 @@ class Selection:
         labels, route = self.installation.labels_of(family), self.route_of(family)
         return both(
             self.of_instances(),
-            f'{route}=~"${ROUTE}"' if route else "",
-            *(f'{label}=~"${label}"' for label in self.labels if label in labels),
+            chosen(route, ROUTE) if route else "",
+            *(chosen(label, label) for label in self.labels if label in labels),
         )
 
     def series(self, family: str, suffix: str = "") -> str:
