@@ -178,7 +178,7 @@ class RedMetrics(Collector):
     def bound(self) -> Bound:
         """Return the most that clients can ever make: rows (label sets), cells (numbers), series.
 
-        By default series = rows x (buckets + 21) + 1876, with buckets counted without +Inf. A row shows its buckets
+        By default series = rows x (buckets + 21) + 1878, with buckets counted without +Inf. A row shows its buckets
         and +Inf, sum, count, errors, disconnects and 16 statuses. The others are 257 exceptions, 11 methods in
         progress, 9 of our own, and 1599 of WebSockets: one in progress, and for each of 34 routes 16 statuses of
         handshakes, 16 close codes, 12 buckets, sum, count and errors. More than 32 declared routes of WebSockets make

@@ -16,7 +16,7 @@ from .drive import Clock
 SHOWN_AT_ONCE: tuple[Family, ...] = tuple(family for family in FAMILIES if not family.is_quiet)
 """The families without those of WebSockets, which are left out until the first one."""
 
-BESIDE_ROWS = 1876
+BESIDE_ROWS = 1878
 """The most series beside those of the rows of requests."""
 
 
@@ -33,7 +33,10 @@ def counted(metrics: RedMetrics, *families: str) -> dict[str, float]:
         families: Names to choose from; by default all, except what says how long the process runs and how much it
             shows.
     """
-    passing = ("uptime_seconds_total", "red_series", "red_workers", "red_scrape_duration_seconds_sum")
+    passing = (
+        "uptime_seconds_total", "red_series", "red_unreserved_label_sets", "red_workers",
+        "red_scrape_duration_seconds_sum",
+    )  # fmt: skip
     return {
         text: n
         for text, n in metrics.snapshot().items()

@@ -178,6 +178,10 @@ class Counted(NamedTuple):
     states: Sequence[tuple[int, Sequence[float]]]
     each: Sequence[tuple[int, Sequence[float]]]
     """Both as in `Found`."""
+    unreserved: int
+    """How many rows of requests have keys that nothing reserved."""
+    unreserved_limit: int
+    """How many of these there can be."""
 
 
 class Table:
@@ -565,12 +569,15 @@ class Table:
         found.table.add(found, "raised")
 
     def read(self) -> Counted:
-        """Copy what a scrape needs, without a lock: it never stalls a request."""
+        """Copy what a scrape needs: it never stalls a request."""
         self.sharing.catch_up(self)
+        with self.lock:
+            capacity, reserved, free = self.http.capacity, self.http.reserved, self.http.free
+        limit = capacity - len(self.http.kind.sentinels) - len(reserved)
         rows = {name: region.rows[: region.used] for name, region in self.regions.items()}
         found = self.sharing.read(self, self.extent(map(len, rows.values())))
         cells = dict(zip(rows, found.parts, strict=True))
-        return Counted(rows, cells, found.workers, found.states, found.each)
+        return Counted(rows, cells, found.workers, found.states, found.each, limit - free, limit)
 
     def alone(self, extent: Extent) -> Found:
         """Return the cells of this worker only."""

@@ -29,6 +29,10 @@ class Reading(NamedTuple):
     """What each worker says of the application's gauges, with its pid."""
     each: Sequence[tuple[int, Sequence[float]]]
     """What each worker says of itself, with its pid."""
+    unreserved: int
+    """How many label sets of requests are in use that no declared route reserved."""
+    unreserved_limit: int
+    """How many of these there can be."""
     uptime_seconds: float
     isolated: bool
     """Whether this process has other workers beside it and shares no numbers."""

@@ -59,6 +59,14 @@ FAMILIES: Final = (
         value=lambda reading, series: float(reading.series_limit),
     ),
     Family(
+        "red_unreserved_label_sets", "gauge", "Label sets in use that no declared route reserved.",
+        value=lambda reading, series: float(reading.unreserved),
+    ),
+    Family(
+        "red_unreserved_label_sets_limit", "gauge", "Label sets that can be in use beside the reserved ones.",
+        value=lambda reading, series: float(reading.unreserved_limit),
+    ),
+    Family(
         "red_overflow_requests_total", "counter",
         "HTTP requests counted under the route _overflow, since no row was free.",
         value=_overflowed,

@@ -19,7 +19,7 @@ RUNBOOKS: Final = "https://github.com/red-middleware/red-middleware/blob/main/do
 
 NAMES: Final = (
     "RedErrorBudgetBurn", "RedRouteErrorBudgetBurn", "RedMetricsAbsent", "RedTargetDown", "RedScrapeSlow",
-    "RedScrapeNearSampleLimit", "RedOverflow", "RedSeriesNearLimit", "RedInstrumentationFaults", "RedWorkerIsolated",
+    "RedScrapeNearSampleLimit", "RedOverflow", "RedLabelSetsNearLimit", "RedInstrumentationFaults", "RedWorkerIsolated",
 )  # fmt: skip
 """All alerts. Those on error budgets are there if there is an objective."""
 
@@ -198,11 +198,11 @@ def _missing(installation: Installation) -> Iterator[Alert]:
 def _doubtful(installation: Installation) -> Iterator[Alert]:
     """Yield the alerts on what the middleware says of itself."""
     service, who, by = installation.of_service(), _who(installation), Level(installation, "service").by
-    series, limit, overflow, faults, isolated = (
+    used, limit, overflow, faults, isolated = (
         f"{installation.name(family)}{{{service}}}"
         for family in (
-            "red_series", "red_series_limit", "red_overflow_requests_total", "red_instrumentation_errors_total",
-            "red_worker_isolated",
+            "red_unreserved_label_sets", "red_unreserved_label_sets_limit", "red_overflow_requests_total",
+            "red_instrumentation_errors_total", "red_worker_isolated",
         )
     )  # fmt: skip
     yield _alert(
@@ -211,10 +211,10 @@ def _doubtful(installation: Installation) -> Iterator[Alert]:
         f"Requests of the last hour that found no free row: {_COUNT}. Their totals are right, their route is unknown.",
     )  # fmt: skip
     yield _alert(
-        "RedSeriesNearLimit", "ticket", "15m", f"max by ({by}) ({series} / {limit}) > {NEAR}",
-        f"{who}: nearly as many series as there can be",
-        "{{ $value | humanizePercentage }} of red_series_limit is in use. Soon requests will count under the route "
-        "_overflow.",
+        "RedLabelSetsNearLimit", "ticket", "15m", f"max by ({by}) ({used} / {limit}) > {NEAR}",
+        f"{who}: nearly all label sets are in use",
+        "{{ $value | humanizePercentage }} of those that no declared route reserved are in use. Soon requests will "
+        "count under the route _overflow.",
     )  # fmt: skip
     yield _alert(
         "RedInstrumentationFaults", "ticket", "0m", f"sum by ({by}) (increase({faults}[1h])) > 0",

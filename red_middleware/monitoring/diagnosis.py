@@ -133,9 +133,15 @@ def _of(shown: Shown) -> Iterator[str]:
     series, most = shown.value("red_series"), shown.value("red_series_limit")
     if series >= NEAR * most:
         yield (
-            f"{series:,.0f} of at most {most:,.0f} series are in use. Soon requests will count under the route "
-            f"{OVERFLOW}: raise max_label_sets= (and sample_limit), or find the route that makes so many. "
-            f"{RUNBOOKS}#redseriesnearlimit"
+            f"{series:,.0f} of at most {most:,.0f} series are in use. There can be no more, but Prometheus pays for "
+            "each: lower max_label_sets=, or have fewer buckets or labels."
+        )
+    used, limit = shown.value("red_unreserved_label_sets"), shown.value("red_unreserved_label_sets_limit")
+    if used > NEAR * limit:
+        yield (
+            f"{used:,.0f} of at most {limit:,.0f} label sets that no declared route reserved are in use. Soon requests "
+            f"will count under the route {OVERFLOW}: raise max_label_sets= (and sample_limit), or find the route that "
+            f"makes so many. {RUNBOOKS}#redlabelsetsnearlimit"
         )
     overflow = shown.value("red_overflow_requests_total")
     if overflow:

@@ -137,7 +137,7 @@ def test_the_scrape_job_has_the_path_and_the_bound_of_the_app(app: str, package:
     """Also where the declared routes need more rows than `max_label_sets`."""
     pytest.importorskip(package)
     (job,) = scrape(app, cwd=shop).document()["scrape_configs"]
-    assert (job["metrics_path"], job["sample_limit"]) == (path, 1000 * (15 + 21) + 1876 + 2 + 10_000)
+    assert (job["metrics_path"], job["sample_limit"]) == (path, 1000 * (15 + 21) + 1878 + 2 + 10_000)
     (shop / "many.py").write_text(
         PLAIN + "routes = [f'/{number}/<id>' for number in range(200)]\n"
         "wrapped = RedWSGIMiddleware(app, metrics=RedMetrics(max_label_sets=30, own_series_limit=5), routes=routes)\n"
@@ -145,8 +145,8 @@ def test_the_scrape_job_has_the_path_and_the_bound_of_the_app(app: str, package:
     ran = scrape("many:wrapped", "--metrics-path", "/m", cwd=shop)
     (job,) = ran.document()["scrape_configs"]
     rows = 200 * 8 + 22
-    assert (job["metrics_path"], job["sample_limit"]) == ("/m", rows * (14 + 21) + 1876 + 5)
-    assert f"# sample_limit: {rows * (14 + 21) + 1876} series are all that red_middleware can expose, 5" in ran.out
+    assert (job["metrics_path"], job["sample_limit"]) == ("/m", rows * (14 + 21) + 1878 + 5)
+    assert f"# sample_limit: {rows * (14 + 21) + 1878} series are all that red_middleware can expose, 5" in ran.out
     assert "not known" not in ran.out
     assert "# The routes of the app are not known here." in scrape("many:wrapped.metrics", cwd=shop).out
 

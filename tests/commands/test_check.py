@@ -63,7 +63,7 @@ def test_a_file_and_stdin_are_read(metrics: RedMetrics, tmp_path: Path, capsys: 
     assert main(["check", str(file)]) == 0
     shown = capsys.readouterr()
     assert shown.out.splitlines()[1:] == ["Nothing is wrong."]
-    assert "of at most 24,878, 1 worker" in shown.out.splitlines()[0]
+    assert "of at most 24,880, 1 worker" in shown.out.splitlines()[0]
     assert shown.err == ""
     assert run("check", "-", stdin=file.read_text()).out == shown.out
 

@@ -119,7 +119,7 @@ def test_a_monitor_scrapes_pods_or_a_service(capsys: pytest.CaptureFixture[str])
     assert pods["metadata"] == {"name": "my-shop-red-scrape"}
     assert pods["spec"] == {
         "selector": {"matchLabels": {"app.kubernetes.io/name": "my_shop"}},
-        "sampleLimit": 46876,
+        "sampleLimit": 46878,
         "podMetricsEndpoints": [
             {
                 "port": "http", "path": "/metrics", "scheme": "http", "interval": "15s", "scrapeTimeout": "10s",

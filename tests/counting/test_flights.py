@@ -314,7 +314,7 @@ def test_what_begins_while_a_worker_takes_its_new_cells_is_in_progress_in_them()
 def test_of_too_many_workers_those_with_the_oldest_requests_are_shown() -> None:
     """The formula has a place for so many; of two containers' workers of one number the older request counts."""
     each = [(pid, [1000.0 - pid]) for pid in range(1, 400)]
-    reading = Reading({}, {}, 0, [], [*each, (5, [999.0]), (6, [0.0])], 0.0, False, 0, 1000.0)
+    reading = Reading({}, {}, 0, [], [*each, (5, [999.0]), (6, [0.0])], 0, 0, 0.0, False, 0, 1000.0)
     shown = SATURATION[0].by_worker
     assert shown is not None
     found = shown(reading)

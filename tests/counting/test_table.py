@@ -273,6 +273,9 @@ def test_no_sequence_of_declarations_and_requests_outgrows_the_table(
     for entry in table.methods.values():
         assert len(entry.rows) <= 2 * (table.http.capacity + len(table.declared)) + 1
     assert table.http.used <= table.http.capacity
+    counted = table.read()
+    assert counted.unreserved == sum(map(table.http.cost, table.http.index))
+    assert counted.unreserved_limit == counted.unreserved + table.http.free
 
 
 def test_threads_that_admit_at_once_agree_on_the_rows() -> None:

@@ -46,9 +46,9 @@ def shop(routes: Mapping[str, list[Phase]], *more: tuple[str, list[Phase]]) -> S
     return found
 
 
-def with_own(family: str, values: str) -> Series:
-    """Return a good shop that says something of itself: `red_series` and its like, or what Prometheus says of it."""
-    found = shop({"/": [GOOD]})
+def with_own(family: str, values: str, shown: Series | None = None) -> Series:
+    """Return a shop, by default a good one, that says something of itself, or of which Prometheus says something."""
+    found = shown or shop({"/": [GOOD]})
     name = next(name for name in found if name.startswith(f"{family}{{"))
     return found | {name: values}
 
@@ -98,8 +98,11 @@ SCENES: Final = {
     ),
     "requests overflow": Scene(with_own("red_overflow_requests_total", "0+0x60 0+1x30"), ("RedOverflow",)),
     "requests overflowed long ago": Scene(with_own("red_overflow_requests_total", "0+3x5 18+0x85"), ()),
-    "nearly all series": Scene(with_own("red_series", "30000+0x90"), ("RedSeriesNearLimit",)),
-    "many series": Scene(with_own("red_series", "29000+0x90"), ()),
+    "nearly all label sets": Scene(with_own("red_unreserved_label_sets", "730+0x90"), ("RedLabelSetsNearLimit",)),
+    "many label sets": Scene(with_own("red_unreserved_label_sets", "710+0x90"), ()),
+    "routes reserved all label sets": Scene(
+        with_own("red_unreserved_label_sets", "0+0x90", with_own("red_unreserved_label_sets_limit", "0+0x90")), ()
+    ),
     "a fault": Scene(with_own("red_instrumentation_errors_total", "0+0x80 1+0x10"), ("RedInstrumentationFaults",)),
     "one worker of two is isolated": Scene(with_own("red_worker_isolated", "0 1 " * 45), ("RedWorkerIsolated",)),
     "a worker was isolated for some minutes": Scene(with_own("red_worker_isolated", "0+0x66 1+0x2 0+0x20"), ()),

@@ -55,16 +55,34 @@ def test_before_the_first_request_nothing_is_wrong() -> None:
     assert found(text(metrics), metrics) == []
 
 
+def test_label_sets_near_their_bound_are_found() -> None:
+    """By the same share as the alert has it: 80 % of those that no declared route reserved, here 100."""
+    metrics = fresh_metrics(**AIMS, max_label_sets=122)
+    for route in range(80):
+        count(metrics, f"/{route}")
+    assert found(text(metrics)) == []
+    metrics = fresh_metrics(**AIMS, max_label_sets=122)
+    for route in range(81):
+        count(metrics, f"/{route}")
+    (near,) = found(text(metrics))
+    assert near.startswith(
+        "81 of at most 100 label sets that no declared route reserved are in use. Soon requests will count under the "
+        "route _overflow: raise max_label_sets="
+    )
+
+
 def test_series_near_their_bound_and_overflow_are_found() -> None:
-    """By the same share as the alert has it; what overflowed is counted."""
+    """What overflowed is counted."""
     metrics = fresh_metrics(**AIMS, max_label_sets=1000)
     for route in range(978):
         for status in range(200, 215):
             count(metrics, f"/{route}", status)
     count(metrics, "/one")
     count(metrics, "/more")
-    near, overflow = found(text(metrics))  # of the first scrape: a second one would tell how long the first has taken
-    assert "of at most 24,880 series are in use. Soon requests will count under the route _overflow: raise" in near
+    # Of the first scrape: a second one would tell how long the first has taken.
+    series, label_sets, overflow = found(text(metrics))
+    assert "of at most 24,882 series are in use. There can be no more" in series
+    assert label_sets.startswith("978 of at most 978 label sets that no declared route reserved are in use.")
     assert overflow.startswith(
         "2 requests found no free row and counted under the route _overflow: raise max_label_sets="
     )
@@ -176,7 +194,7 @@ def test_the_summary_tells_the_size() -> None:
     samples = len([line for line in shown.splitlines() if not line.startswith("#")])
     series = len(metrics.snapshot())
     assert summary(Exposition(shown)) == (
-        f"{samples} samples, {len(shown):,} bytes; {series} series of shop of at most 24,880, 1 worker"
+        f"{samples} samples, {len(shown):,} bytes; {series} series of shop of at most 24,882, 1 worker"
     )
 
 

@@ -55,8 +55,8 @@ def instance(installation: Installation, phases: Sequence[Phase], name: str = "a
     yield f"scrape_duration_seconds{named}", gauge(phases, 0.05, 10)
     yield f"scrape_samples_post_metric_relabeling{named}", gauge(phases, 500, 0)
     own = {
-        "red_series": 400, "red_series_limit": 36876, "red_overflow_requests_total": 0,
-        "red_instrumentation_errors_total": 0, "red_worker_isolated": 0,
+        "red_series": 400, "red_unreserved_label_sets": 40, "red_unreserved_label_sets_limit": 900,
+        "red_overflow_requests_total": 0, "red_instrumentation_errors_total": 0, "red_worker_isolated": 0,
     }  # fmt: skip
     for family, value in own.items():
         yield f"{installation.name(family)}{named}", gauge(phases, value)

@@ -59,21 +59,23 @@ def middleware_rows(installation: Installation) -> Iterator[Row]:
             width=8,
         ),
         time_series(
-            "Series, of those that can be",
-            "How many of the series that an instance can ever expose are there. Near 100 % the next new route is "
-            "counted under `_overflow`.",
+            "Of what there can be",
+            "How many of the label sets that no declared route reserved are in use, and how many of all series are "
+            "shown. Without a free label set the next new route is counted under `_overflow`, and the next new value "
+            "of a label as `_OTHER`. Where routes reserved all, label sets have no line.",
             "percentunit",
             [
                 Query(
                     ratio(
-                        f"max by (instance) ({selection.series('red_series')})",
-                        f"max by (instance) ({selection.series('red_series_limit')})",
+                        f"max by (instance) ({selection.series(name)})",
+                        f"max by (instance) ({selection.series(f'{name}_limit')})",
                     ),
-                    "{{instance}}",
+                    f"{what}, {{{{instance}}}}",
                 )
+                for name, what in (("red_unreserved_label_sets", "label sets"), ("red_series", "series"))
             ],
             steps=NEAR_LIMIT,
-            alerts=["RedSeriesNearLimit"],
+            alerts=["RedLabelSetsNearLimit"],
             most=1,
             height=6,
         ),

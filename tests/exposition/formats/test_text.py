@@ -145,6 +145,8 @@ def test_an_empty_table_is_a_valid_answer() -> None:
             "uptime_seconds_total",
             "red_series",
             "red_series_limit",
+            "red_unreserved_label_sets",
+            "red_unreserved_label_sets_limit",
             "red_overflow_requests_total",
             "red_instrumentation_errors_total",
             "red_workers",
