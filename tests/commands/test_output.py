@@ -6,6 +6,7 @@ import signal
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -241,6 +242,15 @@ def test_a_text_is_a_text_for_whoever_reads_the_yaml(text: str, capsys: pytest.C
     assert f"revision: '{text}'\n" in capsys.readouterr().out
 
 
+@pytest.fixture
+def heeded_interrupts() -> Iterator[None]:
+    """Let programs heed SIGINT. They ignore it if the tests do, as in a job that a shell runs in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeded_interrupts")
 def test_an_interrupt_ends_a_command_without_noise(tmp_path: Path) -> None:
     """While an app is imported that takes its time."""
     (tmp_path / "slow.py").write_text("import os, time\nprint('here', flush=True)\ntime.sleep(60)\n")
