@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from .e2e import ROOT, require_program
-from .e2e.servers import free_port
+from .ports import free_port
 
 pytestmark = [
     pytest.mark.once,

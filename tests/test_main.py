@@ -12,6 +12,7 @@ import pytest
 from coverage import Coverage
 
 from .e2e.servers import get
+from .ports import free_port
 
 WORKER = """
 import sys
@@ -37,10 +38,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 @pytest.fixture
 def port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        found: int = free.getsockname()[1]
-        return found
+    return free_port()
 
 
 def command(*arguments: object) -> list[str]:

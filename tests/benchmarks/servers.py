@@ -20,7 +20,8 @@ from tempfile import TemporaryDirectory
 from typing import Final, NamedTuple
 
 from ..e2e import ROOT
-from ..e2e.servers import DEADLINE_SECONDS, free_port, get, poll
+from ..e2e.servers import DEADLINE_SECONDS, get, poll
+from ..ports import free_port
 from .peers import NotInstalledError
 from .rounds import middle
 from .served import ASGI_APPS, COUNT, VARIABLE, WSGI_APPS, App

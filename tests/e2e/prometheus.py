@@ -2,13 +2,13 @@
 
 import json
 import signal
-import socket
 import subprocess
 import urllib.parse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from ..ports import free_port
 from . import require_program
 from .servers import get, poll
 
@@ -49,10 +49,8 @@ class Prometheus:
             "scrape_configs": scrape_configs(self.targets, self.more),
         }
         path.write_text(json.dumps(configuration))  # JSON is YAML
-        for _ in range(5):  # another process may take the port between its choice and its use
-            with socket.socket() as free:
-                free.bind(("127.0.0.1", 0))
-                self.port: int = free.getsockname()[1]
+        for _ in range(5):  # another program of this machine may take the port after all
+            self.port = free_port()
             with (self.directory / "log").open("wb") as log:
                 self.process = subprocess.Popen(
                     [self.program, f"--config.file={path}", f"--storage.tsdb.path={self.directory / 'data'}",

@@ -5,7 +5,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 
+from ..ports import free_port
 from . import ROOT, UWSGI, marks, require_packages
 
 DEADLINE_SECONDS: Final = 60.0
@@ -62,14 +62,6 @@ def get(url: str, timeout: float = DEADLINE_SECONDS) -> bytes:
         error.close()
         raise
     return body
-
-
-def free_port() -> int:
-    """Choose a port for a server that cannot choose one itself."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-    return port
 
 
 PLAIN: Final = "plain"

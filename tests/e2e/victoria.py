@@ -7,9 +7,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
+from ..ports import free_port
 from . import require_program
 from .prometheus import NOTHING, Vector, ask, scrape_configs, write_rules
-from .servers import free_port, get, poll
+from .servers import get, poll
 
 INTERVAL: Final = "3s"
 """vmalert asks for each rule by itself, and what it records takes two seconds until a query sees it."""

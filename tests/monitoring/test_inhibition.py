@@ -11,7 +11,8 @@ from red_middleware.monitoring.alerts import alert_groups
 from red_middleware.monitoring.inhibition import inhibit_rules
 
 from ..e2e import require_program
-from ..e2e.servers import free_port, get, poll
+from ..e2e.servers import get, poll
+from ..ports import free_port
 from .installations import OBJECTIVES, installation
 
 Labels = dict[str, str]

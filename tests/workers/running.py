@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ from red_middleware.workers.proc import Process
 
 from ..e2e import ROOT, UWSGI, require, require_packages
 from ..e2e.servers import get, poll
+from ..ports import free_port
 from .apps import MEASURE
 
 WORKERS: Final = 3
@@ -121,7 +121,7 @@ class Servers:
     def __init__(self, kind: Kind, directory: Path, ports: int = 1) -> None:
         kind.require()
         self.kind = kind
-        self.ports = free_ports(ports)
+        self.ports = [free_port() for _ in range(ports)]
         self.path = "/"
         self.log = directory / f"log-{self.ports[0]}"
         chosen = iter(self.ports)
@@ -187,14 +187,6 @@ class Servers:
         with ThreadPoolExecutor(AT_ONCE) as pool:
             poll(f"{number} workers", enough)
         return list(found.values())
-
-
-def free_ports(number: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(number)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
 
 
 def found_by(statement: str, *launcher: str, name: str | None = None) -> Group | None:

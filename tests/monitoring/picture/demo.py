@@ -21,7 +21,7 @@ from red_middleware.monitoring.rules import rule_groups
 
 from ...e2e import ROOT
 from ...e2e.prometheus import Prometheus
-from ...e2e.servers import free_port
+from ...ports import free_port
 
 JOB: Final = "starlette_shop"
 
