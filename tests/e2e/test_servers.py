@@ -20,7 +20,7 @@ def test_httptools_refuses_unknown_methods_itself(stack: dict[str, Watched]) -> 
 
 def test_a_sync_worker_past_its_timeout_is_an_error(tmp_path: Path) -> None:
     """SystemExit is raised within the application, the client sees 500, and the dying worker has counted that."""
-    with Server(servers.SYNC, tmp_path, "--timeout=1") as server:
+    with Server(servers.SYNC, tmp_path, "--timeout=2") as server:
         assert _ask(server, "GET", "/hang?begun=hanging").status == 500
         server.terminate()
         found = [numbers for numbers in server.all_last_numbers() if numbers]
