@@ -214,7 +214,7 @@ def _doubtful(installation: Installation) -> Iterator[Alert]:
         "RedLabelSetsNearLimit", "ticket", "15m", f"max by ({by}) ({used} / {limit}) > {NEAR}",
         f"{who}: nearly all label sets are in use",
         "{{ $value | humanizePercentage }} of those that no declared route reserved are in use. Soon requests will "
-        "count under the route _overflow.",
+        "count under the route _overflow, or their labels as _OTHER.",
     )  # fmt: skip
     yield _alert(
         "RedInstrumentationFaults", "ticket", "0m", f"sum by ({by}) (increase({faults}[1h])) > 0",
