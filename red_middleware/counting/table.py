@@ -571,9 +571,12 @@ class Table:
     def read(self) -> Counted:
         """Copy what a scrape needs: it never stalls a request."""
         self.sharing.catch_up(self)
+        region = self.http
         with self.lock:
-            capacity, reserved, free = self.http.capacity, self.http.reserved, self.http.free
-        limit = capacity - len(self.http.kind.sentinels) - len(reserved)
+            capacity = region.capacity
+            reserved = region.reserved
+            free = region.free
+        limit = capacity - len(region.kind.sentinels) - len(reserved)
         rows = {name: region.rows[: region.used] for name, region in self.regions.items()}
         found = self.sharing.read(self, self.extent(map(len, rows.values())))
         cells = dict(zip(rows, found.parts, strict=True))
