@@ -45,10 +45,10 @@ def _broken_rule(app: Any, takes: Sequence[str]) -> str:
         rule += other
     elif can_take(signature, 0):
         rule += "; if it makes the application, call it"
-    elif is_asgi and can_take(signature, 1):
-        rule += "; one of ASGI 2 does so behind asgiref.compatibility.guarantee_single_callable"
     elif can_take(signature, 1):
-        rule += "; wrap the whole application in it, in Django in wsgi.py, and do not list it in MIDDLEWARE"
+        place = "asgi.py" if is_asgi else "wsgi.py"
+        rule += f"; wrap the whole application in it, in Django in {place}, and do not list it in MIDDLEWARE"
+        rule += "; one of ASGI 2 needs asgiref.compatibility.guarantee_single_callable around it" if is_asgi else ""
     return rule
 
 
