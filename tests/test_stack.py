@@ -94,6 +94,7 @@ def test_the_stack_runs_and_leaves_nothing(mark: str, tmp_path: Path) -> None:
     assert list((tmp_path / "left").iterdir()) == []
 
 
+@pytest.mark.usefixtures("heeded_interrupts")
 def test_an_interrupt_while_the_files_are_made_ends_it(mark: str, tmp_path: Path) -> None:
     """Without a traceback, and nothing stays."""
     for program in ("prometheus", "prometheus-alertmanager"):

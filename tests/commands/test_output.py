@@ -6,7 +6,6 @@ import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -241,14 +240,6 @@ def test_a_text_is_a_text_for_whoever_reads_the_yaml(text: str, capsys: pytest.C
     options = ("--format", "kubernetes", "--object-label", f"revision={text}")
     assert main([*RULES, *options]) == 0
     assert f"revision: '{text}'\n" in capsys.readouterr().out
-
-
-@pytest.fixture
-def heeded_interrupts() -> Iterator[None]:
-    """Let programs heed SIGINT. They ignore it if the tests do, as in a job that a shell runs in the background."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.usefixtures("heeded_interrupts")
