@@ -18,7 +18,7 @@ from prometheus_client import CollectorRegistry, Gauge
 from red_middleware import BearerToken, RedMetrics, serve_metrics, serving
 from red_middleware.serving import CONNECTIONS, MetricsServer
 
-from .e2e.servers import poll
+from .e2e.servers import DEADLINE_SECONDS, poll
 from .e2e.test_access import CERTIFICATE
 
 
@@ -136,7 +136,13 @@ def test_a_client_that_does_not_take_its_answer_makes_no_noise(
     metrics: RedMetrics, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """It is cut off, and the log of the app stays clean."""
-    monkeypatch.setattr(serving, "SECONDS", 0.05)
+    has_asked, accept = threading.Event(), serving._Server.get_request
+
+    def accept_who_has_asked(server: serving._Server) -> Any:
+        assert has_asked.wait(DEADLINE_SECONDS)  # else a slow client would be cut off before its answer begins
+        return accept(server)
+
+    monkeypatch.setattr(serving._Server, "get_request", accept_who_has_asked)
     monkeypatch.setattr(serving._Handler, "timeout", 0.05)
     Gauge("big", "x" * 30_000_000, registry=metrics.registry)
     with (
@@ -144,7 +150,9 @@ def test_a_client_that_does_not_take_its_answer_makes_no_noise(
         socket.create_connection(("127.0.0.1", server.port), 10) as deaf,
     ):
         deaf.sendall(b"GET / HTTP/1.1\r\n\r\n")
-        poll("it is cut off", lambda: server._server.free._value == CONNECTIONS and deaf.recv(1, socket.MSG_PEEK))
+        has_asked.set()
+        poll("its answer begins", lambda: deaf.recv(1, socket.MSG_PEEK))
+        poll("it is cut off", lambda: server._server.free._value == CONNECTIONS)
     assert capfd.readouterr().err == ""
 
 

@@ -16,6 +16,7 @@ from ..drive import count
 from ..e2e import ROOT, require_packages, require_program
 from ..e2e.servers import get
 from ..monitoring.promtool import check
+from . import growth
 from .exposed import HOSTILE, ROUTES, STATUSES, Answer, Exposed, exposed
 from .growth import (
     INSTANCES,
@@ -109,7 +110,14 @@ def test_a_shop_shows_the_same_series_in_each_scrape_and_its_counters_rise(shop:
     assert abs(number(series) - first.series) <= first.series / 50  # Python and what it collects make a few
 
 
+@pytest.fixture
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let Prometheus wait longer for an answer than where nothing else runs. It waits as long as an interval."""
+    monkeypatch.setattr(growth, "SHORTEST_SECONDS", 0.5)
+
+
 @pytest.mark.once
+@pytest.mark.usefixtures("patience")
 def test_prometheus_scrapes_a_few_instances(shop: Exposed) -> None:
     """It has exactly the series that the instances show, and says what it takes."""
     run = scraped(shop.answers, 3, scrapes=3)
@@ -118,6 +126,7 @@ def test_prometheus_scrapes_a_few_instances(shop: Exposed) -> None:
 
 
 @pytest.mark.once
+@pytest.mark.usefixtures("patience")
 def test_rules_record_as_many_series_of_three_instances_as_of_one(shop: Exposed) -> None:
     """The page says how many."""
     (series,) = re.findall(r"record ([\d,]+) series", PAGE)

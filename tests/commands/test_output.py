@@ -6,7 +6,6 @@ import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -133,14 +132,15 @@ def test_what_is_no_file_is_written_to(tmp_path: Path) -> None:
 
 
 def test_a_reader_that_has_seen_enough_makes_no_noise() -> None:
-    """As `red-middleware rules ... | head -1` does."""
-    with subprocess.Popen(
-        command(*RULES), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as ran:
-        assert ran.stdout
-        assert ran.stderr
-        ran.stdout.close()
-        assert (ran.wait(DEADLINE_SECONDS), ran.stderr.read()) == (1, "")
+    """As `red-middleware rules ... | head -1` does. It has gone before the command begins, and so before it writes."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as stdout:
+        ran = subprocess.run(
+            command(*RULES), env=environment(), stdout=stdout, stderr=subprocess.PIPE, text=True,
+            timeout=DEADLINE_SECONDS, check=False,
+        )  # fmt: skip
+    assert (ran.returncode, ran.stderr) == (1, "")
 
 
 def in_shell(redirection: str, *arguments: str, cwd: Path | None = None) -> Ran:
@@ -240,14 +240,6 @@ def test_a_text_is_a_text_for_whoever_reads_the_yaml(text: str, capsys: pytest.C
     options = ("--format", "kubernetes", "--object-label", f"revision={text}")
     assert main([*RULES, *options]) == 0
     assert f"revision: '{text}'\n" in capsys.readouterr().out
-
-
-@pytest.fixture
-def heeded_interrupts() -> Iterator[None]:
-    """Let programs heed SIGINT. They ignore it if the tests do, as in a job that a shell runs in the background."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.usefixtures("heeded_interrupts")
