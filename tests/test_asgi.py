@@ -496,7 +496,7 @@ class Watching(Collector):
     def collect(self) -> Iterator[Metric]:
         self.threads.append(threading.get_ident())
         if self.signal is not None:
-            self.in_time = self.signal.wait(20)
+            self.in_time = self.signal.wait(60)
         yield Metric("watched", "Seen.", "gauge")
 
 
@@ -529,7 +529,7 @@ def test_the_endpoint_is_rendered_outside_the_event_loop(run: Runner) -> None:
     registry, signal = CollectorRegistry(), threading.Event()
     collector = Watching(signal)
     registry.register(collector)
-    app = RedASGIMiddleware(hello, metrics=fresh_metrics(registry=registry))
+    app = RedASGIMiddleware(hello, metrics=fresh_metrics(registry=registry, scrape_timeout_seconds=60))
 
     async def scrape(server: ASGIServer) -> None:
         await app(scope("/metrics"), server.receive, server.send)

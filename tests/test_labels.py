@@ -333,7 +333,7 @@ def test_a_label_is_said_while_another_thread_has_the_lock() -> None:
     exchange = start_detailed(recorder_of(metrics), "GET", {})
     assert exchange is not None
     with concurrent.futures.ThreadPoolExecutor(1) as pool, exchange.method.lock:
-        pool.submit(exchange.label, "tenant", "acme").result(timeout=10)
+        pool.submit(exchange.label, "tenant", "acme").result(timeout=60)
     exchange.respond(200, "/a")
     exchange.finish()
     assert labels_of(metrics, ALL[0], "tenant") == {("acme",): 1.0}

@@ -29,7 +29,7 @@ from red_middleware.metrics import recorder_of
 
 from ..counts import fresh_metrics
 from ..drive import count
-from ..threads import run_at_once
+from ..threads import JOIN_SECONDS, run_at_once
 
 SENTINEL_ROWS = len(METHODS) * len(SENTINEL_ROUTES)
 
@@ -584,7 +584,6 @@ def test_a_finaliser_that_records_never_meets_a_lock_that_its_own_thread_holds()
     """The garbage collector may run at any call: none is made under a lock."""
     table = table_of(400)
     thresholds = gc.get_threshold()
-    done = threading.Event()
 
     def admit() -> None:
         gc.set_threshold(1)
@@ -595,12 +594,12 @@ def test_a_finaliser_that_records_never_meets_a_lock_that_its_own_thread_holds()
             exception_row(table, "/a", f"E{n % 300}")
             table.add(table.own, "scrapes")
             table.add(found, "errors")
-        done.set()
 
     thread = threading.Thread(target=admit, daemon=True)
     try:
         thread.start()
-        assert done.wait(60), "deadlock"
+        thread.join(JOIN_SECONDS)  # to its very end: while it collects garbage, nobody else can
+        assert not thread.is_alive(), "deadlock"
     finally:
         gc.set_threshold(*thresholds)
     gc.collect()
