@@ -426,14 +426,19 @@ def test_two_tables_count_one_request_each(metrics: RedMetrics) -> None:
 def test_an_environ_used_for_ever_keeps_no_chain_of_requests(metrics: RedMetrics) -> None:
     """Finished exchanges are let go: of all of them the last is in memory."""
     source: dict[str, Any] = {}
-    kind = type(begun(metrics, source=source))
-    gc.collect()
-    before = sum(isinstance(one, kind) for one in gc.get_objects())
+    first = begun(metrics, source=source)
+    kind, recorder = type(first), first.recorder
+    del first
+
+    def kept() -> int:
+        gc.collect()
+        return sum(type(one) is kind and one.recorder is recorder for one in gc.get_objects())
+
+    assert kept() == 1
     source.clear()
     for _ in range(3):
         begun(metrics, source=source).finish()
-    gc.collect()
-    assert sum(isinstance(one, kind) for one in gc.get_objects()) == before
+    assert kept() == 1
 
 
 def test_what_is_forgotten_is_not_counted_anywhere(metrics: RedMetrics) -> None:
