@@ -598,10 +598,11 @@ def test_groups_whose_master_is_gone_are_removed(named: Named, tmp_path: Path, m
 WORKER_OF_THIS: Final = """
 import os, sys
 from red_middleware import RedMetrics
-from red_middleware.workers import group
+from red_middleware.workers import directory, group, index, member
 from tests.drive import count
 from tests.workers.members import total
 group.find_master = os.getppid
+directory.PATIENCE_SECONDS = index.PATIENCE_SECONDS = member.PATIENCE_SECONDS = 60.0  # of a machine that stands still
 metrics = RedMetrics(multiprocess_dir=sys.argv[1], max_label_sets=int(sys.argv[2]))
 print("up", flush=True)
 for line in sys.stdin:
