@@ -6,12 +6,14 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from coverage import Coverage
 
-from .e2e.servers import get
+from .e2e.servers import DEADLINE_SECONDS, get
 from .ports import free_port
 
 WORKER = """
@@ -47,6 +49,16 @@ def command(*arguments: object) -> list[str]:
     return [sys.executable, *measured, "-m", "red_middleware", "serve", *map(str, arguments)]
 
 
+@contextmanager
+def worker(environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+    """Run a process of the group, which has served: of two that join at once, one may wait in vain for the other."""
+    command, pipe = [sys.executable, "-c", WORKER], subprocess.PIPE
+    with subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, text=True) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "served\n"
+        yield process
+
+
 def shown(port: int) -> dict[str, float]:
     text = get(f"http://127.0.0.1:{port}/").decode()
     return {name: float(value) for name, value in re.findall(r"^(\S+) (\S+)$", text, re.MULTILINE)}
@@ -59,16 +71,7 @@ def test_it_tells_of_the_group_and_is_none_of_it(environment: dict[str, str], po
         assert server.stdout
         assert server.stdout.readline() == f"Serving the metrics of shop on 127.0.0.1, port {port}\n"
         assert shown(port)["red_worker_isolated"] == 1.0
-        worker = [sys.executable, "-c", WORKER]
-        with (
-            subprocess.Popen(worker, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as one,
-            subprocess.Popen(
-                worker, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-            ) as other,
-        ):
-            for each in (one, other):
-                assert each.stdout
-                assert each.stdout.readline() == "served\n"
+        with worker(environment) as one, worker(environment) as other:
             requests = 'http_requests_total{method="GET",route="_unmatched",status="200"}'
             found = shown(port)
             assert (found[requests], found["red_workers"], found["red_worker_isolated"]) == (6.0, 2.0, 0.0)
@@ -79,7 +82,7 @@ def test_it_tells_of_the_group_and_is_none_of_it(environment: dict[str, str], po
             assert found["red_instrumentation_errors_total"] == 0.0
             other.kill()
         server.terminate()
-        assert server.wait(30) == 0
+        assert server.wait(DEADLINE_SECONDS) == 0
 
 
 def test_an_interrupt_ends_it(environment: dict[str, str], port: int, tmp_path: Path) -> None:
@@ -92,7 +95,7 @@ def test_an_interrupt_ends_it(environment: dict[str, str], port: int, tmp_path: 
         with pytest.raises(OSError, match="401"):
             shown(port)
         server.send_signal(signal.SIGINT)
-        assert server.wait(30) == 0
+        assert server.wait(DEADLINE_SECONDS) == 0
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Real servers as subprocesses on free loopback ports."""
 
 import contextlib
+import http.client
 import json
 import os
 import re
@@ -52,8 +53,8 @@ def get(url: str, timeout: float = DEADLINE_SECONDS) -> bytes:
     """Return the body of a GET.
 
     Raises:
-        OSError: Nobody answers, or the answer is an error: an `HTTPError`, which is closed, since one that is still
-            open when it is collected is a warning from Python 3.14 on, in whichever test runs then.
+        OSError: Nobody answers, or not to the end, or the answer is an error: an `HTTPError`, which is closed, since
+            one that is still open when it is collected is a warning from Python 3.14 on, in whichever test runs then.
     """
     try:
         with urllib.request.urlopen(url, timeout=timeout) as response:
@@ -61,6 +62,8 @@ def get(url: str, timeout: float = DEADLINE_SECONDS) -> bytes:
     except urllib.error.HTTPError as error:
         error.close()
         raise
+    except http.client.HTTPException as error:  # a worker was killed in the middle of its answer
+        raise ConnectionError(f"half an answer: {error!r}") from error
     return body
 
 

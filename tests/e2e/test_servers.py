@@ -18,9 +18,17 @@ def test_httptools_refuses_unknown_methods_itself(stack: dict[str, Watched]) -> 
     assert _requests(server) == before
 
 
+ABORTED = """
+def worker_abort(worker):
+    worker.notify()
+"""
+"""A worker of gunicorn that is past its timeout has a second to end until it is killed; and now its timeout again."""
+
+
 def test_a_sync_worker_past_its_timeout_is_an_error(tmp_path: Path) -> None:
     """SystemExit is raised within the application, the client sees 500, and the dying worker has counted that."""
-    with Server(servers.SYNC, tmp_path, "--timeout=2") as server:
+    (tmp_path / "conf.py").write_text(ABORTED)
+    with Server(servers.SYNC, tmp_path, "--timeout=5", f"--config={tmp_path / 'conf.py'}") as server:
         assert _ask(server, "GET", "/hang?begun=hanging").status == 500
         server.terminate()
         found = [numbers for numbers in server.all_last_numbers() if numbers]

@@ -23,6 +23,15 @@ KINDS = {
 }
 CLIENTS = 12
 
+PATIENT = """
+def post_fork(server, worker):
+    worker.cfg.set("graceful_timeout", 600)
+"""
+"""A worker of gunicorn that leaves it to its master how long it may take to end.
+
+Of itself it would stop waiting after the same time, and end before a master that is late kills it.
+"""
+
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 def test_what_the_clients_saw_is_what_was_counted(kind: Kind, tmp_path: Path) -> None:
@@ -82,7 +91,8 @@ def test_requests_cancelled_by_the_server_are_errors(kind: Kind, option: str, tm
 @pytest.mark.parametrize("kind", [servers.GTHREAD, servers.GEVENT], ids=["gthread", "gevent"])
 def test_a_killed_worker_answers_and_counts_nothing_more(kind: Kind, tmp_path: Path) -> None:
     """Past the graceful timeout gunicorn kills its worker: its last word was the scrape before."""
-    with Server(kind, tmp_path, "--graceful-timeout=1") as server:
+    (tmp_path / "conf.py").write_text(PATIENT)
+    with Server(kind, tmp_path, "--graceful-timeout=1", f"--config={tmp_path / 'conf.py'}") as server:
         hanging, streaming = asyncio.run(_stop_between(server))
         assert (hanging, streaming) == (NOTHING, False)
         assert server.last_numbers() is None

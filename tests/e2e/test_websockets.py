@@ -41,7 +41,8 @@ WSGI_KINDS = {
 def talk(server: Server, path: str, then: Callable[[ClientConnection], object]) -> object:
     """Open a WebSocket, do something with it, and return the code with which it ended, or the status of a refusal."""
     try:
-        with connect(f"ws://127.0.0.1:{server.port}{path}", open_timeout=DEADLINE_SECONDS, close_timeout=5) as client:
+        url, seconds = f"ws://127.0.0.1:{server.port}{path}", DEADLINE_SECONDS
+        with connect(url, open_timeout=seconds, close_timeout=seconds) as client:
             then(client)
             client.recv(timeout=DEADLINE_SECONDS)
     except InvalidStatus as refused:

@@ -21,7 +21,7 @@ import pytest
 
 from . import marks
 from .clients import Http1
-from .servers import PLAIN, Kind, Server, poll
+from .servers import DEADLINE_SECONDS, PLAIN, Kind, Server, poll
 
 WORKERS: Final = 4
 REQUESTS: Final = 1_000
@@ -229,7 +229,7 @@ def test_masters_that_hand_over_to_one_another_are_one_group(tmp_path: Path) -> 
         load(server, 100)
         assert_whole(server, 200)
         os.kill(first, signal.SIGQUIT)
-        server.process.wait(10)
+        server.process.wait(DEADLINE_SECONDS)
         load(server, 100)
         assert_whole(server, 300)
         for worker in children(second):  # those that come now find no word of the old master in their environment

@@ -18,6 +18,7 @@ from red_middleware.metrics import recorder_of
 from red_middleware.workers import State
 
 from ..forks import fork_under_load
+from ..patience import patient
 from ..workers.members import RETIRING
 from .workers import Worker
 
@@ -377,4 +378,5 @@ SCENARIOS: dict[str, Callable[[Path], None]] = {
 }
 
 if __name__ == "__main__":
-    SCENARIOS[sys.argv[1]](Path(sys.argv[2]))
+    with patient():
+        SCENARIOS[sys.argv[1]](Path(sys.argv[2]))

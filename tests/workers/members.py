@@ -38,6 +38,7 @@ from red_middleware.workers.index import NAME as INDEX
 from red_middleware.workers.member import Member
 
 from ..drive import begun, count, declare
+from ..patience import patient
 
 ROOT: Final = Path(__file__).parents[2]
 DEADLINE_SECONDS: Final = 60
@@ -410,21 +411,23 @@ def fork_and_stop_at(base: str, step: str) -> None:
 
 def race(base: str, first: str) -> None:
     """Ask for rows, statuses and pairs as fast as possible, when told, and tell where they were found."""
-    worker = joined(base, max_label_sets=ROWS)
-    say("ready")
-    for n in range(int(first), int(first) + ROUTES):
-        worker.count(f"/{n}", 200 + n % 7)
-        worker.count("/same", 200 + n)
-        worker.count_exception(f"/{n}", "E")
-        worker.count_exception("/same", f"E{n % 40}")
-    worker.counts()
+    with patient():
+        worker = joined(base, max_label_sets=ROWS)
+        say("ready")
+        for n in range(int(first), int(first) + ROUTES):
+            worker.count(f"/{n}", 200 + n % 7)
+            worker.count("/same", 200 + n)
+            worker.count_exception(f"/{n}", "E")
+            worker.count_exception("/same", f"E{n % 40}")
+        worker.counts()
     assert worker.faults == []
     say([[*row.key, row.codes] for row in worker.table.http.rows], worker.keys("exception"))
 
 
 def crowd(base: str, name: str) -> None:
     """Ask for many rows as fast as possible, when told."""
-    worker = joined(base, max_label_sets=MANY * MANY)
+    with patient():
+        worker = joined(base, max_label_sets=MANY * MANY)
     say("ready")
     for n in range(MANY):
         worker.count(f"/{name}/{n}")

@@ -466,13 +466,13 @@ def test_a_read_only_file_system_is_an_error(mount: Callable[[str], Path]) -> No
 def test_every_descriptor_is_closed_when_the_way_is_barred(base: Path) -> None:
     """However often a process tries, it does not run out of descriptors."""
     leave(base, "group").chmod(0o755)
-    before = os.listdir("/dev/fd")
+    before = open_files(base)
     with pytest.raises(PermissionError):
         open_directory("group", "", str(base))
     with pytest.raises(UnicodeEncodeError):
         open_directory("other", "é", str(base))
     assert clean_stale(str(base), "", is_gone) == 0
-    assert os.listdir("/dev/fd") == before
+    assert open_files(base) == before == []
 
 
 def test_without_locks_the_room_is_importable_and_says_so(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -626,8 +626,9 @@ def test_a_directory_that_cannot_be_reopened_is_tried_again(base: Path) -> None:
         assert group.names() == ["owner"]
 
 
-def test_of_several_threads_one_reopens(base: Path) -> None:
+def test_of_several_threads_one_reopens(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only one of them is told that it was lost, and the directory is opened only once."""
+    monkeypatch.setattr(room, "PATIENCE_SECONDS", 60.0)  # with a thread that stands still on a busy machine
     with closing(open_directory("group", "owner", str(base))) as group:
         for _ in range(20):
             os.close(group.fd)
@@ -718,7 +719,7 @@ def test_workers_come_and_go_while_a_cleaner_takes_everybody_for_dead(base: Path
         return subprocess.Popen(command, cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     with start("clean") as cleaner, start("come_and_go") as one, start("come_and_go") as other:
-        assert [racer.wait(DEADLINE_SECONDS) for racer in (one, other)] == [0, 0]
+        assert [racer.wait(5 * DEADLINE_SECONDS) for racer in (one, other)] == [0, 0]
         removed, _ = cleaner.communicate(timeout=DEADLINE_SECONDS)
     assert cleaner.returncode == 0
     assert int(removed) > 0

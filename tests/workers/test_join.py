@@ -110,7 +110,8 @@ import fcntl, gevent, os, sys
 from red_middleware import RedMetrics
 from red_middleware.counting.exchange import start
 from red_middleware.metrics import recorder_of
-from red_middleware.workers import directory
+from red_middleware.workers import directory, index, member
+directory.PATIENCE_SECONDS = index.PATIENCE_SECONDS = member.PATIENCE_SECONDS = 60.0  # of a machine that stands still
 metrics = RedMetrics(multiprocess_dir=sys.argv[1], multiprocess_name="shop")
 def serve():
     exchange = start(recorder_of(metrics), "GET", {})
@@ -122,9 +123,9 @@ def join(*arguments):
     if len(joined) == 1:  # as if a cleaner judged the new directory at this moment
         joined[0].close()
         raise BlockingIOError
-    index = os.open(joined[1].path + "/index", os.O_RDWR | os.O_CREAT)
-    fcntl.flock(index, fcntl.LOCK_EX)  # as if another worker was adding a row, which it ends a little later
-    gevent.get_hub().threadpool.spawn(lambda: (monkey.get_original("time", "sleep")(0.05), os.close(index)))
+    held = os.open(joined[1].path + "/index", os.O_RDWR | os.O_CREAT)
+    fcntl.flock(held, fcntl.LOCK_EX)  # as if another worker was adding a row, which it ends a little later
+    gevent.get_hub().threadpool.spawn(lambda: (monkey.get_original("time", "sleep")(0.05), os.close(held)))
     return joined[1]
 directory._join = join
 gevent.joinall([gevent.spawn(serve) for _ in range(10)], raise_error=True)
@@ -137,7 +138,7 @@ def test_no_greenlet_counts_elsewhere_while_another_one_joins(tmp_path: Path) ->
     """Under gevent every wait but a system call is a switch, and the first requests of a worker come together."""
     require_packages("gevent")
     command = [sys.executable, "-c", FIRST_REQUESTS_OF_GREENLETS, str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
     assert (done.stdout, done.stderr) == ("2 0.0 10.0\n", "")
 
 
@@ -597,10 +598,11 @@ def test_groups_whose_master_is_gone_are_removed(named: Named, tmp_path: Path, m
 WORKER_OF_THIS: Final = """
 import os, sys
 from red_middleware import RedMetrics
-from red_middleware.workers import group
+from red_middleware.workers import directory, group, index, member
 from tests.drive import count
 from tests.workers.members import total
 group.find_master = os.getppid
+directory.PATIENCE_SECONDS = index.PATIENCE_SECONDS = member.PATIENCE_SECONDS = 60.0  # of a machine that stands still
 metrics = RedMetrics(multiprocess_dir=sys.argv[1], max_label_sets=int(sys.argv[2]))
 print("up", flush=True)
 for line in sys.stdin:

@@ -124,18 +124,17 @@ def test_in_multiprocess_mode_the_live_gauges_of_a_dead_worker_go_with_it(
     Gauge("jobs", "In progress.", registry=registry)
     metrics = mounted(registry, tmp_path / "group")
     lines(metrics)
-    workers = [
-        subprocess.Popen(
+    workers = []
+    for _ in range(2):  # one after the other: of two that join at once, one may wait in vain for the other
+        worker = subprocess.Popen(
             [sys.executable, "-c", LIVE, str(tmp_path / "group")],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
-        for _ in range(2)
-    ]
-    for worker in workers:
         assert worker.stdout is not None
         worker.stdout.readline()
+        workers.append(worker)
     assert (lines(metrics)["red_workers"], lines(metrics)["jobs"]) == (3.0, 2.0)
     workers[0].kill()
     workers[0].communicate()
