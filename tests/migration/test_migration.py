@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final, NamedTuple
@@ -15,6 +15,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from ..e2e import ROOT, has_package, require_packages, require_program
+from ..monitoring import promtool
 
 PAGE: Final = ROOT / "docs/migration.md"
 RECORDED: Final = Path(__file__).with_name("recorded")
@@ -138,17 +139,8 @@ PANELS: Final = {
 @pytest.mark.parametrize("name", PEERS)
 def test_the_rules_keep_the_names_of_a_peer_alive(name: str, tmp_path: Path) -> None:
     """After the same requests each old name has the labels and the counts that it had, but for what the page says."""
-    promtool = require_program("promtool")
-    require_framework(name)
-    (tmp_path / "rules.yml").write_text(rules(name))
-    series = [
-        {"series": f"{sample}{shown(labels)}", "values": f"{value:.9f}"}
-        for sample, counted in ours(name).items()
-        for labels, value in counted.items()
-    ]
-    theirs = expected(name)
     asked = []
-    for record, counted in theirs.items():
+    for record, counted in expected(name).items():
         is_timed = record.endswith("_sum")  # no two requests take the same time
         expression = record + next((chosen for part, chosen in COMPARED.items() if part in record), "")
         wanted = [
@@ -156,36 +148,47 @@ def test_the_rules_keep_the_names_of_a_peer_alive(name: str, tmp_path: Path) -> 
             for labels, value in counted.items()
         ]
         asked.append({"expr": f"{expression} * 0" if is_timed else expression, "eval_time": "0", "exp_samples": wanted})
-    test = {"interval": "1m", "input_series": series, "promql_expr_test": asked}
-    (tmp_path / "test.yml").write_text(json.dumps({"rule_files": ["rules.yml"], "tests": [test]}))  # JSON is YAML
-
-    for command in (["check", "rules", "rules.yml"], ["test", "rules", "test.yml"]):
-        ran = subprocess.run([promtool, *command], cwd=tmp_path, capture_output=True, text=True)
-        assert ran.returncode == 0, ran.stdout + ran.stderr
+    ask_rules(name, "{:.9f}", asked, tmp_path)
 
 
 @pytest.mark.parametrize("name", PANELS)
 def test_the_panels_of_a_peer_find_data(name: str, tmp_path: Path) -> None:
     """Prometheus evaluates rules once a minute, unless their group says otherwise: too seldom for half a minute."""
-    promtool = require_program("promtool")
-    require_framework(name)
-    (tmp_path / "rules.yml").write_text(rules(name))
-    series = [
-        {"series": f"{sample}{shown(labels)}", "values": "0+1x20"}
-        for sample, counted in ours(name).items()
-        for labels in counted
-    ]
     asked = [
         {"expr": f"count({panel}) > bool 0", "eval_time": "5m", "exp_samples": [{"labels": "{}", "value": 1}]}
         for panel in PANELS[name]
     ]
-    interval = (re.findall(r"^    interval: (\S+)$", rules(name), re.MULTILINE) or ["1m"])[0]
-    test = {"interval": "15s", "input_series": series, "promql_expr_test": asked}
-    document = {"rule_files": ["rules.yml"], "evaluation_interval": interval, "tests": [test]}
-    (tmp_path / "test.yml").write_text(json.dumps(document))  # JSON is YAML
+    evaluated = (re.findall(r"^    interval: (\S+)$", rules(name), re.MULTILINE) or ["1m"])[0]
+    ask_rules(name, "0+1x20", asked, tmp_path, scraped="15s", evaluated=evaluated)
 
-    ran = subprocess.run([promtool, "test", "rules", "test.yml"], cwd=tmp_path, capture_output=True, text=True)
-    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+def ask_rules(
+    name: str, values: str, asked: Sequence[object], directory: Path, scraped: str = "1m", evaluated: str = "1m"
+) -> None:
+    """Have promtool check the rules for a peer as the page has them, and ask them over what this middleware shows.
+
+    Args:
+        name: The peer.
+        values: Those of each series in promtool's notation, as a format of the value that is shown.
+        asked: promtool's tests of expressions.
+        directory: Where the files are written.
+        scraped: How far samples lie apart.
+        evaluated: How far evaluations lie apart.
+    """
+    require_program("promtool")
+    require_framework(name)
+    series = [
+        {"series": f"{sample}{shown(labels)}", "values": values.format(value)}
+        for sample, counted in ours(name).items()
+        for labels, value in counted.items()
+    ]
+    test = {"interval": scraped, "input_series": series, "promql_expr_test": asked}
+    of_rules, of_tests = directory / "rules.yml", directory / "test.yml"
+    document = {"rule_files": [str(of_rules)], "evaluation_interval": evaluated, "tests": [test]}
+    of_rules.write_text(rules(name))
+    of_tests.write_text(json.dumps(document))  # JSON is YAML
+    promtool.run("check", "rules", str(of_rules))
+    promtool.run("test", "rules", str(of_tests))
 
 
 @pytest.mark.parametrize("name", PEERS)

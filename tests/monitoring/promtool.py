@@ -24,7 +24,7 @@ class Question(NamedTuple):
 
 def check(groups: Sequence[Group], directory: Path) -> None:
     """Have promtool check a rule file, with its linter."""
-    _run("check", "rules", _written(directory / "rules.json", {"groups": groups}))
+    run("check", "rules", _written(directory / "rules.json", {"groups": groups}))
 
 
 def ask(
@@ -56,7 +56,7 @@ def ask(
     rules = _written(directory / "rules.json", {"groups": groups})
     order = [group["name"] for group in groups]  # else promtool takes any
     whole = {"rule_files": [rules], "evaluation_interval": interval, "group_eval_order": order, "tests": [test]}
-    _run("test", "rules", _written(directory / "test.json", whole))
+    run("test", "rules", _written(directory / "test.json", whole))
 
 
 def _written(path: Path, content: object) -> str:
@@ -64,7 +64,8 @@ def _written(path: Path, content: object) -> str:
     return str(path)
 
 
-def _run(*arguments: str) -> None:
+def run(*arguments: str) -> None:
+    """Run promtool, which must be content."""
     ran = subprocess.run(
         [require_program("promtool"), *arguments], capture_output=True, text=True, timeout=300, check=False
     )
